@@ -1,0 +1,38 @@
+"""The absorbing process: every token turns into the mask, and stays there."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from sedd_core import hookimpl
+from sedd_core.numerics import expand_to, log_expm1
+from sedd_core.stages import Graph, InterpolatingGraph
+from torch import Tensor
+
+
+class Absorb(InterpolatingGraph):
+    """pi = all mass on the mask, which is state V (SEDD, equation 6; D3PM's absorbing state).
+
+    vocab_size: V, the number of tokens; there are V + 1 states.
+    """
+
+    def __init__(self, *, vocab_size: int) -> None:
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size must be at least 1, not {vocab_size}")
+        pi = torch.zeros(vocab_size + 1, dtype=torch.float64)
+        pi[vocab_size] = 1.0
+        super().__init__(pi, vocab_size=vocab_size, mask=vocab_size)
+
+    def score_offset(
+        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
+    ) -> Float64[Tensor, "*shape"]:
+        """- log expm1(sigma) - log V, as published, at tokens too (where no score is looked at)."""
+        return -log_expm1(expand_to(sigma, x).double()) - math.log(self.vocab_size)
+
+
+@hookimpl
+def sedd_graph() -> type[Graph]:
+    """The class of this plugin."""
+    return Absorb

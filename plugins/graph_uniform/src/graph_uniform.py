@@ -1,0 +1,27 @@
+"""The uniform process: every token turns into any other at the same rate."""
+
+from __future__ import annotations
+
+import torch
+from sedd_core import hookimpl
+from sedd_core.stages import Graph, InterpolatingGraph
+
+
+class Uniform(InterpolatingGraph):
+    """pi = 1/V on every token; there is no mask (SEDD, equation 6).
+
+    vocab_size: V, the number of tokens, which are all the states.
+    """
+
+    def __init__(self, *, vocab_size: int) -> None:
+        if vocab_size < 2:
+            raise ValueError(f"vocab_size must be at least 2, not {vocab_size}")
+        super().__init__(
+            torch.full((vocab_size,), 1 / vocab_size, dtype=torch.float64), vocab_size=vocab_size
+        )
+
+
+@hookimpl
+def sedd_graph() -> type[Graph]:
+    """The class of this plugin."""
+    return Uniform

@@ -1,0 +1,33 @@
+"""The Euler step of the reverse process."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from sedd_core import hookimpl
+from sedd_core.stages import FactorisedSampler, Graph, Sampler, Step, Weights
+from torch import Tensor
+
+
+class Euler(FactorisedSampler):
+    """p_y = 1{y = x} + dt dsigma Q_reverse(x -> y) (SEDD, equation 18, Euler's method).
+
+    First order. A negative probability of staying is set to 0; the excess is counted.
+    """
+
+    order = 1.0
+
+    def weights(
+        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
+    ) -> Weights:
+        """dt dsigma Q(y -> x) s_y for y != x, and what is left of one for y = x."""
+        rate = graph.reverse_rate(x, score) * (step.dt * step.now.rate)[:, None]
+        staying = 1.0 + rate.gather(-1, x[:, None])
+        values = rate.scatter(-1, x[:, None], staying.clamp(min=0))
+        return Weights(values, torch.ones_like(step.dt))
+
+
+@hookimpl
+def sedd_sampler() -> type[Sampler]:
+    """The class of this plugin."""
+    return Euler

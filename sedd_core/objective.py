@@ -1,0 +1,44 @@
+"""The training loss."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor, nn
+
+from .numerics import expand_to
+from .score import ScoreModel
+from .stages.noise import NoiseLevel
+
+
+class ScoreEntropy(nn.Module):
+    """Diffusion-weighted denoising score entropy (SEDD, theorem 3.6): with weight = dsigma/dt, a likelihood bound.
+
+    The module that is trained: its `forward` is the whole computation that needs gradients.
+    """
+
+    def __init__(self, model: ScoreModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        x: Int64[Tensor, "B L"],
+        x0: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        weight: Float[Tensor, "..."],
+        counts: Bool[Tensor, "B L"] | None = None,
+        cond: Tensor | None = None,
+    ) -> tuple[Float64[Tensor, ""], Float64[Tensor, " B"]]:
+        """Mean over the batch, and per sequence, of the sum over positions of weight * score entropy, in nats.
+
+        counts: the positions that belong to the loss (all, when None). The head runs only where the entropy is not
+        constant zero; when that is nowhere, every parameter still gets a gradient, of zeros.
+        """
+        graph = self.model.graph
+        rows = graph.active(x) if counts is None else graph.active(x) & counts
+        log_score = self.model.raw(x, level.sigma, rows, cond)
+        entropy = graph.score_entropy(log_score, expand_to(level.sigma, x)[rows], x[rows], x0[rows])
+        positions = torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(rows, entropy)
+        loss = (expand_to(weight, x) * positions).sum(-1)
+        return loss.mean(), loss

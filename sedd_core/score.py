@@ -1,0 +1,75 @@
+"""From a backbone's logits to log-scores."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor, nn
+
+from .numerics import expand_to
+from .stages.backbone import Backbone
+from .stages.graph import Graph
+
+
+class ScoreHead:
+    """How logits become log-scores.
+
+    scale_by_sigma: add the graph's `score_offset`, a typical log-score at this noise, so that the network needs to
+    learn only what differs from it (SEDD, appendix C.2). For absorb it is - log expm1(sigma) - log V.
+    """
+
+    def __init__(self, *, scale_by_sigma: bool = True) -> None:
+        self.scale_by_sigma = scale_by_sigma
+
+    def __call__(
+        self,
+        logits: Float[Tensor, "*shape S"],
+        x: Int64[Tensor, "*shape"],
+        sigma: Float[Tensor, "..."],
+        graph: Graph,
+    ) -> Float32[Tensor, "*shape S"] | Float[Tensor, "*shape S"]:
+        """Log-scores in float32 or better; the entry at y = x is left as it falls (see `ScoreModel`)."""
+        log_score = logits.to(
+            torch.promote_types(logits.dtype, torch.float32)
+        )  # before the offset: bf16 loses it
+        if not self.scale_by_sigma:
+            return log_score
+        return log_score + graph.score_offset(x, sigma)[..., None].to(log_score.dtype)
+
+
+class ScoreModel(nn.Module):
+    """A backbone, read as the log-score of a graph: what samplers and evaluators call."""
+
+    def __init__(self, backbone: Backbone, graph: Graph, head: ScoreHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.graph = graph
+        self.head = head
+
+    def forward(
+        self,
+        x: Int64[Tensor, "B L"],
+        sigma: Float[Tensor, "..."],
+        rows: Bool[Tensor, "B L"] | None = None,
+        cond: Tensor | None = None,
+    ) -> Float[Tensor, "... S"]:
+        """log s(x, sigma): 0 at the current state; sigma [B] or [B, L].
+
+        [B, L, S], or [N, S] at the N positions where `rows` is set.
+        """
+        everywhere = torch.ones_like(x, dtype=torch.bool)
+        where = everywhere if rows is None else rows
+        log_score = self.raw(x, sigma, where, cond).scatter(-1, x[where][..., None], 0.0)
+        return log_score.view(*x.shape, -1) if rows is None else log_score
+
+    def raw(
+        self,
+        x: Int64[Tensor, "B L"],
+        sigma: Float[Tensor, "..."],
+        rows: Bool[Tensor, "B L"],
+        cond: Tensor | None = None,
+    ) -> Float[Tensor, "N S"]:
+        """The same at `rows`, with whatever the network says at the current state (the loss does not look there)."""
+        features = self.backbone(x, sigma.float(), cond)
+        logits = self.backbone.logits(features[rows])
+        return self.head(logits, x[rows], expand_to(sigma, x)[rows], self.graph)

@@ -1,0 +1,28 @@
+"""The contracts: one abstract class a stage."""
+
+from .backbone import Backbone
+from .data import Batch, Data, PackedSequences, Sequences, Split
+from .graph import Graph, Weights
+from .interpolating import InterpolatingGraph
+from .noise import Noise, NoiseLevel
+from .sampler import Counts, FactorisedSampler, Given, Sampler, Step, TimedScore
+
+__all__ = [
+    "Backbone",
+    "Batch",
+    "Counts",
+    "Data",
+    "FactorisedSampler",
+    "Given",
+    "Graph",
+    "InterpolatingGraph",
+    "Noise",
+    "NoiseLevel",
+    "PackedSequences",
+    "Sampler",
+    "Sequences",
+    "Split",
+    "Step",
+    "TimedScore",
+    "Weights",
+]

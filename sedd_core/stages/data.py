@@ -1,0 +1,77 @@
+"""The data stage: sequences of tokens by index, and the codec between tokens and text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from ..codec import Codec
+
+Split = Literal["train", "valid"]
+
+
+class Batch(NamedTuple):
+    """tokens [B, L]; counts [B, L]: positions in the loss and the bound (None: all); cond: what the model is told."""
+
+    tokens: Int64[Tensor, "B L"]
+    counts: Bool[Tensor, "B L"] | None = None
+    cond: Tensor | None = None
+
+
+class Sequences(ABC):
+    """A split: a map from sequence indices to batches."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many sequences there are."""
+
+    @abstractmethod
+    def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
+        """The sequences of these indices."""
+
+
+class PackedSequences(Sequences):
+    """One long run of tokens, cut into sequences of `length`; the rest at the end is left out."""
+
+    def __init__(self, tokens: Int64[Tensor, " N"] | Tensor, length: int) -> None:
+        self.tokens = tokens[: len(tokens) // length * length].view(-1, length)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
+        """Rows of the token table, as int64 whatever they are stored as."""
+        return Batch(self.tokens[indices].to(torch.int64))
+
+
+class Data(ABC):
+    """Where sequences come from. Constructing one touches no file and no network; `split` and `codec` do.
+
+    length: L, tokens a sequence.
+    """
+
+    length: int
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line on what will be read, without reading it."""
+
+    @abstractmethod
+    def vocab_size(self) -> int | None:
+        """V where it is known without reading any data, else None."""
+
+    @abstractmethod
+    def codec(self) -> Codec:
+        """Between text and tokens."""
+
+    @abstractmethod
+    def split(self, name: Split) -> Sequences:
+        """The sequences of a split; validation shares none with training."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of the data's content and of how it was tokenised."""

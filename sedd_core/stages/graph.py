@@ -1,0 +1,151 @@
+"""The graph stage: a forward process that corrupts each position of a sequence on its own.
+
+Notation: S states, Q the rate matrix (Q(y -> x) the rate from y to x), sigma the total noise, x the current and x0
+the clean states, s(x)_y ~ p_sigma(y)/p_sigma(x) the concrete score with s(x)_x = 1, log-score its logarithm.
+A sigma of shape [B] or [B, L] goes with states of shape [B, L]; see `numerics.expand_to`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor, nn
+
+from ..categorical import categorical
+from ..draws import Draws
+from ..numerics import expand_to
+
+
+class Weights(NamedTuple):
+    """An unnormalised law: `values` >= 0 over the states, which sum to `total` where nothing had to be clipped."""
+
+    values: Float[Tensor, "*shape S"]
+    total: Float64[Tensor, "*shape"]
+
+
+class Graph(nn.Module, ABC):
+    """A factorised, length-preserving forward process on `num_states` states.
+
+    A graph states its `transition`, `rate_into` and `prior_law`; everything else is derived here, densely ([S, S] per
+    call: for small S). `InterpolatingGraph` derives it all in closed form for the processes of SEDD.
+
+    vocab_size: V, the number of data tokens, which are states 0 .. V-1.
+    num_states: S. mask: the state that no data token has, or None.
+    """
+
+    semigroup: ClassVar[bool] = True
+    """Whether q_a then q_b is q_(a + b), so that `transition(x, a)` serves from any noise level onwards."""
+
+    def __init__(self, *, vocab_size: int, num_states: int, mask: int | None = None) -> None:
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.num_states = num_states
+        self.mask = mask
+
+    @abstractmethod
+    def transition(
+        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
+    ) -> Float64[Tensor, "*shape S"]:
+        """q(y | x) over y: the law of a position that was x, after noise sigma. Rows sum to 1."""
+
+    @abstractmethod
+    def rate_into(self, x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape S"]:
+        """Q(y -> x) over y, with Q(x -> x) = -(rate out of x) at y = x."""
+
+    @abstractmethod
+    def prior_law(self) -> Float64[Tensor, " S"]:
+        """The law that sampling starts from: the forward process's limit."""
+
+    def score_offset(
+        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
+    ) -> Float64[Tensor, "*shape"]:
+        """A typical log-score at noise sigma, which a scaled score head adds to its logits."""
+        raise TypeError(f"{type(self).__name__} states no score_offset: set score.scale_by_sigma=False")
+
+    def active(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+        """Where the loss is not constant zero and a reverse step can move: states that the process can enter."""
+        return (self.rate_into(x).scatter(-1, x[..., None], 0.0) > 0).any(-1)
+
+    def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
+        """Draw sequences from `prior_law`."""
+        uniform = draws.uniform("prior", length)
+        law = self.prior_law().expand(uniform.numel(), -1)
+        return categorical(law, uniform.flatten()).view(uniform.shape)
+
+    def perturb(
+        self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws
+    ) -> Int64[Tensor, "B L"]:
+        """Draw x from q_sigma(. | x0)."""
+        uniform = draws.uniform("perturb", x0.shape[1])
+        return categorical(self.transition(x0, sigma).flatten(0, 1), uniform.flatten()).view(x0.shape)
+
+    def reverse_rate(
+        self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]
+    ) -> Float[Tensor, "*shape S"]:
+        """Rates of the time-reversed process out of x: Q(y -> x) s_y for y != x, minus their sum at y = x.
+
+        SEDD, equation 4 (Lou et al. 2024); times dsigma for the rate in t.
+        """
+        rate = (self.rate_into(x) * score).scatter(-1, x[..., None], 0.0)
+        return rate.scatter(-1, x[..., None], -rate.sum(-1, keepdim=True))
+
+    def posterior_weights(
+        self,
+        x: Int64[Tensor, "*shape"],
+        score: Float[Tensor, "*shape S"],
+        sigma: Float[Tensor, "..."],
+        sigma_next: Float[Tensor, "..."],
+    ) -> Weights:
+        """Weights of one analytic (Tweedie) step from sigma down to sigma_next (SEDD, theorem 4.2).
+
+        With T = the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
+        without clipping they sum to s_x = 1.
+        """
+        kernel = self._kernel(expand_to(sigma, x) - expand_to(sigma_next, x))
+        earlier = torch.linalg.solve(kernel.mT, score.double())
+        into_x = kernel.gather(-1, x[..., None, None].expand(*kernel.shape[:-1], 1))[..., 0]
+        values = (earlier * into_x).clamp(min=0)
+        return Weights(values, torch.ones_like(values[..., 0]))
+
+    def posterior(
+        self,
+        x: Int64[Tensor, "*shape"],
+        score: Float[Tensor, "*shape S"],
+        sigma: Float[Tensor, "..."],
+        sigma_next: Float[Tensor, "..."],
+    ) -> Float[Tensor, "*shape S"]:
+        """The law of one analytic step: p(x at sigma_next | x at sigma), exact where `score` is. Rows sum to 1."""
+        values, _ = self.posterior_weights(x, score, sigma, sigma_next)
+        return values / values.sum(-1, keepdim=True)
+
+    def score_entropy(
+        self,
+        log_score: Float[Tensor, "*shape S"],
+        sigma: Float[Tensor, "..."],
+        x: Int64[Tensor, "*shape"],
+        x0: Int64[Tensor, "*shape"],
+    ) -> Float64[Tensor, "*shape"]:
+        """Denoising score entropy of each position in nats per unit of sigma (SEDD, theorem 3.4).
+
+            sum_{y != x} Q(y -> x) [s_y - r_y log s_y + r_y (log r_y - 1)],   r_y = q_sigma(y | x0) / q_sigma(x | x0)
+
+        What `log_score` holds at y = x does not matter. Zero at the true ratios r and nowhere less.
+        """
+        law = self.transition(x0, sigma)
+        ratio = law / law.gather(-1, x[..., None])
+        u = log_score.scatter(-1, x[..., None], 0.0).double()
+        terms = u.exp() - ratio * u + torch.xlogy(ratio, ratio) - ratio
+        return (self.rate_into(x).scatter(-1, x[..., None], 0.0) * terms).sum(-1)
+
+    def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
+        """KL(q_sigma(. | x0) || prior) of each position in nats: the prior term of the likelihood bound."""
+        law, prior = self.transition(x0, sigma), self.prior_law()
+        return torch.where(law > 0, torch.xlogy(law, law / prior), 0.0).sum(-1)
+
+    def _kernel(self, sigma: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape S S"]:
+        """The matrix T with T[y, x] = q_sigma(x | y)."""
+        states = torch.arange(self.num_states, device=sigma.device).expand(*sigma.shape, -1)
+        return self.transition(states, sigma)
