@@ -18,7 +18,7 @@ def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -
     weight 0 is never drawn.
     """
     rows, states = weights.shape
-    blocks = torch.nn.functional.pad(weights, (0, -states % BLOCK)).view(rows, -1, BLOCK)
+    blocks = torch.nn.functional.pad(weights, (0, -states % BLOCK)).view(rows, -(-states // BLOCK), BLOCK)
     block, rest = _invert(blocks.sum(-1, dtype=torch.float64), uniform)
     inside = blocks[torch.arange(rows, device=weights.device), block].double()
     state, _ = _invert(inside, rest)

@@ -21,6 +21,10 @@ class Batch(NamedTuple):
     counts: Bool[Tensor, "B L"] | None = None
     cond: Tensor | None = None
 
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device."""
+        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
+
 
 class Sequences(ABC):
     """A split: a map from sequence indices to batches."""

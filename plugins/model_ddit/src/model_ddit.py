@@ -1,0 +1,199 @@
+"""The diffusion transformer of SEDD, with the published parameter names.
+
+A DiT (Peebles and Xie 2023) over tokens: pre-norm blocks whose shifts, scales and gates are functions of the noise
+level (adaLN-zero), rotary positions (Su et al. 2021), bidirectional attention, and an untied head.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float32, Int64
+from sedd_core import hookimpl
+from sedd_core.stages import Backbone
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+FREQUENCIES = 128
+
+
+class LayerNorm(nn.Module):
+    """Layer norm in float32, with a weight and no bias."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape D"]:
+        with torch.autocast(x.device.type, enabled=False):
+            return F.layer_norm(x.to(self.weight.dtype), self.weight.shape, self.weight)
+
+
+class TokenEmbedding(nn.Module):
+    """A row of numbers for each state, drawn uniformly as by Kaiming's rule with a = sqrt(5)."""
+
+    def __init__(self, states: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Parameter(torch.empty(states, width))
+        nn.init.kaiming_uniform_(self.embedding, a=math.sqrt(5))
+
+    def forward(self, x: Int64[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        return F.embedding(x, self.embedding)
+
+
+class NoiseEmbedding(nn.Module):
+    """The noise level sigma as a vector: 128 cosines, 128 sines, and a small network."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, sigma: Float32[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
+        steps = torch.arange(FREQUENCIES, dtype=torch.float32, device=sigma.device) / FREQUENCIES
+        angles = sigma[..., None].to(self.mlp[0].weight.dtype) * torch.exp(-math.log(10000.0) * steps)
+        return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+
+
+class Rotary(nn.Module):
+    """Rotary positions: pair (j, j + d/2) of a head of size d turns by position * 10000^(-2j/d)."""
+
+    inv_freq: Tensor
+
+    def __init__(self, head_size: int) -> None:
+        super().__init__()
+        self.register_buffer("inv_freq", 10000.0 ** (-torch.arange(0, head_size, 2).float() / head_size))
+
+    def forward(self, length: int) -> tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]:
+        """Cosines and sines of the angles at positions 0 .. length - 1."""
+        angles = torch.outer(torch.arange(length, device=self.inv_freq.device).to(self.inv_freq), self.inv_freq)
+        angles = torch.cat([angles, angles], -1)
+        return angles.cos(), angles.sin()
+
+
+def rotate(
+    x: Float[Tensor, "B H L d"], turn: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+) -> Float[Tensor, "B H L d"]:
+    """x turned by the angles whose cosines and sines are given."""
+    cos, sin = turn
+    first, second = x.chunk(2, -1)
+    return (x * cos + torch.cat([-second, first], -1) * sin).to(x.dtype)
+
+
+def modulate(
+    x: Float[Tensor, "B L D"], shift: Float[Tensor, "B M D"], scale: Float[Tensor, "B M D"]
+) -> Float[Tensor, "B L D"]:
+    """x (1 + scale) + shift, with one shift and scale a sequence (M = 1) or a position (M = L)."""
+    return x * (1 + scale) + shift
+
+
+class Block(nn.Module):
+    """Attention and a two-layer network, each normalised, modulated by the noise level, gated and added."""
+
+    def __init__(self, width: int, heads: int, cond_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.norm1 = LayerNorm(width)
+        self.attn_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.attn_out = nn.Linear(width, width, bias=False)
+        self.norm2 = LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
+        self.adaLN_modulation = zeroed(nn.Linear(cond_dim, 6 * width))
+
+    def forward(
+        self,
+        x: Float[Tensor, "B L D"],
+        c: Float[Tensor, "B M C"],
+        turn: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]],
+    ) -> Float[Tensor, "B L D"]:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, -1)
+        x = x + gate1 * self._drop(self._attend(modulate(self.norm1(x), shift1, scale1), turn))
+        return x + gate2 * self._drop(self.mlp(modulate(self.norm2(x), shift2, scale2)))
+
+    def _attend(
+        self, x: Float[Tensor, "B L D"], turn: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+    ) -> Float[Tensor, "B L D"]:
+        q, k, v = rearrange(self.attn_qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.heads)
+        mixed = F.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v)
+        return self.attn_out(rearrange(mixed, "b h l d -> b l (h d)"))
+
+    def _drop(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        return F.dropout(x, self.dropout, self.training)
+
+
+class OutputLayer(nn.Module):
+    """The last norm, modulated, and the head, which starts at zero."""
+
+    def __init__(self, width: int, states: int, cond_dim: int) -> None:
+        super().__init__()
+        self.norm_final = LayerNorm(width)
+        self.linear = zeroed(nn.Linear(width, states))
+        self.adaLN_modulation = zeroed(nn.Linear(cond_dim, 2 * width))
+
+    def forward(self, x: Float[Tensor, "B L D"], c: Float[Tensor, "B M C"]) -> Float[Tensor, "B L D"]:
+        """Features, before the head."""
+        shift, scale = self.adaLN_modulation(c).chunk(2, -1)
+        return modulate(self.norm_final(x), shift, scale)
+
+
+class DDiT(Backbone):
+    """The published network. Its weights: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*`, `output_layer`.
+
+    hidden_size: D. n_blocks. n_heads: they must divide D into an even head size. cond_dim: width of the noise
+    embedding. dropout: after attention and after each block's network. num_states: S, which a run fills in.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_states: int,
+        hidden_size: int = 768,
+        n_blocks: int = 12,
+        n_heads: int = 12,
+        cond_dim: int = 128,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if hidden_size % n_heads or hidden_size // n_heads % 2:
+            raise ValueError(f"n_heads={n_heads} must divide hidden_size={hidden_size} into heads of an even size")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        self.vocab_embed = TokenEmbedding(num_states, hidden_size)
+        self.sigma_map = NoiseEmbedding(cond_dim)
+        self.rotary_emb = Rotary(hidden_size // n_heads)
+        self.blocks = nn.ModuleList(Block(hidden_size, n_heads, cond_dim, dropout) for _ in range(n_blocks))
+        self.output_layer = OutputLayer(hidden_size, num_states, cond_dim)
+
+    @property
+    def head(self) -> nn.Linear:
+        """The map from features to logits."""
+        return self.output_layer.linear
+
+    def forward(
+        self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """Features at noise sigma [B] or [B, L]."""
+        if cond is not None:
+            raise ValueError("model_ddit takes no condition")
+        c = F.silu(self.sigma_map(sigma))
+        c = c[:, None] if sigma.ndim == 1 else c
+        turn = self.rotary_emb(x.shape[1])
+        features = self.vocab_embed(x)
+        for block in self.blocks:
+            features = block(features, c, turn)
+        return self.output_layer(features, c)
+
+
+def zeroed(linear: nn.Linear) -> nn.Linear:
+    """The same layer, starting at zero."""
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+@hookimpl
+def sedd_model() -> type[Backbone]:
+    """The class of this plugin."""
+    return DDiT

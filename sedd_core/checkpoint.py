@@ -1,0 +1,145 @@
+"""Checkpoints: a folder that is enough to sample and evaluate, written whole or not at all, and only ever data.
+
+    model.safetensors  ema.safetensors  tokenizer.json  config.json (the record)  sha256
+
+Weights carry the backbone's own names, those of a learned noise or graph the prefix `noise.` or `graph.`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .codec import Codec
+from .ema import EMA
+from .errors import UserError
+from .published import is_published, published_record
+from .record import Record, build
+from .score import ScoreModel
+from .stages import Graph, Noise
+
+MODEL, AVERAGE, CODEC, CONFIG, SUMS = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json", "sha256"
+
+
+class Loaded(NamedTuple):
+    """A checkpoint's contents; `codec` is None where it has none (a published one)."""
+
+    model: ScoreModel
+    graph: Graph
+    noise: Noise
+    codec: Codec | None
+    record: Record
+
+
+def weights(model: ScoreModel, noise: Noise) -> dict[str, Tensor]:
+    """Everything to save, by the name it has in the file. The tensors are the live ones."""
+    return {
+        **model.backbone.state_dict(),
+        **{f"noise.{name}": value for name, value in noise.state_dict().items()},
+        **{f"graph.{name}": value for name, value in model.graph.state_dict().items()},
+    }
+
+
+def save(folder: Path, model: ScoreModel, noise: Noise, ema: EMA, codec: Codec, record: Record) -> None:
+    """Write a checkpoint folder; a failure leaves neither it nor a part of it."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        _write_weights(temporary / MODEL, model, noise)
+        with ema.in_place():
+            _write_weights(temporary / AVERAGE, model, noise)
+        codec.save(temporary / CODEC)
+        record.write(temporary / CONFIG)
+        sums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
+        (temporary / SUMS).write_text(sums)
+        for path in temporary.iterdir():
+            _sync(path)
+        os.rename(temporary, folder)
+        _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise UserError(f"The checkpoint {folder} could not be written: {error}. Earlier ones are whole.") from error
+
+
+def load(path: str | Path, *, ema: bool = True, device: str = "cpu") -> Loaded:
+    """What a run folder, a checkpoint folder or a folder in the published layout holds, ready to evaluate.
+
+    ema: the averaged weights (a published file has no others). Raises UserError when there is no checkpoint, when it
+    is damaged, or when a plugin that it names is not installed.
+    """
+    folder = find(Path(path))
+    if is_published(folder / CONFIG):
+        record, codec, file = published_record(folder / CONFIG), None, folder / MODEL
+    else:
+        _verify(folder)
+        record, codec = Record.read(folder / CONFIG), Codec.load(folder / CODEC)
+        file = folder / (AVERAGE if ema else MODEL)
+    graph = build(record.node("graph"), "graph")()
+    noise = build(record.node("noise"), "noise")
+    model = ScoreModel(build(record.node("model"), "model")(), graph, build(record.node("score"), "score"))
+    _read_weights(file, model, noise)
+    return Loaded(model.to(device).eval(), graph, noise.to(device).eval(), codec, record)
+
+
+def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tuple[ScoreModel, Graph, Noise]:
+    """`model, graph, noise = load_model(path)`; `model(x, sigma)` is the log-score. See `load`."""
+    return load(path, ema=ema, device=device)[:3]
+
+
+def find(path: Path) -> Path:
+    """The checkpoint folder meant by a path: itself, or the newest of the run folder that it is."""
+    if (path / MODEL).is_file():
+        return path
+    steps = sorted(found for found in path.glob("checkpoints/step_*") if found.suffix != ".tmp")
+    if steps:
+        return steps[-1]
+    what = "exists, but holds no checkpoint" if path.exists() else "does not exist"
+    raise UserError(f"{path} {what}. Give a run folder (with checkpoints/) or a checkpoint folder (with {MODEL}).")
+
+
+def _write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
+    save_file({name: value.contiguous() for name, value in weights(model, noise).items()}, file, {"format": "pt"})
+
+
+def _read_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
+    try:
+        stored = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"The weights in {file} cannot be read: {error}.") from error
+    modules: dict[str, nn.Module] = {"noise.": noise, "graph.": model.graph, "": model.backbone}
+    for prefix, module in modules.items():
+        own = {name: stored.pop(name) for name in list(stored) if name.startswith(prefix)}
+        try:
+            module.load_state_dict({name.removeprefix(prefix): value for name, value in own.items()})
+        except RuntimeError as error:
+            raise UserError(f"The weights in {file} do not fit the model of their config.json: {error}") from error
+
+
+def _verify(folder: Path) -> None:
+    if not (folder / SUMS).is_file():
+        raise UserError(f"{folder} has no {SUMS} file: it is no whole checkpoint. Use another step of the run.")
+    for line in (folder / SUMS).read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        if not (folder / name).is_file() or _digest(folder / name) != digest:
+            raise UserError(f"{folder / name} is damaged or missing: its checksum differs. Use another step of the run.")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,140 @@
+"""The record: a run's resolved configuration as data, and the objects made from it.
+
+A record names plugins and core classes and holds scalars and tuples, nothing else. Reading one imports only the
+plugins that it names, and calls only their classes and the ones in `core_classes`, with arguments whose names their
+signatures know. So a record from elsewhere can be built without trusting it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError, nearest
+from .plugins import plugin, stage_of
+
+FORMAT = 1
+WAITING = ("graph", "model")
+"""Stages that a run completes with what only it knows: the vocabulary, the number of states."""
+
+Node = dict[str, Any]
+"""{"plugin": name, "args": {...}}, {"core": name, "args": {...}}; values are nodes, scalars or {"tuple": [...]}."""
+
+
+@cache
+def core_classes() -> dict[str, type]:
+    """The core's own classes that a record may name."""
+    from .score import ScoreHead
+    from .runs.sample import Sample
+    from .runs.settings import Optimizer, Samples, Training, Validation
+    from .runs.train import Train
+
+    return {cls.__name__: cls for cls in (Train, Sample, ScoreHead, Optimizer, Training, Validation, Samples)}
+
+
+def build(node: Any, path: str = "") -> Any:
+    """The object that a node stands for; a graph or a model comes as a partial that the run completes.
+
+    UserError, with the path of the fault, for an unknown name, an unknown argument or a value that is refused.
+    """
+    if isinstance(node, dict) and set(node) == {"tuple"}:
+        return tuple(build(value, f"{path}[{i}]") for i, value in enumerate(node["tuple"]))
+    if isinstance(node, dict):
+        cls = class_of(node, path)
+        arguments = {name: build(value, f"{path}.{name}".lstrip(".")) for name, value in node["args"].items()}
+        if "plugin" in node and stage_of(node["plugin"]) in WAITING:
+            return partial(cls, **arguments)
+        return construct(cls, arguments, path)
+    if node is None or isinstance(node, bool | int | float | str):
+        return node
+    raise UserError(f"{path or 'The record'} holds {node!r}, which no record may hold.")
+
+
+def class_of(node: Node, path: str = "") -> type:
+    """The class that a node names, its arguments' names checked."""
+    where = path or "the run"
+    if not isinstance(node.get("args"), dict) or set(node) not in ({"plugin", "args"}, {"core", "args"}):
+        raise UserError(f"The record is damaged at {where}: {node!r} names neither a plugin nor a core class.")
+    if "plugin" in node:
+        cls = plugin(node["plugin"])
+    elif node["core"] in core_classes():
+        cls = core_classes()[node["core"]]
+    else:
+        raise UserError(f"The record names '{node['core']}' at {where}, which is no class of a run.")
+    known = list(inspect.signature(cls).parameters)
+    for name in node["args"]:
+        if name not in known:
+            raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {', '.join(known)}.")
+    return cls
+
+
+def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> Any:
+    """cls(**arguments), with what the class refuses said as a UserError."""
+    try:
+        return cls(**arguments)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path or 'The run'} cannot be made: {error}.") from error
+
+
+def complete(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict[str, Any]]:
+    """The object that a partial was waiting to become, and all its arguments.
+
+    values: what the run knows. A stated value that disagrees is a UserError.
+    """
+    for name, value in values.items():
+        stated = waiting.keywords.get(name)
+        if stated is not None and stated != value:
+            raise UserError(f"{path}.{name} is {stated}, but this run's is {value}. Leave it out, or set it to {value}.")
+    arguments = {**waiting.keywords, **values}
+    return construct(waiting.func, arguments, path), arguments
+
+
+@dataclass
+class Record:
+    """What a run is and was: enough to rebuild its objects, and to know where its numbers come from."""
+
+    run: Node
+    command: str = ""
+    plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git: dict[str, str] = field(default_factory=dict)
+    data: str = ""
+    format: int = FORMAT
+
+    def node(self, name: str) -> Node:
+        """The node of one of the run's arguments."""
+        return self.run["args"][name]
+
+    def write(self, path: Path) -> None:
+        """Write JSON, whole or not at all."""
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """Read JSON; UserError when it is damaged, or newer than this code."""
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] > FORMAT:
+                raise UserError(f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it.")
+            return cls(**content)
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise UserError(f"{path} is no record of a run: {error!r}.") from error
+
+
+def plugin_names(node: Any) -> Iterator[str]:
+    """Every plugin that a node names."""
+    if isinstance(node, dict):
+        if "plugin" in node:
+            yield node["plugin"]
+        for value in [*node.get("args", {}).values(), *node.get("tuple", [])]:
+            yield from plugin_names(value)

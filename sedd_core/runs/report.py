@@ -1,0 +1,61 @@
+"""What a training run says of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..bound import Bound
+from ..codec import Codec
+from ..console import rule, say, table
+from ..numerics import LN2
+from ..references import ngram_bits_per_character
+from ..stages import Sampler, Sequences
+
+
+def report_bound(bound: Bound, ends: Sequence[float], folder: Path) -> None:
+    """Print the bound and each of its terms, and write them to validation.txt."""
+    rows = []
+    for name, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
+        (token, token_error), (character, error) = bound.per(bound.tokens, nats), bound.per(bound.characters, nats)
+        in_bits = f"{character / LN2:.4f} ± {error / LN2:.4f}"
+        rows.append([name, f"{token:.4f} ± {token_error:.4f}", in_bits])
+    heading = (
+        f"Validation: likelihood bound of {len(bound.nats)} sequences, averaged weights, sigma from {ends[0]:.2g} to "
+        f"{ends[1]:.3g}; ± one standard error"
+    )
+    rule("validation")
+    say(heading)
+    table("term", "nats/token", "bits/character", rows=rows)
+    text = "\n".join(["\t".join(row) for row in [["term", "nats/token", "bits/character"], *rows]])
+    (folder / "validation.txt").write_text(f"{heading}\n{text}\n", encoding="utf-8")
+
+
+def report_references(codec: Codec, train: Sequences, valid: Sequences, count: int) -> None:
+    """Print what character n-grams of the training split reach on the same `count` validation sequences."""
+    seen, text = text_of(codec, train, len(train)), text_of(codec, valid, count)
+    rows = [
+        [f"{order + 1}-gram of characters", f"{ngram_bits_per_character(seen, text, order):.4f}"] for order in range(3)
+    ]
+    say("For reference, on the same sequences, from the same training text:")
+    table("model", "bits/character", rows=rows)
+
+
+def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
+    """Print samples, and how they were drawn."""
+    for index, text in enumerate(texts):
+        rule(f"sample {index}")
+        say(text)
+    counts = sampler.counts
+    rule("")
+    say(
+        f"{counts.calls} network calls; probability clipped: {counts.clipped_per_row:.2g} a drawn position "
+        f"({type(sampler).__name__})"
+    )
+
+
+def text_of(codec: Codec, sequences: Sequences, count: int) -> str:
+    """The text of the first `count` sequences."""
+    return "".join(codec.decode(row) for row in sequences.batch(torch.arange(count)).tokens.tolist())

@@ -1,0 +1,78 @@
+"""The sampling run: from a checkpoint to text."""
+
+from __future__ import annotations
+
+import torch
+
+from .. import checkpoint, console
+from ..errors import UserError
+from ..sampling import sample
+from ..stages import Sampler
+from .base import Run, Workspace
+from .report import report_samples
+
+
+class Sample(Run):
+    """Draw sequences from a checkpoint.
+
+    checkpoint: a run folder, a checkpoint folder, or a folder in the published layout. steps: of the sampler.
+    count: of samples. batch_size: sequences a network call. length: tokens a sample (as trained, when None).
+    t_min: where the sampler's last step ends, before denoising. ema: the averaged weights.
+    The i-th sample is a function of (seed, i).
+    """
+
+    def __init__(
+        self,
+        *,
+        checkpoint: str,
+        sampler: Sampler,
+        steps: int = 128,
+        count: int = 4,
+        batch_size: int = 4,
+        length: int | None = None,
+        t_min: float = 1e-5,
+        seed: int = 0,
+        ema: bool = True,
+    ) -> None:
+        for name, value in {"steps": steps, "count": count, "batch_size": batch_size, "length": length}.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if not 0 < t_min < 1:
+            raise ValueError(f"t_min must lie between 0 and 1, not {t_min}")
+        self.checkpoint, self.sampler, self.steps, self.count = checkpoint, sampler, steps, count
+        self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
+
+    def describe(self) -> str:
+        """What would be sampled, from which weights."""
+        return (
+            f"checkpoint {self.checkpoint}\n"
+            f"samples    {self.count} in batches of {self.batch_size}, {self.steps} steps of "
+            f"{type(self.sampler).__name__}, seed {self.seed}"
+        )
+
+    def execute(self, workspace: Workspace) -> None:
+        """Sample, print, and write samples/sample_<i>.txt into the workspace's folder."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, _, noise, codec, record = checkpoint.load(self.checkpoint, ema=self.ema, device=device)
+        if codec is None:
+            raise UserError(f"{self.checkpoint} holds no tokenizer.json, so its samples cannot be read as text.")
+        length = self.length or record.node("data")["args"]["length"]
+        batches = -(-self.count // self.batch_size)
+        with console.counted(self.steps * batches, "sampling") as advance:
+            tokens = sample(
+                model,
+                noise,
+                self.sampler,
+                count=self.count,
+                length=length,
+                steps=self.steps,
+                t_min=self.t_min,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                on_step=lambda x: advance(),
+            )
+        texts = [codec.decode(row) for row in tokens.tolist()]
+        report_samples(texts, self.sampler)
+        workspace.open()
+        workspace.write_samples(texts)
+        console.say(f"Written to {workspace.folder}")

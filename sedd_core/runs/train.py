@@ -1,0 +1,156 @@
+"""The training run: compose, train, measure the bound, draw samples."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+import torch
+from torch import nn
+
+from .. import bound, checkpoint, console
+from ..codec import Codec
+from ..record import complete
+from ..sampling import sample
+from ..score import ScoreHead, ScoreModel
+from ..stages import Backbone, Data, Graph, Noise, Sampler, Sequences
+from ..training import Trainer
+from .base import Run, Workspace
+from .report import report_bound, report_references, report_samples
+from .settings import Optimizer, Samples, Training, Validation
+
+
+class Train(Run):
+    """Train a model, then report its likelihood bound on validation data and some samples, all of the averaged weights.
+
+    graph and model wait for the vocabulary and the number of states, which are known when the data is.
+    seed: of everything random.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Data,
+        noise: Noise,
+        graph: partial[Graph],
+        model: partial[Backbone],
+        score: ScoreHead,
+        sampler: Sampler,
+        optimizer: Optimizer,
+        training: Training,
+        validation: Validation,
+        samples: Samples,
+        seed: int = 0,
+    ) -> None:
+        self.data, self.noise, self.graph, self.model, self.score = data, noise, graph, model, score
+        self.sampler, self.optimizer, self.training = sampler, optimizer, training
+        self.validation, self.samples, self.seed = validation, samples, seed
+
+    def describe(self) -> str:
+        """The data, the states and the network's shapes."""
+        stated = self.graph.keywords.get("vocab_size") or self.data.vocab_size()
+        lines = [f"data     {self.data.describe()}"]
+        if stated is None:
+            return "\n".join([*lines, "model    its size follows from the vocabulary, known once the data is read"])
+        with torch.device("meta"):
+            model, _ = self._compose(stated)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        sequences = f"{self.training.batch_size} sequences of {self.data.length} tokens"
+        shapes = [f"  {name:<44}{list(p.shape)}" for name, p in model.backbone.named_parameters()]
+        return "\n".join(
+            [
+                *lines,
+                f"states   {model.graph.num_states} ({stated} tokens{', and the mask' * (model.graph.mask is not None)})",
+                f"steps    {self.training.steps:,} of {sequences}",
+                f"model    {count:,} parameters",
+                *shapes,
+            ]
+        )
+
+    def execute(self, workspace: Workspace) -> None:
+        """Train and report, in the workspace's folder."""
+        started = time.monotonic()
+        console.say(f"data     {self.data.describe()}")
+        codec, train, valid = self.data.codec(), self.data.split("train"), self.data.split("valid")
+        torch.manual_seed(self.seed)
+        model, arguments = self._compose(codec.vocab_size)
+        for stage, values in arguments.items():
+            workspace.record.node(stage)["args"].update(values)
+        workspace.record.data = self.data.fingerprint()
+        workspace.open()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, noise = model.to(device), self.noise.to(device)
+        count = sum(p.numel() for p in nn.ModuleList([model, noise]).parameters())
+        console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
+        console.say(f"model    {count:,} parameters on {device}")
+        console.say(f"folder   {workspace.folder}")
+
+        trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed)
+        self._train(trainer, workspace, codec)
+        with trainer.ema.in_place():
+            model.eval()
+            self._validate(model, noise, codec, train, valid, workspace)
+            self._sample(model, noise, codec, workspace)
+        console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
+
+    def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
+        graph, of_graph = complete(self.graph, "graph", vocab_size=vocab_size)
+        model, of_model = complete(self.model, "model", num_states=graph.num_states)
+        return ScoreModel(model, graph, self.score), {"graph": of_graph, "model": of_model}
+
+    def _train(self, trainer: Trainer, workspace: Workspace, codec: Codec) -> None:
+        training, length = self.training, self.data.length
+        first = trainer.data.batch(torch.arange(min(64, len(trainer.data)))).tokens
+        per_character = first.numel() / sum(codec.characters(row) for row in first.tolist())
+        trainer.objective.train()
+        with console.TrainingProgress(training.steps, workspace.folder / "log.txt") as progress:
+            for step in range(training.steps):
+                result = trainer.step(step)
+                progress.step(step + 1, result.loss / length, per_character, result.grad_norm)
+                if (step + 1) % training.log_every == 0:
+                    progress.log(training.batch_size * length * training.log_every)
+                last = step + 1 == training.steps
+                if last or (training.checkpoint_every and (step + 1) % training.checkpoint_every == 0):
+                    self._save(trainer, workspace, codec, step + 1)
+
+    def _save(self, trainer: Trainer, workspace: Workspace, codec: Codec, step: int) -> None:
+        folder = workspace.folder / "checkpoints" / f"step_{step:09d}"
+        checkpoint.save(folder, trainer.objective.model, trainer.noise, trainer.ema, codec, workspace.record)
+
+    def _validate(
+        self, model: ScoreModel, noise: Noise, codec: Codec, train: Sequences, valid: Sequences, workspace: Workspace
+    ) -> None:
+        settings = self.validation
+        count = min(settings.sequences, len(valid))
+        device = next(model.parameters()).device
+        batches = console.track(torch.arange(count).split(settings.batch_size), "validation")
+        result = bound.estimate(
+            model,
+            noise,
+            ((indices.to(device), valid.batch(indices).to(device)) for indices in batches),
+            lambda tokens: torch.tensor([codec.characters(row) for row in tokens.tolist()]),
+            seed=self.seed,
+            points=settings.points,
+            t_min=self.training.t_min,
+        )
+        ends = noise(torch.tensor([self.training.t_min, 1.0], dtype=torch.float64)).sigma.tolist()
+        report_bound(result, ends, workspace.folder)
+        if settings.references:
+            report_references(codec, train, valid, count)
+
+    def _sample(self, model: ScoreModel, noise: Noise, codec: Codec, workspace: Workspace) -> None:
+        settings = self.samples
+        with console.counted(settings.steps, "sampling") as advance:
+            tokens = sample(
+                model,
+                noise,
+                self.sampler,
+                count=settings.count,
+                length=self.data.length,
+                steps=settings.steps,
+                t_min=settings.t_min,
+                seed=self.seed,
+                batch_size=max(settings.count, 1),
+                on_step=lambda x: advance(),
+            )
+        report_samples([codec.decode(row) for row in tokens.tolist()], self.sampler)
