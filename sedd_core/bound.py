@@ -181,7 +181,11 @@ def estimate(
     tokens: list[Tensor] = []
     lengths: list[Tensor] = []
     for indices, batch in batches:
-        parts.append(Terms(*(term.cpu() for term in terms(model, noise, batch, Draws(seed, indices), points=points, t_min=t_min))))
+        parts.append(
+            Terms(
+                *(term.cpu() for term in terms(model, noise, batch, Draws(seed, indices), points=points, t_min=t_min))
+            )
+        )
         counts = torch.ones_like(batch.tokens) if batch.counts is None else batch.counts.long()
         tokens.append(counts.sum(-1).cpu())
         lengths.append(characters(batch.tokens))

@@ -25,7 +25,13 @@ from .record import Record, build
 from .score import ScoreModel
 from .stages import Graph, Noise
 
-MODEL, AVERAGE, CODEC, CONFIG, SUMS = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json", "sha256"
+MODEL, AVERAGE, CODEC, CONFIG, SUMS = (
+    "model.safetensors",
+    "ema.safetensors",
+    "tokenizer.json",
+    "config.json",
+    "sha256",
+)
 
 
 class Loaded(NamedTuple):
@@ -129,7 +135,9 @@ def _verify(folder: Path) -> None:
     for line in (folder / SUMS).read_text().splitlines():
         digest, _, name = line.partition("  ")
         if not (folder / name).is_file() or _digest(folder / name) != digest:
-            raise UserError(f"{folder / name} is damaged or missing: its checksum differs. Use another step of the run.")
+            raise UserError(
+                f"{folder / name} is damaged or missing: its checksum differs. Use another step of the run."
+            )
 
 
 def _digest(path: Path) -> str:

@@ -31,7 +31,10 @@ def table(*columns: str, rows: Sequence[Sequence[str]]) -> None:
     """Print rows under their columns, the first column to the left and the others to the right."""
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     for row in [columns, *rows]:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
         say("  " + "  ".join(cells).rstrip())
 
 

@@ -28,7 +28,5 @@ def expand_to(values: Shaped[Tensor, "*lead"], x: Shaped[Tensor, "*lead_and_more
     not even when B = L.
     """
     if values.shape != x.shape[: values.ndim]:
-        raise ValueError(
-            f"{tuple(values.shape)} does not lead {tuple(x.shape)}: one value per sequence or position"
-        )
+        raise ValueError(f"{tuple(values.shape)} does not lead {tuple(x.shape)}: one value per sequence or position")
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)).expand(x.shape)

@@ -60,9 +60,7 @@ def stage_of(name: str) -> str:
     """The stage in a plugin's name; `graph` of `graph_absorb`."""
     stage, _, variant = name.partition("_")
     if stage not in STAGES or not variant:
-        raise UserError(
-            f"'{name}' is not a plugin's name: <stage>_<variant>, the stages being {', '.join(STAGES)}."
-        )
+        raise UserError(f"'{name}' is not a plugin's name: <stage>_<variant>, the stages being {', '.join(STAGES)}.")
     return stage
 
 
@@ -108,9 +106,7 @@ def _checked_class(entry: Installed, module: ModuleType) -> type:
     manager.add_hookspecs(hookspecs)
     implemented = [key for key in dir(module) if manager.parse_hookimpl_opts(module, key) is not None]
     if implemented != [hook]:
-        raise _broken(
-            entry, f"it must implement the hook {hook} and no other; it implements {implemented or 'none'}"
-        )
+        raise _broken(entry, f"it must implement the hook {hook} and no other; it implements {implemented or 'none'}")
     try:
         manager.register(module, name=entry.name)
     except pluggy.PluginValidationError as error:

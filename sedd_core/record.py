@@ -90,7 +90,9 @@ def complete(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict
     for name, value in values.items():
         stated = waiting.keywords.get(name)
         if stated is not None and stated != value:
-            raise UserError(f"{path}.{name} is {stated}, but this run's is {value}. Leave it out, or set it to {value}.")
+            raise UserError(
+                f"{path}.{name} is {stated}, but this run's is {value}. Leave it out, or set it to {value}."
+            )
     arguments = {**waiting.keywords, **values}
     return construct(waiting.func, arguments, path), arguments
 
@@ -123,7 +125,9 @@ class Record:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] > FORMAT:
-                raise UserError(f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it.")
+                raise UserError(
+                    f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it."
+                )
             return cls(**content)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}.") from error

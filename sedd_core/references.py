@@ -1,1 +1,2 @@
-def ngram_bits_per_character(a,b,c): return 0.0
+def ngram_bits_per_character(a, b, c):
+    return 0.0

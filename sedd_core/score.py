@@ -29,9 +29,7 @@ class ScoreHead:
         graph: Graph,
     ) -> Float32[Tensor, "*shape S"] | Float[Tensor, "*shape S"]:
         """Log-scores in float32 or better; the entry at y = x is left as it falls (see `ScoreModel`)."""
-        log_score = logits.to(
-            torch.promote_types(logits.dtype, torch.float32)
-        )  # before the offset: bf16 loses it
+        log_score = logits.to(torch.promote_types(logits.dtype, torch.float32))  # before the offset: bf16 loses it
         if not self.scale_by_sigma:
             return log_score
         return log_score + graph.score_offset(x, sigma)[..., None].to(log_score.dtype)

@@ -97,7 +97,9 @@ def check_loss(model: ScoreModel, level: NoiseLevel, golden: dict[str, Tensor], 
     for name, parameter in model.backbone.named_parameters():
         norm = norms["grad_l2_f64"][name]
         assert abs(parameter.grad.double().norm().item() - norm) <= 2e-5 * (norm + 1e-3), name
-        if f"grad__{name}" in golden:  # float32 of the original: its own tolerances, which are relative to the largest
+        if (
+            f"grad__{name}" in golden
+        ):  # float32 of the original: its own tolerances, which are relative to the largest
             truth = golden[f"grad__{name}"]
             close(parameter.grad, truth, rtol=4e-4, atol=1e-4 * truth.abs().max().item())
 
@@ -160,7 +162,10 @@ def replayed(**changes: float) -> tuple[Replay, dict[str, Tensor], list[float], 
 
 
 def check_weights(trainer: Replay) -> None:
-    final, average = load_file(GOLDEN / "trajectory_final.safetensors"), load_file(GOLDEN / "trajectory_ema.safetensors")
+    final, average = (
+        load_file(GOLDEN / "trajectory_final.safetensors"),
+        load_file(GOLDEN / "trajectory_ema.safetensors"),
+    )
     backbone = trainer.objective.model.backbone
     for name, parameter in backbone.named_parameters():
         close(parameter, final[name], rtol=0, atol=5e-6)

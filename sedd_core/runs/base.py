@@ -35,12 +35,11 @@ class Workspace:
                 f"The run folder {self.folder} cannot be made: {error.strerror}. Name another one: --run_folder=..."
             ) from error
 
-
-    def write_samples(self, texts: Sequence[str], folder: str = "samples") -> None:
-        """Write each text to its own file below the run folder."""
-        (self.folder / folder).mkdir(parents=True)
+    def write_samples(self, texts: Sequence[str]) -> None:
+        """Write each text to its own file, samples/sample_<i>.txt."""
+        (self.folder / "samples").mkdir()
         for index, text in enumerate(texts):
-            (self.folder / folder / f"sample_{index}.txt").write_text(text, encoding="utf-8")
+            (self.folder / "samples" / f"sample_{index}.txt").write_text(text, encoding="utf-8")
 
 
 class Run(ABC):

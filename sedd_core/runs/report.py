@@ -37,7 +37,8 @@ def report_references(codec: Codec, train: Sequences, valid: Sequences, count: i
     """Print what character n-grams of the training split reach on the same `count` validation sequences."""
     seen, text = text_of(codec, train, len(train)), text_of(codec, valid, count)
     rows = [
-        [f"{order + 1}-gram of characters", f"{ngram_bits_per_character(seen, text, order):.4f}"] for order in range(3)
+        [f"{order + 1}-gram of characters", f"{ngram_bits_per_character(seen, text, order):.4f}"]
+        for order in range(3)
     ]
     say("For reference, on the same sequences, from the same training text:")
     table("model", "bits/character", rows=rows)

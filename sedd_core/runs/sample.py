@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 
 from .. import checkpoint, console
+from ..codec import Codec
 from ..errors import UserError
 from ..sampling import sample
-from ..stages import Sampler
+from ..score import ScoreModel
+from ..stages import Noise, Sampler
 from .base import Run, Workspace
 from .report import report_samples
 
@@ -57,22 +59,49 @@ class Sample(Run):
         if codec is None:
             raise UserError(f"{self.checkpoint} holds no tokenizer.json, so its samples cannot be read as text.")
         length = self.length or record.node("data")["args"]["length"]
-        batches = -(-self.count // self.batch_size)
-        with console.counted(self.steps * batches, "sampling") as advance:
-            tokens = sample(
-                model,
-                noise,
-                self.sampler,
-                count=self.count,
-                length=length,
-                steps=self.steps,
-                t_min=self.t_min,
-                seed=self.seed,
-                batch_size=self.batch_size,
-                on_step=lambda x: advance(),
-            )
-        texts = [codec.decode(row) for row in tokens.tolist()]
+        texts = draw_texts(
+            model,
+            noise,
+            self.sampler,
+            codec,
+            count=self.count,
+            length=length,
+            steps=self.steps,
+            t_min=self.t_min,
+            seed=self.seed,
+            batch_size=self.batch_size,
+        )
         report_samples(texts, self.sampler)
         workspace.open()
         workspace.write_samples(texts)
         console.say(f"Written to {workspace.folder}")
+
+
+def draw_texts(
+    model: ScoreModel,
+    noise: Noise,
+    sampler: Sampler,
+    codec: Codec,
+    *,
+    count: int,
+    length: int,
+    steps: int,
+    t_min: float,
+    seed: int,
+    batch_size: int,
+) -> list[str]:
+    """Samples as text, drawn under a progress bar; see `sampling.sample`."""
+    with console.counted(steps * -(-count // batch_size), "sampling") as advance:
+        tokens = sample(
+            model,
+            noise,
+            sampler,
+            count=count,
+            length=length,
+            steps=steps,
+            t_min=t_min,
+            seed=seed,
+            batch_size=batch_size,
+            on_step=lambda x: advance(),
+        )
+    return [codec.decode(row) for row in tokens.tolist()]

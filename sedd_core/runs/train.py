@@ -11,12 +11,12 @@ from torch import nn
 from .. import bound, checkpoint, console
 from ..codec import Codec
 from ..record import complete
-from ..sampling import sample
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Noise, Sampler, Sequences
 from ..training import Trainer
 from .base import Run, Workspace
 from .report import report_bound, report_references, report_samples
+from .sample import draw_texts
 from .settings import Optimizer, Samples, Training, Validation
 
 
@@ -140,17 +140,17 @@ class Train(Run):
 
     def _sample(self, model: ScoreModel, noise: Noise, codec: Codec, workspace: Workspace) -> None:
         settings = self.samples
-        with console.counted(settings.steps, "sampling") as advance:
-            tokens = sample(
-                model,
-                noise,
-                self.sampler,
-                count=settings.count,
-                length=self.data.length,
-                steps=settings.steps,
-                t_min=settings.t_min,
-                seed=self.seed,
-                batch_size=max(settings.count, 1),
-                on_step=lambda x: advance(),
-            )
-        report_samples([codec.decode(row) for row in tokens.tolist()], self.sampler)
+        texts = draw_texts(
+            model,
+            noise,
+            self.sampler,
+            codec,
+            count=settings.count,
+            length=self.data.length,
+            steps=settings.steps,
+            t_min=settings.t_min,
+            seed=self.seed,
+            batch_size=max(settings.count, 1),
+        )
+        report_samples(texts, self.sampler)
+        workspace.write_samples(texts)

@@ -46,9 +46,7 @@ class Graph(nn.Module, ABC):
         self.mask = mask
 
     @abstractmethod
-    def transition(
-        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
-    ) -> Float64[Tensor, "*shape S"]:
+    def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
         """q(y | x) over y: the law of a position that was x, after noise sigma. Rows sum to 1."""
 
     @abstractmethod
@@ -59,9 +57,7 @@ class Graph(nn.Module, ABC):
     def prior_law(self) -> Float64[Tensor, " S"]:
         """The law that sampling starts from: the forward process's limit."""
 
-    def score_offset(
-        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
-    ) -> Float64[Tensor, "*shape"]:
+    def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """A typical log-score at noise sigma, which a scaled score head adds to its logits."""
         raise TypeError(f"{type(self).__name__} states no score_offset: set score.scale_by_sigma=False")
 
@@ -75,16 +71,12 @@ class Graph(nn.Module, ABC):
         law = self.prior_law().expand(uniform.numel(), -1)
         return categorical(law, uniform.flatten()).view(uniform.shape)
 
-    def perturb(
-        self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws
-    ) -> Int64[Tensor, "B L"]:
+    def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
         """Draw x from q_sigma(. | x0)."""
         uniform = draws.uniform("perturb", x0.shape[1])
         return categorical(self.transition(x0, sigma).flatten(0, 1), uniform.flatten()).view(x0.shape)
 
-    def reverse_rate(
-        self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]
-    ) -> Float[Tensor, "*shape S"]:
+    def reverse_rate(self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]) -> Float[Tensor, "*shape S"]:
         """Rates of the time-reversed process out of x: Q(y -> x) s_y for y != x, minus their sum at y = x.
 
         SEDD, equation 4 (Lou et al. 2024); times dsigma for the rate in t.

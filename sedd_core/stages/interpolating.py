@@ -43,9 +43,7 @@ class InterpolatingGraph(Graph):
         """pi itself."""
         return self.pi
 
-    def transition(
-        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
-    ) -> Float64[Tensor, "*shape S"]:
+    def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
         """alpha 1{y = x} + beta pi_y."""
         sigma = expand_to(sigma, x).double()[..., None]
         stay = torch.zeros(*x.shape, self.num_states, dtype=torch.float64, device=x.device)
@@ -60,9 +58,7 @@ class InterpolatingGraph(Graph):
         """Where pi_x > 0."""
         return self.pi[x] > 0
 
-    def score_offset(
-        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
-    ) -> Float64[Tensor, "*shape"]:
+    def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """log of the mean score over y != x if x were the clean token (or, x being the mask, any token).
 
         log[(1 - q_x) / ((S - 1) q_x)] with q_x = alpha 1{x is a token} + beta pi_x. For uniform this is
@@ -72,9 +68,7 @@ class InterpolatingGraph(Graph):
         sigma = expand_to(sigma, x).double()
         alpha, beta, pi_x = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x]
         is_token = x < self.vocab_size if self.mask is None else x != self.mask
-        elsewhere = torch.where(
-            is_token, log1mexp(sigma) + torch.log1p(-pi_x), torch.log(alpha + beta * (1 - pi_x))
-        )
+        elsewhere = torch.where(is_token, log1mexp(sigma) + torch.log1p(-pi_x), torch.log(alpha + beta * (1 - pi_x)))
         here = torch.log(torch.where(is_token, alpha, 0.0) + beta * pi_x)
         return elsewhere - here - math.log(self.num_states - 1)
 
@@ -82,17 +76,13 @@ class InterpolatingGraph(Graph):
         """Draw sequences from pi."""
         return self._from_pi(draws.uniform("prior", length))
 
-    def perturb(
-        self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws
-    ) -> Int64[Tensor, "B L"]:
+    def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
         """Replace each token with probability beta by a draw from pi (which may be the same token)."""
         beta = -torch.expm1(-expand_to(sigma, x0).double())
         replaced = draws.uniform("perturb", x0.shape[1]) < beta
         return torch.where(replaced, self._from_pi(draws.uniform("replace", x0.shape[1])), x0)
 
-    def reverse_rate(
-        self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]
-    ) -> Float[Tensor, "*shape S"]:
+    def reverse_rate(self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]) -> Float[Tensor, "*shape S"]:
         """pi_x s_y for y != x, minus their sum at y = x, in the dtype of `score`."""
         rate = (self.pi[x][..., None].to(score.dtype) * score).scatter(-1, x[..., None], 0.0)
         return rate.scatter(-1, x[..., None], -rate.sum(-1, keepdim=True))
@@ -138,9 +128,7 @@ class InterpolatingGraph(Graph):
         q_x0 = alpha + beta * pi_x0
 
         mass = 1 - pi_x - moved * pi_x0
-        spread = (
-            torch.xlogy(self.pi, self.pi).sum() - torch.xlogy(pi_x, pi_x) - moved * torch.xlogy(pi_x0, pi_x0)
-        )
+        spread = torch.xlogy(self.pi, self.pi).sum() - torch.xlogy(pi_x, pi_x) - moved * torch.xlogy(pi_x0, pi_x0)
         unmoved_part = torch.xlogy(beta, beta / q_x) * mass + beta * (spread - mass)
         moved_part = moved * q_x0 * (torch.log(q_x0 / q_x) - 1)
 

@@ -131,9 +131,7 @@ class FactorisedSampler(Sampler):
     """
 
     @abstractmethod
-    def weights(
-        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
-    ) -> Weights:
+    def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
         """Weights of each row's next state; what exceeds their `total` has been clipped, and is counted."""
 
     def law(
@@ -166,9 +164,7 @@ class FactorisedSampler(Sampler):
         here = x[rows]
         stay = values.gather(-1, here[:, None])[:, 0].double()
         values = values.scatter(-1, here[:, None], 0.0)
-        leave = values.sum(
-            -1, dtype=torch.float64
-        )  # summed alone: next to `stay` small probabilities would drown
+        leave = values.sum(-1, dtype=torch.float64)  # summed alone: next to `stay` small probabilities would drown
         self.counts.calls += self.calls_per_step
         self.counts.rows += len(here)
         self.counts.clipped += float(((leave + stay) / total - 1).clamp(min=0).sum())

@@ -25,9 +25,7 @@ class Absorb(InterpolatingGraph):
         pi[vocab_size] = 1.0
         super().__init__(pi, vocab_size=vocab_size, mask=vocab_size)
 
-    def score_offset(
-        self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]
-    ) -> Float64[Tensor, "*shape"]:
+    def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """- log expm1(sigma) - log V, as published, at tokens too (where no score is looked at)."""
         return -log_expm1(expand_to(sigma, x).double()) - math.log(self.vocab_size)
 

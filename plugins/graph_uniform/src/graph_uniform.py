@@ -16,9 +16,7 @@ class Uniform(InterpolatingGraph):
     def __init__(self, *, vocab_size: int) -> None:
         if vocab_size < 2:
             raise ValueError(f"vocab_size must be at least 2, not {vocab_size}")
-        super().__init__(
-            torch.full((vocab_size,), 1 / vocab_size, dtype=torch.float64), vocab_size=vocab_size
-        )
+        super().__init__(torch.full((vocab_size,), 1 / vocab_size, dtype=torch.float64), vocab_size=vocab_size)
 
 
 @hookimpl

@@ -20,9 +20,7 @@ class Geometric(Noise):
     def __init__(self, *, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
         super().__init__()
         if not 0 < sigma_min < sigma_max < math.inf:
-            raise ValueError(
-                f"0 < sigma_min < sigma_max is needed, not sigma_min={sigma_min}, sigma_max={sigma_max}"
-            )
+            raise ValueError(f"0 < sigma_min < sigma_max is needed, not sigma_min={sigma_min}, sigma_max={sigma_max}")
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
 

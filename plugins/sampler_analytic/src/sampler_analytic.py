@@ -16,9 +16,7 @@ class Analytic(FactorisedSampler):
 
     order = 1.0
 
-    def weights(
-        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
-    ) -> Weights:
+    def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
         """The graph's posterior weights from the noise now to the noise after the step."""
         return graph.posterior_weights(x, score, step.now.sigma, step.then.sigma)
 

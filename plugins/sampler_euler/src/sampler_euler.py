@@ -17,9 +17,7 @@ class Euler(FactorisedSampler):
 
     order = 1.0
 
-    def weights(
-        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
-    ) -> Weights:
+    def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
         """dt dsigma Q(y -> x) s_y for y != x, and what is left of one for y = x."""
         rate = graph.reverse_rate(x, score) * (step.dt * step.now.rate)[:, None]
         staying = 1.0 + rate.gather(-1, x[:, None])
