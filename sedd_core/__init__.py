@@ -1,8 +1,13 @@
 """SEDD as a framework: contracts, plugins, and the runs that compose them."""
 
+from typing import TYPE_CHECKING
+
 from .errors import UserError
 from .hookspecs import hookimpl
 from .plugins import plugin
+
+if TYPE_CHECKING:
+    from .checkpoint import load_model
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "hookimpl", "load_model", "plugin"]

@@ -136,18 +136,19 @@ def _by_count(
 ) -> Iterator[Point]:
     """For absorb: draw the number k of masks, stratified, then which, then the noise given k.
 
-    With lambda = 1 - exp(-sigma) and L positions, the integral is sum_k 1/k E[sum over masks of expm1(sigma) entropy],
+    With lambda = 1 - exp(-sigma) and L positions, the integral is sum_k 1/k E[sum_masks expm1(sigma) entropy],
     k masks being uniform among all k and lambda ~ Beta(k, L - k + 1). Of L uniform numbers the k-th smallest has that
     law, and the positions of the k smallest are such masks.
     """
-    batch, length = x0.shape
+    length = x0.shape[1]
     low, high = ends
     for index in range(points):
-        uniform = draws.at(index).uniform("count", 1)[:, 0]
+        here = draws.at(index)
+        uniform = here.uniform("count", 1)[:, 0]
         count = 1 + (length * (index + uniform) / points).long().clamp(max=length - 1)
-        places = draws.at(index).uniform("places", length)
+        places = here.uniform("places", length)
         level = places.sort(-1).values.gather(-1, count[:, None] - 1)
-        x = torch.where(places <= level, graph.mask, x0)
+        x = torch.where(places <= level, graph.prior(here, length), x0)
         sigma = -torch.log1p(-level[:, 0])
         held = sigma.clamp(low, high)
         weight = length / count * torch.expm1(held)

@@ -55,7 +55,7 @@ class Draws:
         """The same sequences at another step."""
         return replace(self, step=step)
 
-    def uniform(self, stream: str, *shape: int) -> Float64[Tensor, "B *shape"]:
+    def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
         """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for."""
         positions = torch.arange(math.prod(shape), device=self.indices.device) * _signed(_GOLDEN)
         sequences = _mix(self.indices * _signed(_GOLDEN) + _key(self.seed, stream, self.step))

@@ -39,7 +39,7 @@ class Installed:
 
 
 def installed() -> dict[str, list[Installed]]:
-    """Every installed plugin by name; more than one under a name is a clash that `plugin` refuses. Imports nothing."""
+    """Every installed plugin by name, without importing any; more than one under a name is a clash (see `find`)."""
     found: dict[str, list[Installed]] = {}
     for distribution in metadata.distributions():
         for point in distribution.entry_points:

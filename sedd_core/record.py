@@ -30,10 +30,10 @@ Node = dict[str, Any]
 @cache
 def core_classes() -> dict[str, type]:
     """The core's own classes that a record may name."""
-    from .score import ScoreHead
     from .runs.sample import Sample
     from .runs.settings import Optimizer, Samples, Training, Validation
     from .runs.train import Train
+    from .score import ScoreHead
 
     return {cls.__name__: cls for cls in (Train, Sample, ScoreHead, Optimizer, Training, Validation, Samples)}
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from sedd_core import bound, load_model
 from sedd_core.bound import model_entropy, terms
 from sedd_core.draws import Draws
 from sedd_core.score import ScoreModel
 from sedd_core.stages import Batch, Noise
-from torch import Tensor
 
 GOLDEN = Path(__file__).parent / "golden" / "models"
 T_MIN = 1e-3

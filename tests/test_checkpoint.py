@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models
+
 from sedd_core import UserError, checkpoint, load_model, plugin
 from sedd_core.codec import Codec
 from sedd_core.ema import EMA
 from sedd_core.record import Record
 from sedd_core.score import ScoreHead, ScoreModel
-from tokenizers import Tokenizer, models
 
 RUN = {
     "core": "Train",

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from sedd_core import plugin
 from sedd_core.draws import Draws
 from sedd_core.ema import EMA
@@ -14,7 +16,6 @@ from sedd_core.runs.settings import Optimizer, Training
 from sedd_core.score import ScoreHead, ScoreModel
 from sedd_core.stages import PackedSequences
 from sedd_core.training import Order, Trainer, times
-from torch import nn
 
 
 def test_every_epoch_sees_every_sequence_once_in_another_order() -> None:

@@ -23,7 +23,7 @@ class Workspace:
     config_text: str = ""
 
     def open(self) -> None:
-        """Make the folder with config.json and config.txt. UserError when it cannot be, or holds something already."""
+        """Make the folder, with config.json and config.txt. UserError when it cannot be, or is not empty."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if any(self.folder.iterdir()):

@@ -21,7 +21,7 @@ from .settings import Optimizer, Samples, Training, Validation
 
 
 class Train(Run):
-    """Train a model, then report its likelihood bound on validation data and some samples, all of the averaged weights.
+    """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights.
 
     graph and model wait for the vocabulary and the number of states, which are known when the data is.
     seed: of everything random.
@@ -60,7 +60,7 @@ class Train(Run):
         return "\n".join(
             [
                 *lines,
-                f"states   {model.graph.num_states} ({stated} tokens{', and the mask' * (model.graph.mask is not None)})",
+                f"states   {model.graph.num_states}: {stated} tokens{' and a mask' * (model.graph.mask is not None)}",
                 f"steps    {self.training.steps:,} of {sequences}",
                 f"model    {count:,} parameters",
                 *shapes,

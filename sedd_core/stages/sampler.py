@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, NamedTuple, Protocol
 
 import torch
@@ -24,7 +25,7 @@ class TimedScore(Protocol):
     def __call__(
         self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        """log-score at times t: [B, L, S], or [N, S] at the N positions where `rows` is set; 0 at the current state."""
+        """log-score at times t: [B, L, S], or [N, S] where `rows` is set (N positions); 0 at the current state."""
         ...
 
 
@@ -203,5 +204,5 @@ def denoising_law(
 
 
 def _intervals(times: Float64[Tensor, " K"], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for t, t_next in zip(times[:-1], times[1:], strict=True):
+    for t, t_next in pairwise(times):
         yield t.expand(batch), t_next.expand(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from sedd_core import hookimpl
 from sedd_core.stages import Graph, InterpolatingGraph
 

@@ -11,10 +11,11 @@ import math
 import torch
 from einops import rearrange
 from jaxtyping import Float, Float32, Int64
-from sedd_core import hookimpl
-from sedd_core.stages import Backbone
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sedd_core import hookimpl
+from sedd_core.stages import Backbone
 
 FREQUENCIES = 128
 
@@ -52,7 +53,7 @@ class NoiseEmbedding(nn.Module):
 
     def forward(self, sigma: Float32[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
         steps = torch.arange(FREQUENCIES, dtype=torch.float32, device=sigma.device) / FREQUENCIES
-        angles = sigma[..., None].to(self.mlp[0].weight.dtype) * torch.exp(-math.log(10000.0) * steps)
+        angles = sigma[..., None] * torch.exp(-math.log(10000.0) * steps)
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
 
 

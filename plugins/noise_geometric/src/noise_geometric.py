@@ -6,9 +6,10 @@ import math
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from sedd_core import hookimpl
 from sedd_core.stages import Noise, NoiseLevel
-from torch import Tensor
 
 
 class Geometric(Noise):

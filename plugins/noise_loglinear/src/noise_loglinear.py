@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from sedd_core import hookimpl
 from sedd_core.stages import Noise, NoiseLevel
-from torch import Tensor
 
 
 class LogLinear(Noise):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jaxtyping import Float, Int64
+from torch import Tensor
+
 from sedd_core import hookimpl
 from sedd_core.stages import FactorisedSampler, Graph, Sampler, Step, Weights
-from torch import Tensor
 
 
 class Analytic(FactorisedSampler):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int64
+from torch import Tensor
+
 from sedd_core import hookimpl
 from sedd_core.stages import FactorisedSampler, Graph, Sampler, Step, Weights
-from torch import Tensor
 
 
 class Euler(FactorisedSampler):
