@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .errors import UserError
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Codec:
@@ -30,8 +33,31 @@ class Codec:
         return self.tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def characters(self, ids: Sequence[int]) -> int:
-        """How many characters a sequence stands for."""
-        return len(self.decode(ids))
+        """How many characters a sequence stands for.
+
+        A byte-level sequence that is cut within a character counts those whose first byte it holds, so that the
+        counts of the pieces of a text add up; other codecs count their decoded text.
+        """
+        if self._bytes is None:
+            return len(self.decode(ids))
+        return sum(byte & 0xC0 != 0x80 for index in ids for byte in self._bytes[index])
+
+    def bytes(self, ids: Sequence[int]) -> int:
+        """How many bytes of UTF-8 a sequence stands for; exact for pieces of a byte-level text."""
+        if self._bytes is None:
+            return len(self.decode(ids).encode())
+        return sum(len(self._bytes[index]) for index in ids)
+
+    @cached_property
+    def _bytes(self) -> list[bytes] | None:
+        """The bytes of each token of a byte-level codec; None for others."""
+        if not isinstance(self.tokenizer.decoder, decoders.ByteLevel):
+            return None
+        table = _byte_of_character()
+        vocabulary = {index: piece for piece, index in self.tokenizer.get_vocab(with_added_tokens=True).items()}
+        added = {added.content for added in self.tokenizer.get_added_tokens_decoder().values()}
+        pieces = [vocabulary[index] for index in range(self.vocab_size)]
+        return [p.encode() if p in added else bytes(table[character] for character in p) for p in pieces]
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json."""
@@ -39,7 +65,54 @@ class Codec:
 
     @classmethod
     def load(cls, path: Path) -> Codec:
-        """Read tokenizer.json."""
+        """Read tokenizer.json. UserError when it is missing or is none."""
         if not path.is_file():
-            raise UserError(f"There is no tokenizer at {path}.")
-        return cls(Tokenizer.from_file(str(path)))
+            raise UserError(f"There is no tokenizer at {path}; a tokenizer.json is needed.")
+        try:
+            return cls(Tokenizer.from_file(str(path)))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise UserError(f"{path} is no tokenizer.json: {error}.") from error
+
+
+def character_codec(text: str) -> Codec:
+    """One token a character of `text`, and one for any other."""
+    vocabulary = {UNKNOWN: 0, **{c: i for i, c in enumerate(sorted(set(text) - {UNKNOWN}), start=1)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return Codec(tokenizer)
+
+
+def byte_codec() -> Codec:
+    """One token a byte of UTF-8: 256 of them."""
+    alphabet = {character: byte for character, byte in _byte_of_character().items()}
+    return Codec(_byte_level(models.BPE(alphabet, [])))
+
+
+def bpe_codec(text: str, vocab_size: int) -> Codec:
+    """Byte-pair pieces learned from `text`, over the 256 bytes, so that any text can be encoded.
+
+    UserError when the text has too few pairs for `vocab_size` pieces.
+    """
+    tokenizer = _byte_level(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+    codec = Codec(tokenizer)
+    if codec.vocab_size != vocab_size:
+        raise UserError(f"This text gives {codec.vocab_size} byte-pair pieces, not {vocab_size}: ask for fewer.")
+    return codec
+
+
+def _byte_level(model: models.Model) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The byte-level alphabet: printable bytes stand for themselves, the others for characters from 256 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {**{chr(b): b for b in printable}, **{chr(256 + i): b for i, b in enumerate(others)}}

@@ -97,7 +97,17 @@ def plugin(name: str) -> type:
         module = entry.entry_point.load()
     except Exception as error:
         raise _broken(entry, f"it fails to import: {type(error).__name__}: {error}") from error
-    return _checked_class(entry, module)
+    cls = _checked_class(entry, module)
+    _names[cls] = name
+    return cls
+
+
+_names: dict[type, str] = {}
+
+
+def name_of(cls: type) -> str | None:
+    """The name under which `plugin` gave this class, or None."""
+    return _names.get(cls)
 
 
 def _checked_class(entry: Installed, module: ModuleType) -> type:

@@ -1,0 +1,119 @@
+"""Text files, with a tokenizer trained on them; without files, the corpus that every machine has."""
+
+from __future__ import annotations
+
+import gzip
+from functools import cached_property
+from pathlib import Path
+
+from sedd_core import UserError, hookimpl
+from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.stages import Data, PackedSequences, Sequences, Split
+from sedd_core.tokens import Corpus, cached_corpus, corpus_key
+
+from .docstrings import docstring_corpus
+
+
+class TextFiles(Data):
+    """Text read as one long run, cut into sequences.
+
+    paths: text files, .gz too, in this order; none: the docstrings of Python's standard library. valid_paths: files
+    to validate on; none: the last `valid_fraction` of the text. tokenizer: "bpe" (byte pairs, `vocab` pieces), "char",
+    "byte" (256), or the path of a tokenizer.json; what is learned is learned from the training text alone.
+    length: tokens a sequence.
+    """
+
+    def __init__(
+        self,
+        *,
+        paths: tuple[str, ...] = (),
+        valid_paths: tuple[str, ...] = (),
+        tokenizer: str = "bpe",
+        vocab: int = 1024,
+        length: int = 128,
+        valid_fraction: float = 0.1,
+    ) -> None:
+        if length < 1:
+            raise ValueError(f"length must be at least 1, not {length}")
+        if vocab < 257:
+            raise ValueError(f"vocab must be at least 257, the bytes and one pair, not {vocab}")
+        if not 0 < valid_fraction < 1:
+            raise ValueError(f"valid_fraction must lie between 0 and 1, not {valid_fraction}")
+        if valid_paths and not paths:
+            raise ValueError("valid_paths need paths to train on")
+        if tokenizer not in ("bpe", "char", "byte") and not tokenizer.endswith(".json"):
+            raise ValueError(
+                f"tokenizer must be 'bpe', 'char', 'byte' or the path of a tokenizer.json, not '{tokenizer}'"
+            )
+        self.paths, self.valid_paths, self.valid_fraction = paths, valid_paths, valid_fraction
+        self.tokenizer, self.vocab, self.length = tokenizer, vocab, length
+
+    def describe(self) -> str:
+        """The files, and how they are tokenised."""
+        source = ", ".join(self.paths) or "docstrings of Python's standard library"
+        pieces = f"{self.vocab} byte-pair pieces" if self.tokenizer == "bpe" else f"{self.tokenizer} tokens"
+        return f"{source} in {pieces}, sequences of {self.length}"
+
+    def vocab_size(self) -> int | None:
+        """Known for pairs and bytes; characters and files have to be read."""
+        return {"bpe": self.vocab, "byte": 256}.get(self.tokenizer)
+
+    def codec(self) -> Codec:
+        """As the training text, or the file, made it."""
+        return self._corpus.codec
+
+    def split(self, name: Split) -> Sequences:
+        """UserError for a split shorter than one sequence."""
+        sequences = PackedSequences(getattr(self._corpus, name), self.length)
+        if not len(sequences):
+            raise UserError(f"The {name} split of {self.describe()} is shorter than one sequence: lower data.length.")
+        return sequences
+
+    def fingerprint(self) -> str:
+        """A hash of both texts and the tokenizer."""
+        train, valid = self._texts
+        own = Path(self.tokenizer).read_text() if self.tokenizer.endswith(".json") else str(self.vocab)
+        return corpus_key("data_text 1", train, valid, self.tokenizer, own)
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return cached_corpus(self.fingerprint(), self._tokenise)
+
+    def _tokenise(self) -> tuple[Codec, list[int], list[int]]:
+        train, valid = self._texts
+        codec = self._make_codec(train)
+        return codec, codec.encode(train), codec.encode(valid)
+
+    def _make_codec(self, train: str) -> Codec:
+        if self.tokenizer == "bpe":
+            return bpe_codec(train, self.vocab)
+        if self.tokenizer == "char":
+            return character_codec(train)
+        return byte_codec() if self.tokenizer == "byte" else Codec.load(Path(self.tokenizer))
+
+    @cached_property
+    def _texts(self) -> tuple[str, str]:
+        """Training and validation text."""
+        if not self.paths:
+            return docstring_corpus(self.valid_fraction)
+        train = "".join(map(_read, self.paths))
+        if self.valid_paths:
+            return train, "".join(map(_read, self.valid_paths))
+        cut = round(len(train) * (1 - self.valid_fraction))
+        return train[:cut], train[cut:]
+
+
+def _read(path: str) -> str:
+    try:
+        with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8", newline="") as file:
+            return str(file.read())
+    except FileNotFoundError as error:
+        raise UserError(f"There is no text file {path} (from {Path.cwd()}).") from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+
+
+@hookimpl
+def sedd_data() -> type[Data]:
+    """The class of this plugin."""
+    return TextFiles

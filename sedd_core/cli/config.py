@@ -1,0 +1,62 @@
+"""Between Fiddle configs and record nodes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from typing import Any
+
+import fiddle as fdl
+from fiddle import history
+
+from ..errors import UserError
+from ..plugins import name_of, plugin, stage_of
+from ..record import WAITING, Node, core_classes
+
+history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
+
+
+def stage(name: str, **arguments: Any) -> fdl.Buildable[Any]:
+    """A config of a plugin by its public name: `stage("noise_loglinear", eps=1e-3)`.
+
+    A graph or a model is a partial: the run completes it. UserError for a plugin that is not installed.
+    """
+    kind = fdl.Partial if stage_of(name) in WAITING else fdl.Config
+    return kind(plugin(name), **arguments)
+
+
+def node_of(value: Any, path: str = "") -> Any:
+    """The record node of a config: names and scalars alone. UserError for anything that a record may not hold."""
+    if isinstance(value, fdl.Buildable):
+        return _node_of_buildable(value, path)
+    if isinstance(value, tuple):
+        return {"tuple": [node_of(item, f"{path}[{i}]") for i, item in enumerate(value)]}
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{path} is {value}; a record holds finite numbers only.")
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    hint = ": use a tuple" if isinstance(value, list) else ", which no record can hold"
+    raise UserError(
+        f"{path} is a {type(value).__name__}{hint}. Configs hold stages, core classes, tuples and scalars."
+    )
+
+
+def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
+    cls: Any = fdl.get_callable(config)
+    missing = [
+        name
+        for name, parameter in inspect.signature(cls).parameters.items()
+        if isinstance(config, fdl.Config)
+        and parameter.default is parameter.empty
+        and name not in config.__arguments__
+    ]
+    if missing:
+        where = f"{path}." if path else ""
+        raise UserError(f"{where}{missing[0]} must be set: --fdl_set={where}{missing[0]}=...")
+    arguments = {name: node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
+    name = name_of(cls)
+    if name is not None:
+        return {"plugin": name, "args": arguments}
+    if core_classes().get(cls.__name__) is cls:
+        return {"core": cls.__name__, "args": arguments}
+    raise UserError(f"{path or 'The experiment'} is a {cls.__qualname__}, neither a plugin's class nor the core's.")

@@ -1,0 +1,89 @@
+"""Experiment files: found by path, imported, their config function called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import linecache
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import fiddle as fdl
+
+from ..errors import UserError, nearest
+
+DEFAULT = "config"
+
+
+def load_experiment(target: str) -> fdl.Config[Any]:
+    """The config that `FILE.py` or `FILE.py:NAME` gives; the function's name is `config` unless said."""
+    file, _, name = target.partition(":")
+    path = _existing(Path(file))
+    module = _within(path, lambda: _import(path))
+    function = getattr(module, name or DEFAULT, None)
+    if not callable(function):
+        own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        functions = ", ".join(key for key in own if not key.startswith("_")) or "none"
+        raise UserError(
+            f"{path} has no function '{name or DEFAULT}'.{nearest(name or DEFAULT, own)} Its functions: {functions}. "
+            f"Name one: --fdl_config={file}:NAME"
+        )
+    result = _within(path, function)
+    if not isinstance(result, fdl.Config):
+        raise UserError(f"{path}:{name or DEFAULT} returns a {type(result).__name__}; it must return an fdl.Config.")
+    return result
+
+
+def _existing(path: Path) -> Path:
+    if path.is_file() and path.suffix == ".py":
+        return path.resolve()
+    folder = path.parent if path.parent.is_dir() else Path("experiments")
+    others = sorted(other.name for other in folder.glob("*.py") if other.name != "__init__.py")
+    what = "is not a Python file" if path.exists() else "does not exist"
+    listing = ", ".join(others) or "no experiment"
+    raise UserError(f"{path} {what}.{nearest(path.name, others)} In {folder} there is: {listing}.")
+
+
+def _import(path: Path) -> ModuleType:
+    """By its dotted name below a folder of the import path, so that experiments can import each other; else alone."""
+    for entry in map(Path, sys.path):
+        if path.is_relative_to(entry.resolve()) and all(
+            part.isidentifier() for part in path.with_suffix("").parts[1:]
+        ):
+            dotted = ".".join(path.relative_to(entry.resolve()).with_suffix("").parts)
+            module = importlib.import_module(dotted)
+            if module.__file__ and Path(module.__file__).resolve() == path:
+                return module
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _within(path: Path, action: Callable[[], Any]) -> Any:
+    """The action's result; what goes wrong in the experiment's own lines as a UserError that shows the line."""
+    try:
+        return action()
+    except UserError as error:
+        raise UserError(f"{_place(path, error)}{error}") from error
+    except SyntaxError as error:
+        line = (error.text or "").strip()
+        raise UserError(f"{error.filename}:{error.lineno}: {line}\nSyntaxError: {error.msg}") from error
+    except Exception as error:
+        raise UserError(f"{_place(path, error)}{type(error).__name__}: {error}") from error
+
+
+def _place(path: Path, error: Exception) -> str:
+    """`file:line: text` of the innermost line of the experiments' folder that the error passed through."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == path.parent]
+    if not frames:
+        return f"{path}: "
+    last = frames[-1]
+    text = linecache.getline(last.filename, last.lineno or 0).strip()
+    return f"{last.filename}:{last.lineno}: {text}\n"

@@ -1,0 +1,90 @@
+"""`launch.py`: an experiment, its settings, and the run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from ..errors import UserError
+
+# Fiddle's own flags of these names mean function names and take wrong types silently, so they are not imported.
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("fdl_config", None, "The experiment: FILE.py or FILE.py:FUNCTION.", flag_values=FLAGS)
+flags.DEFINE_multi_string(
+    "fdl_set", [], "A setting, path=value or stage=variant; may be given many times.", flag_values=FLAGS
+)
+flags.DEFINE_bool("dry_run", False, "Compose everything, print it with its sizes, and stop.", flag_values=FLAGS)
+flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time> when not given.", flag_values=FLAGS)
+flags.DEFINE_bool("help", False, "Print this and stop.", short_name="h", flag_values=FLAGS)
+
+USAGE = "python launch.py --fdl_config=experiments/quickstart.py [--fdl_set=path=value ...] [--dry_run]"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Mistakes of the user's are one message on standard error."""
+    arguments = sys.argv if arguments is None else arguments
+    try:
+        launch(_parse(arguments), arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parse(arguments: list[str]) -> flags.FlagValues:
+    FLAGS.unparse_flags()
+    for flag in FLAGS:
+        FLAGS[flag].unparse()
+    try:
+        rest = FLAGS(arguments)[1:]
+    except flags.Error as error:
+        raise UserError(f"{error}. Flags: {', '.join(f'--{name}' for name in FLAGS)}. See --help.") from error
+    if FLAGS.help:
+        print(f"{USAGE}\n\n{FLAGS.get_help()}")
+        raise SystemExit(0)
+    if rest:
+        raise UserError(f"'{rest[0]}' is no flag. Settings are written --fdl_set=path=value.")
+    if not FLAGS.fdl_config:
+        raise UserError(f"No experiment is named. For example: {USAGE}")
+    return FLAGS
+
+
+def launch(options: flags.FlagValues, arguments: list[str]) -> None:
+    """Compose the run, and print or execute it."""
+    from ..record import build  # torch and Fiddle are imported here, so that --help answers at once
+    from ..runs.base import Run, Workspace
+    from .config import node_of
+    from .experiment import load_experiment
+    from .provenance import record_of
+    from .settings import apply
+    from .show import resolved
+
+    config: Any = load_experiment(options.fdl_config)
+    for setting in options.fdl_set:
+        for line in apply(config, setting):
+            print(line)
+    node = node_of(config)
+    run = build(node)
+    if not isinstance(run, Run):
+        raise UserError(
+            f"{options.fdl_config} configures a {type(run).__name__}, which is not a run (Train, Sample)."
+        )
+    if options.dry_run:
+        print(f"{resolved(config)}\n\n{run.describe()}")
+        return
+    name = Path(options.fdl_config.partition(":")[0]).stem
+    folder = Path(options.run_folder or Path("runs") / name / time.strftime("%Y%m%d-%H%M%S"))
+    run.execute(Workspace(folder, record_of(node, shlex.join(arguments)), resolved(config) + "\n"))
+
+
+def entry() -> None:
+    """The program's entry: like `main`, ending the process with its exit code."""
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Plugins installed and uninstalled for real, in an environment of their own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").iterdir() if (folder / "pyproject.toml").is_file())
+
+
+class Environment:
+    """A virtual environment that shares every library with this one, but none of our own distributions."""
+
+    def __init__(self, folder: Path) -> None:
+        self.python = folder / "venv" / "bin" / "python"
+        libraries = folder / "libraries"
+        libraries.mkdir()
+        for entry in Path(sysconfig.get_paths()["purelib"]).iterdir():
+            if not re.match(r"sedd[_-]", entry.name) and entry.suffix != ".pth":
+                (libraries / entry.name).symlink_to(entry)
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+        (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+        (site / "libraries.pth").write_text(f"{libraries}\n")
+        self.pip("install", "-e", str(ROOT), *(f"-e{ROOT / 'plugins' / name}" for name in PLUGINS))
+
+    def pip(self, command: str, *arguments: str) -> None:
+        flags = ["--no-deps", "--no-build-isolation", "--no-index"] if command == "install" else ["--yes"]
+        subprocess.run([self.python, "-m", "pip", command, "-q", *flags, *arguments], check=True)
+
+    def launch(self, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+        command = [self.python, ROOT / "launch.py", *arguments]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return Environment(tmp_path_factory.mktemp("environment"))
+
+
+SWAPS = {"noise": "noise_geometric", "graph": "graph_uniform", "sampler": "sampler_euler", "data": "data_text"}
+"""What stands for a stage once the quickstart's own choice is gone."""
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_without_a_plugin_all_that_does_not_name_it_works(
+    environment: Environment, name: str, tmp_path: Path
+) -> None:
+    quickstart = (ROOT / "experiments" / "quickstart.py").read_text()
+    stage = name.split("_")[0]
+    environment.pip("uninstall", f"sedd-{name.replace('_', '-')}")
+    try:
+        naming = tmp_path / "naming.py"
+        naming.write_text(re.sub(rf'"{stage}_\w+"', f'"{name}"', quickstart))
+        named = environment.launch(f"--fdl_config={naming}", "--dry_run")
+        assert named.returncode == 1
+        assert f"pip install -e plugins/{name}" in named.stderr
+        assert "Traceback" not in named.stderr
+
+        other = tmp_path / "other.py"
+        other.write_text(quickstart.replace(f'"{name}"', f'"{SWAPS.get(stage)}"'))
+        if stage != "model" and name != "data_text":  # the only ones of their kind that need no network
+            result = environment.launch(f"--fdl_config={other}", "--dry_run")
+            assert result.returncode == 0, result.stderr
+    finally:
+        environment.pip("install", f"-e{ROOT / 'plugins' / name}")
+
+
+def test_the_plugin_of_the_readme_works_after_one_install(environment: Environment, tmp_path: Path) -> None:
+    blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    files = dict(blocks)
+    assert set(files) == {"pyproject.toml", "graph_hybrid.py"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    environment.pip("install", f"-e{tmp_path}")
+    folder = tmp_path / "run"
+    result = environment.launch(
+        f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}",
+        *("--fdl_set=graph=hybrid", "--fdl_set=training.steps=2", "--fdl_set=validation.sequences=4"),
+        *("--fdl_set=samples.steps=4", "--fdl_set=validation.references=False", f"--run_folder={folder}"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert (folder / "checkpoints" / "step_000000002" / "model.safetensors").is_file()
