@@ -1,4 +1,4 @@
-"""`python -m sedd_core launch ...`: `launch.py` without the repository. `python -m sedd_core plugins`: what there is."""
+"""`python -m sedd_core launch ...`: `launch.py` from anywhere. `python -m sedd_core plugins`: what is installed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ..record import WAITING, Node, core_classes
 history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
 
 
-def stage(name: str, **arguments: Any) -> fdl.Buildable[Any]:
+def stage(name: str, /, **arguments: Any) -> fdl.Buildable[Any]:
     """A config of a plugin by its public name: `stage("noise_loglinear", eps=1e-3)`.
 
     A graph or a model is a partial: the run completes it. UserError for a plugin that is not installed.

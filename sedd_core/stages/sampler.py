@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -19,6 +19,7 @@ from .graph import Graph, Weights
 from .noise import Noise, NoiseLevel
 
 
+@runtime_checkable
 class TimedScore(Protocol):
     """The model as a sampler sees it; guidance, temperature or caching wrap it."""
 

@@ -17,9 +17,10 @@ from .docstrings import docstring_corpus
 class TextFiles(Data):
     """Text read as one long run, cut into sequences.
 
-    paths: text files, .gz too, in this order; none: the docstrings of Python's standard library. valid_paths: files
-    to validate on; none: the last `valid_fraction` of the text. tokenizer: "bpe" (byte pairs, `vocab` pieces), "char",
-    "byte" (256), or the path of a tokenizer.json; what is learned is learned from the training text alone.
+    paths: text files, .gz too, in this order; none: the docstrings of Python's standard library.
+    valid_paths: files to validate on; none: the last `valid_fraction` of the text.
+    tokenizer: "bpe" (byte pairs, `vocab` pieces), "char", "byte" (256), or the path of a tokenizer.json. What is
+    learned is learned from the training text alone.
     length: tokens a sequence.
     """
 

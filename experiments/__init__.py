@@ -1,0 +1,1 @@
+"""Fiddle configs of complete runs."""

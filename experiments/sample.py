@@ -1,0 +1,16 @@
+"""Text from a checkpoint: a run folder, or one of its checkpoint folders.
+
+    python launch.py --fdl_config=experiments/sample.py --fdl_set=checkpoint=runs/quickstart/TIME
+
+Expected cost: `steps` network calls a batch; seconds on a CPU for the quickstart's model.
+"""
+
+import fiddle as fdl
+
+from sedd_core.cli import stage
+from sedd_core.runs.sample import Sample
+
+
+def config() -> fdl.Config[Sample]:
+    """All but the checkpoint, which has to be named."""
+    return fdl.Config(Sample, sampler=stage("sampler_analytic"), steps=128, count=4, batch_size=4, seed=0)

@@ -1,0 +1,171 @@
+"""Hugging Face data sets and tokenizers, or local files in their place, packed to length."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sedd_core import UserError, hookimpl
+from sedd_core.codec import Codec
+from sedd_core.stages import Data, PackedSequences, Sequences, Split
+from sedd_core.tokens import Corpus, cached_corpus, corpus_key
+
+LOADERS = {"jsonl": "json", "json": "json", "txt": "text", "parquet": "parquet", "csv": "csv"}
+DOCUMENTS_AT_ONCE = 1000
+
+
+class HubDataset(Data):
+    """Documents, each followed by the tokenizer's end-of-text token, as one long run cut into sequences.
+
+    name, config, train_split: the training data: a data set of the hub, or a local file. valid_name, valid_config,
+    valid_split: the validation data; the same data set when not named. valid_documents: how many documents are held
+    out from the end of the training data when both are the same split. text_field: the column. tokenizer: of the hub,
+    or a local folder. vocab: its number of tokens. length: tokens a sequence.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: str | None = None,
+        train_split: str = "train",
+        valid_name: str | None = None,
+        valid_config: str | None = None,
+        valid_split: str = "validation",
+        valid_documents: int = 1000,
+        text_field: str = "text",
+        tokenizer: str = "gpt2",
+        vocab: int = 50257,
+        length: int = 1024,
+    ) -> None:
+        if length < 1:
+            raise ValueError(f"length must be at least 1, not {length}")
+        if vocab < 1:
+            raise ValueError(f"vocab must be at least 1, not {vocab}")
+        if valid_documents < 1:
+            raise ValueError(f"valid_documents must be at least 1, not {valid_documents}")
+        self.train_source = (name, config, train_split)
+        self.valid_source = (valid_name or name, valid_config if valid_name else config, valid_split)
+        self.valid_documents, self.text_field = valid_documents, text_field
+        self.tokenizer, self.vocab, self.length = tokenizer, vocab, length
+
+    def describe(self) -> str:
+        """The two data sets and the tokenizer."""
+        train, valid = (" ".join(part for part in s if part) for s in (self.train_source, self.valid_source))
+        return (
+            f"{train}, validated on {valid}, in {self.vocab} tokens of {self.tokenizer}, sequences of {self.length}"
+        )
+
+    def vocab_size(self) -> int | None:
+        """As stated."""
+        return self.vocab
+
+    def codec(self) -> Codec:
+        """The hub tokenizer's. UserError when its size is not `vocab`."""
+        return self._corpus.codec
+
+    def split(self, name: Split) -> Sequences:
+        """UserError for a split shorter than one sequence."""
+        sequences = PackedSequences(getattr(self._corpus, name), self.length)
+        if not len(sequences):
+            raise UserError(f"The {name} split of {self.describe()} is shorter than one sequence: lower data.length.")
+        return sequences
+
+    def fingerprint(self) -> str:
+        """A hash of the data sets' own fingerprints and the tokenizer."""
+        train, valid = self._splits
+        own = self._tokenizer.backend_tokenizer.to_str()
+        held_out = str(self.valid_documents) if self.train_source == self.valid_source else ""
+        return corpus_key("data_hub 1", train._fingerprint, valid._fingerprint, held_out, self.text_field, own)
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return cached_corpus(self.fingerprint(), self._tokenise)
+
+    def _tokenise(self) -> tuple[Codec, list[int], list[int]]:
+        codec = Codec(self._tokenizer.backend_tokenizer)
+        train, valid = ([token for ids in self._ids(documents) for token in ids] for documents in self._splits)
+        return codec, train, valid
+
+    def _ids(self, documents: Any) -> Iterator[list[int]]:
+        backend, end = self._tokenizer.backend_tokenizer, self._tokenizer.eos_token_id
+        end = self._tokenizer.sep_token_id if end is None else end
+        if end is None:
+            raise UserError(f"The tokenizer {self.tokenizer} has no end-of-text token to put between documents.")
+        for batch in documents.iter(DOCUMENTS_AT_ONCE):
+            for encoding in backend.encode_batch(batch[self.text_field], add_special_tokens=False):
+                yield [*encoding.ids, end]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        try:
+            tokenizer = _load_tokenizer(self.tokenizer)
+        except (OSError, ValueError) as error:
+            raise _unreachable("tokenizer", self.tokenizer, "a folder with its files") from error
+        if len(tokenizer) != self.vocab:
+            raise UserError(
+                f"The tokenizer {self.tokenizer} has {len(tokenizer)} tokens, not {self.vocab}: set data.vocab."
+            )
+        return tokenizer
+
+    @cached_property
+    def _splits(self) -> tuple[Any, Any]:
+        """Training and validation documents."""
+        train = self._documents(self.train_source)
+        if self.train_source != self.valid_source:
+            return train, self._documents(self.valid_source)
+        if self.valid_documents >= len(train):
+            raise UserError(f"{self.train_source[0]} has {len(train)} documents; lower data.valid_documents.")
+        cut = len(train) - self.valid_documents
+        return train.select(range(cut)), train.select(range(cut, len(train)))
+
+    def _documents(self, source: tuple[str, str | None, str]) -> Any:
+        from datasets import load_dataset  # seconds to import: only where a run reads data
+
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        name, config, split = source
+        kind = next((LOADERS[part] for part in Path(name).name.split(".")[1:] if part in LOADERS), None)
+        try:
+            if kind and Path(name).is_file():  # a local file is one split, whatever it is called
+                documents = load_dataset(kind, data_files={split: name}, split=split)
+            elif kind:
+                raise UserError(f"There is no file {name} (from {Path.cwd()}).")
+            else:
+                documents = load_dataset(name, config, split=split)
+        except (OSError, ValueError) as error:
+            if "split" in str(error).lower() and not isinstance(error, OSError):
+                raise UserError(f"{name} has no split '{split}': {error}.") from error
+            raise _unreachable("data set", name, "a .jsonl, .txt or .parquet file") from error
+        if self.text_field not in documents.column_names:
+            columns = ", ".join(documents.column_names)
+            raise UserError(f"{name} has no column '{self.text_field}'; it has {columns}: set data.text_field.")
+        return documents
+
+
+def _load_tokenizer(name: str) -> Any:
+    """Of the hub, or a local folder: with tokenizer.json, or with the bare files of GPT-2 or BERT."""
+    from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast  # seconds to import
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what fails is said once, by us
+    bare = {"merges.txt": GPT2TokenizerFast, "vocab.txt": BertTokenizerFast}
+    kinds = [kind for file, kind in bare.items() if (Path(name) / file).is_file()]
+    if (Path(name) / "tokenizer_config.json").is_file() or not kinds:
+        return AutoTokenizer.from_pretrained(name, use_fast=True)
+    return kinds[0].from_pretrained(name)
+
+
+def _unreachable(what: str, name: str, instead: str) -> UserError:
+    setting = "data.tokenizer" if what == "tokenizer" else "data.name (or data.valid_name)"
+    return UserError(
+        f"The {what} '{name}' is neither here nor could it be fetched from the Hugging Face hub. Without a network, "
+        f"download it elsewhere and name {instead}: set {setting} to its path."
+    )
+
+
+@hookimpl
+def sedd_data() -> type[Data]:
+    """The class of this plugin."""
+    return HubDataset
