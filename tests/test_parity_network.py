@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -18,17 +16,9 @@ from sedd_core.score import ScoreModel
 from sedd_core.stages import NoiseLevel, PackedSequences
 from sedd_core.training import Trainer
 
-GOLDEN = Path(__file__).parent / "golden"
+from .golden_figures import GOLDEN, arrays, close
+
 MODELS = ["absorb_scaled", "absorb_unscaled", "uniform"]
-
-
-def arrays(name: str) -> dict[str, Tensor]:
-    with np.load(GOLDEN / f"{name}.npz") as stored:
-        return {key: torch.tensor(stored[key]) for key in stored}
-
-
-def close(value: Tensor, truth: Tensor, *, rtol: float, atol: float = 0.0) -> None:
-    torch.testing.assert_close(value.double(), truth.double(), rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("name", MODELS)

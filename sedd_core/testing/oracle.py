@@ -1,7 +1,7 @@
 """Exact laws on small state spaces, without a single random draw.
 
 A joint law p0 over all V^L short sequences determines the law, and the scores, of the noised sequences at any sigma;
-and a sampler whose step is a product over positions maps a law over sequences to the next one exactly. All in float64.
+and a sampler whose step is a product over positions maps a law over sequences to the next exactly. All in float64.
 """
 
 from __future__ import annotations

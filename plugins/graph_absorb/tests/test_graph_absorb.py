@@ -1,0 +1,35 @@
+"""The absorbing process."""
+
+import math
+
+import pytest
+import torch
+
+from sedd_core import plugin
+from sedd_core.draws import Draws
+from sedd_core.testing import check_graph
+
+
+@pytest.mark.parametrize("vocab_size", [1, 2, 5])
+def test_conformance(vocab_size: int) -> None:
+    check_graph(plugin("graph_absorb")(vocab_size=vocab_size))
+
+
+def test_only_masks_move_and_count() -> None:
+    graph = plugin("graph_absorb")(vocab_size=5)
+    assert (graph.mask, graph.num_states) == (5, 6)
+    assert graph.active(torch.arange(6)).tolist() == [False] * 5 + [True]
+    assert (graph.prior(Draws(0, torch.arange(3)), 4) == 5).all()
+
+
+def test_the_published_score_offset() -> None:
+    graph = plugin("graph_absorb")(vocab_size=50257)
+    sigma = torch.tensor([1e-6, 0.3, 80.0], dtype=torch.float64)
+    offset = graph.score_offset(torch.tensor([50257, 50257, 7]), sigma)
+    expected = [-math.log(math.expm1(s)) - math.log(50257) for s in sigma.tolist()]
+    torch.testing.assert_close(offset, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
+
+
+def test_no_tokens_are_refused() -> None:
+    with pytest.raises(ValueError, match="vocab_size must be at least 1"):
+        plugin("graph_absorb")(vocab_size=0)

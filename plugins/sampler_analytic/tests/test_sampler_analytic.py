@@ -1,0 +1,24 @@
+"""The analytic sampler."""
+
+import pytest
+import torch
+
+from sedd_core import plugin
+from sedd_core.stages import NoiseLevel, Step
+from sedd_core.testing import check_sampler
+
+
+@pytest.mark.parametrize(("graph", "noise"), [("absorb", "loglinear"), ("uniform", "geometric")])
+def test_conformance(graph: str, noise: str) -> None:
+    process = plugin(f"graph_{graph}")(vocab_size=4)
+    check_sampler(plugin("sampler_analytic")(), process, plugin(f"noise_{noise}")())
+
+
+def test_absorb_unmasks_with_expm1_of_the_step_times_the_scores() -> None:
+    graph, delta = plugin("graph_absorb")(vocab_size=3), 0.2
+    now, then = torch.tensor([1.0]).double(), torch.tensor([1.0 - delta]).double()
+    step = Step(NoiseLevel(now, now), NoiseLevel(then, then), torch.tensor([0.1]).double())
+    score = torch.tensor([[0.5, 0.25, 0.75, 1.0]]).double()
+    values, total = plugin("sampler_analytic")().weights(torch.tensor([3]), score, step, graph)
+    torch.testing.assert_close(values[:, :3] / total, torch.tensor(delta).double().expm1() * score[:, :3])
+    torch.testing.assert_close(values.sum(-1), total)
