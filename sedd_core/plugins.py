@@ -71,7 +71,7 @@ def find(name: str) -> Installed:
     if len(owners) == 1:
         return owners[0]
     if owners:
-        both = " and ".join(owner.distribution for owner in owners)
+        both = " and ".join(sorted(owner.distribution for owner in owners))
         raise UserError(f"Two distributions provide the plugin '{name}': {both}. Uninstall one of them.")
     others = [other for other in everything if stage_of_or_none(other) == stage]
     raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64, Int64
 
-Codes = Int64[np.ndarray, " N"]
+Codes = Int64[np.ndarray, "..."]
 
 
 def ngram_bits_per_character(train: str, valid: str, order: int) -> float:

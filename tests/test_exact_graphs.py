@@ -139,6 +139,21 @@ def test_perturb_and_prior_draw_their_laws(name: str, sigma: float, seed: int) -
     assert chi_square(drawn, wrong) < 1e-5, "the test has no power"
 
 
+def test_the_general_draws_of_a_lopsided_process(seed: int) -> None:
+    """Those of `Graph`, which the ring uses, where the law is not the same for every state; chi-square at 1e-5 each."""
+    graph, draws = random_pi(2, mask=False), Draws(seed, torch.arange(40_000))
+    x0, sigma = torch.full((40_000, 1), 3), torch.full((40_000,), 0.7)
+    law = graph.transition(torch.tensor(3), torch.tensor(0.7))
+    for drawn, right in [
+        (Graph.prior(graph, draws, 1), graph.prior_law()),
+        (Graph.perturb(graph, x0, sigma, draws), law),
+        (graph.prior(draws, 1), graph.prior_law()),
+        (graph.perturb(x0, sigma, draws), law),
+    ]:
+        assert chi_square(drawn, right) > 1e-5
+        assert chi_square(drawn, right.flip(0)) < 1e-5
+
+
 def chi_square(drawn: Tensor, law: Tensor) -> float:
     """The p-value of counts under a law; 0 where something impossible was drawn."""
     counts = torch.bincount(drawn.flatten(), minlength=len(law)).double()

@@ -134,6 +134,58 @@ def test_a_step_draws_its_law(graph: str, name: str, seed: int) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("graph", PAIRS)
+def test_a_whole_run_draws_its_law(graph: str, name: str, seed: int) -> None:
+    """20,000 runs of three steps and a final denoising that has much to do, chi-square at 1e-5 each."""
+    exact, sampler = oracle(graph, 0, noise="loglinear"), plugin(f"sampler_{name}")()
+    times, sizes = time_grid(3, 0.3), (exact.graph.vocab_size ** torch.arange(2, -1, -1))
+    law = exact.sampled(sampler, 3, t_min=0.3)
+    draws = Draws(seed, torch.arange(20_000))
+
+    def run(draws: Draws) -> torch.Tensor:
+        x = exact.graph.prior(draws, 3)
+        return (sampler.run(x, times, exact.model(), exact.noise, exact.graph, draws) * sizes).sum(-1)
+
+    assert chi_square(run(draws), law) > 1e-5
+    assert chi_square(run(SameAtEveryStep(seed, draws.indices)), law) < 1e-5
+    assert chi_square(run(Lopsided(seed, draws.indices)), law) < 1e-5
+
+
+class SameAtEveryStep(Draws):
+    """A planted fault: steps share their randomness."""
+
+    def at(self, step: int) -> Draws:
+        return self
+
+
+class Lopsided(Draws):
+    """A planted fault: what the final denoising draws is not quite uniform."""
+
+    def uniform(self, stream: str, *shape: int) -> torch.Tensor:
+        return super().uniform(stream, *shape) ** (1.2 if stream == "denoise" else 1.0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("graph", PAIRS)
+def test_given_tokens_are_what_the_model_sees_and_what_comes_out(graph: str, name: str, seed: int) -> None:
+    """Also at the first call and after the last, whatever the scores are."""
+    exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
+    draws, times = Draws(seed, torch.arange(64)), time_grid(2, 0.3)
+    given = Given(torch.full((64, 3), 2), torch.tensor([[True, False, True]]).expand(64, -1))
+    seen: list[torch.Tensor] = []
+
+    def rough(x, t, rows=None):
+        seen.append(x)
+        return torch.zeros(*x.shape, exact.graph.num_states, dtype=torch.float64)[rows]
+
+    out = sampler.run(exact.graph.prior(draws, 3), times, rough, exact.noise, exact.graph, draws, given)
+    assert len(seen) == 3
+    for state in [*seen, out]:
+        assert (state[:, [0, 2]] == 2).all()
+    assert len(out[:, 1].unique()) > 1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("graph", PAIRS)
 def test_given_tokens_survive_and_batches_change_nothing(graph: str, name: str, seed: int) -> None:
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
     draws, times = Draws(seed, torch.arange(8)), time_grid(6, 1e-5)

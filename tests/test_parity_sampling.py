@@ -37,13 +37,20 @@ def fixed(score: Tensor):
     return lambda x, t, rows=None: score.log() if rows is None else score.log()[rows]
 
 
-def check_step(sampler: FactorisedSampler, graph: Graph, noise: Noise, golden: dict[str, Tensor], case: str) -> None:
+def check_step(
+    sampler: FactorisedSampler,
+    graph: Graph,
+    noise: Noise,
+    golden: dict[str, Tensor],
+    case: str,
+    dtype: torch.dtype = torch.float64,
+) -> None:
     kind = type(sampler).__name__.lower()
     start, _, scores = case.rpartition("__")
     t, x = golden[f"{start}__t"][:, 0].double(), golden[f"{start}__x"]
     t_next = t - golden[f"{start}__step_size"]
     rows = golden[f"{start}__well_conditioned"] if kind == "analytic" else torch.ones(len(t), dtype=torch.bool)
-    law = sampler.law(x, t, t_next, fixed(golden[f"{case}__score"].double()), noise, graph)
+    law = sampler.law(x, t, t_next, fixed(golden[f"{case}__score"].to(dtype)), noise, graph)
     compare(law, golden[f"{case}__{kind}_probs_f64"], rows)
     if scores == "exact" and kind == "analytic":
         close(law[rows], golden[f"{case}__true_reverse"][rows], rtol=1e-4, atol=2e-6)
@@ -55,9 +62,10 @@ CASES = [(noise, steps, scores) for noise in NOISES for steps in (4, 64, 1024) f
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize(("noise", "steps", "scores"), CASES)
-def test_a_step(graph: str, sampler: str, noise: str, steps: int, scores: str) -> None:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+def test_a_step(graph: str, sampler: str, noise: str, steps: int, scores: str, dtype: torch.dtype) -> None:
     case = f"{noise}_S{steps}__{scores}"
-    check_step(SAMPLERS[sampler], GRAPHS[graph], NOISES[noise], FIGURES[graph], case)
+    check_step(SAMPLERS[sampler], GRAPHS[graph], NOISES[noise], FIGURES[graph], case, dtype)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -50,12 +50,10 @@ def _existing(path: Path) -> Path:
 
 def _import(path: Path) -> ModuleType:
     """By its dotted name below a folder of the import path, so that experiments can import each other; else alone."""
-    for entry in map(Path, sys.path):
-        if path.is_relative_to(entry.resolve()) and all(
-            part.isidentifier() for part in path.with_suffix("").parts[1:]
-        ):
-            dotted = ".".join(path.relative_to(entry.resolve()).with_suffix("").parts)
-            module = importlib.import_module(dotted)
+    for entry in (Path(entry).resolve() for entry in sys.path):
+        dotted = path.relative_to(entry).with_suffix("").parts if path.is_relative_to(entry) else ()
+        if dotted and all(part.isidentifier() for part in dotted):
+            module = importlib.import_module(".".join(dotted))
             if module.__file__ and Path(module.__file__).resolve() == path:
                 return module
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)

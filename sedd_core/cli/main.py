@@ -77,8 +77,9 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         raise UserError(
             f"{options.fdl_config} configures a {type(run).__name__}, which is not a run (Train, Sample)."
         )
+    description = run.describe()  # parts that do not fit each other are found here, before any data is read
     if options.dry_run:
-        print(f"{resolved(config)}\n\n{run.describe()}")
+        print(f"{resolved(config)}\n\n{description}")
         return
     name = Path(options.fdl_config.partition(":")[0]).stem
     folder = Path(options.run_folder or Path("runs") / name / time.strftime("%Y%m%d-%H%M%S"))

@@ -11,16 +11,16 @@ from ..errors import UserError, nearest
 
 def parse(text: str, annotation: Any, path: str) -> Any:
     """The value that `text` stands for, of the annotated type. UserError when it is of another."""
-    try:
-        return _coerce(_literal(text), annotation)
-    except TypeError:
-        pass
-    try:
-        return _coerce(text, annotation)  # a string that looks like something else: seed_name=12
-    except TypeError:
-        choices = get_args(annotation) if get_origin(annotation) is Literal else ()
-        hint = nearest(text, [str(choice) for choice in choices])
-        raise UserError(f"{path} takes {describe(annotation)}, not '{text}'.{hint}") from None
+    value = _literal(text)
+    wrong_items = get_origin(annotation) is tuple and isinstance(value, tuple | list)
+    for candidate in (value,) if wrong_items else (value, text):  # the text itself: a name that looks like a number
+        try:
+            return _coerce(candidate, annotation)
+        except TypeError:
+            continue
+    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    hint = nearest(text, [str(choice) for choice in choices])
+    raise UserError(f"{path} takes {describe(annotation)}, not '{text}'.{hint}")
 
 
 def _literal(text: str) -> Any:
@@ -80,5 +80,5 @@ def describe(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         return " or ".join(describe(argument) for argument in arguments)
     if origin is tuple:
-        return f"a tuple of {describe(arguments[0])}s"
+        return f"a tuple, each of them {describe(arguments[0])}"
     return getattr(annotation, "__name__", str(annotation))

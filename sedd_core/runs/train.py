@@ -48,19 +48,19 @@ class Train(Run):
 
     def describe(self) -> str:
         """The data, the states and the network's shapes."""
-        stated = self.graph.keywords.get("vocab_size") or self.data.vocab_size()
+        vocab_size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
         lines = [f"data     {self.data.describe()}"]
-        if stated is None:
+        if vocab_size is None:
             return "\n".join([*lines, "model    its size follows from the vocabulary, known once the data is read"])
         with torch.device("meta"):
-            model, _ = self._compose(stated)
+            model, _ = self._compose(vocab_size)
         count = sum(parameter.numel() for parameter in model.parameters())
         sequences = f"{self.training.batch_size} sequences of {self.data.length} tokens"
         shapes = [f"  {name:<44}{list(p.shape)}" for name, p in model.backbone.named_parameters()]
         return "\n".join(
             [
                 *lines,
-                f"states   {model.graph.num_states}: {stated} tokens{' and a mask' * (model.graph.mask is not None)}",
+                f"states   {model.graph.num_states}: {vocab_size} tokens{' and a mask' * (model.graph.mask is not None)}",
                 f"steps    {self.training.steps:,} of {sequences}",
                 f"model    {count:,} parameters",
                 *shapes,

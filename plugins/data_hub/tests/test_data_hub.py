@@ -1,0 +1,132 @@
+"""Data sets and tokenizers of Hugging Face, from local files: no network is needed, and none is asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sedd_core import UserError, plugin
+from sedd_core.codec import byte_codec
+from sedd_core.stages import Data
+
+DOCUMENTS = [f"Document {i} says hello, and goodbye." for i in range(40)]
+END = "<|end|>"
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Training and validation documents, and a tokenizer with an end-of-text token."""
+    import datasets.config
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    for name, documents in {"train": DOCUMENTS[:30], "valid": DOCUMENTS[30:]}.items():
+        lines = [json.dumps({"text": text, "id": i}) for i, text in enumerate(documents)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    tokenizer = byte_codec().tokenizer
+    tokenizer.add_special_tokens([END])
+    (tmp_path / "tokenizer").mkdir()
+    tokenizer.save(str(tmp_path / "tokenizer" / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END}
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+def data(folder: Path, **arguments: Any) -> Data:
+    defaults = {
+        "name": str(folder / "train.jsonl"),
+        "valid_name": str(folder / "valid.jsonl"),
+        "tokenizer": str(folder / "tokenizer"),
+        "vocab": 257,
+        "length": 32,
+    }
+    return plugin("data_hub")(**{**defaults, **arguments})
+
+
+def text_of(source: Data, split: str) -> str:
+    sequences = source.split(split)
+    return "".join(
+        source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist()
+    )
+
+
+def test_documents_end_and_are_packed(folder: Path) -> None:
+    source = data(folder)
+    whole = {"train": DOCUMENTS[:30], "valid": DOCUMENTS[30:]}
+    for split, documents in whole.items():
+        text = "".join(document + END for document in documents)
+        read = text_of(source, split)
+        assert text.startswith(read)
+        assert len(text) - len(read) < 33 * len(END)
+    assert source.codec().vocab_size == 257
+
+
+def test_the_last_documents_are_held_out_where_there_is_one_split(folder: Path) -> None:
+    source = data(folder, valid_name=None, valid_split="train", valid_documents=5)
+    assert "Document 24" in text_of(source, "train")
+    assert "Document 25" not in text_of(source, "train")
+    assert text_of(source, "valid").startswith("Document 25")
+
+
+def test_text_files(folder: Path) -> None:
+    (folder / "train.txt").write_text("\n".join(DOCUMENTS))
+    assert text_of(data(folder, name=str(folder / "train.txt")), "train").startswith(
+        DOCUMENTS[0] + END + DOCUMENTS[1]
+    )
+
+
+def test_the_fingerprint_changes_with_data_and_settings(folder: Path) -> None:
+    one = data(folder).fingerprint()
+    assert one == data(folder).fingerprint()
+    assert one != data(folder, valid_name=None, valid_split="train", valid_documents=5).fingerprint()
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "a file that is not there": ({"name": "nowhere.jsonl"}, ["no file nowhere.jsonl"]),
+    "a data set without the hub": ({"name": "openwebtext"}, ["'openwebtext' is neither here", "data.name"]),
+    "a tokenizer without the hub": ({"tokenizer": "gpt2"}, ["'gpt2' is neither here", "data.tokenizer"]),
+    "another size": ({"vocab": 50257}, ["has 257 tokens, not 50257", "set data.vocab"]),
+    "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
+    "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
+    "too long": ({"length": 100_000}, ["shorter than one sequence"]),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_said(folder: Path, mistake: str) -> None:
+    arguments, words = MISTAKES[mistake]
+    with pytest.raises(UserError) as caught:
+        data(folder, **arguments).split("train")
+    assert [word for word in words if word not in str(caught.value)] == [], caught.value
+
+
+def test_constructing_needs_neither_files_nor_network() -> None:
+    source = plugin("data_hub")(name="openwebtext", valid_name="wikitext")
+    assert source.vocab_size() == 50257
+    assert "openwebtext" in source.describe()
+
+
+def test_gpt2_tokens_of_openwebtext(shared: Path, tmp_path: Path) -> None:
+    source = plugin("data_hub")(
+        name=str(shared / "data" / "openwebtext" / "openwebtext.valid.jsonl.gz"),
+        valid_split="train",
+        valid_documents=5,
+        tokenizer=str(shared / "data" / "tokenizers" / "gpt2"),
+        length=128,
+    )
+    assert source.codec().encode("Hello world") == [15496, 995]
+    tokens = source.split("train").batch(torch.arange(100)).tokens
+    assert (tokens == 50256).any()
+    assert tokens.max() == 50256

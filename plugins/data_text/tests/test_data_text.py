@@ -1,0 +1,106 @@
+"""Text files, and the corpus that every machine has."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sedd_core import UserError, plugin
+from sedd_core.stages import Data
+
+TEXT = "".join(f"line {i}: the cat sat on the mat.\n" for i in range(200))
+
+
+def data(**arguments: Any) -> Data:
+    return plugin("data_text")(**{"length": 16, "tokenizer": "char", **arguments})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    (tmp_path / "text.txt").write_text(TEXT)
+    return str(tmp_path / "text.txt")
+
+
+def text_of(source: Data, split: str) -> str:
+    sequences = source.split(split)
+    return "".join(
+        source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist()
+    )
+
+
+@pytest.mark.parametrize(("tokenizer", "vocab"), [("char", None), ("byte", 256), ("bpe", 300)])
+def test_the_end_is_validated_on(file: str, tokenizer: str, vocab: int | None) -> None:
+    source = data(paths=(file,), tokenizer=tokenizer, vocab=300, valid_fraction=0.25)
+    assert source.vocab_size() == vocab
+    train, valid = text_of(source, "train"), text_of(source, "valid")
+    cut = round(len(TEXT) * 0.75)
+    assert TEXT[:cut].startswith(train)
+    assert TEXT[cut:].startswith(valid)
+    assert len(train) > 0.98 * cut
+    assert source.codec().vocab_size == (vocab or len(set(TEXT[:cut])) + 1)
+
+
+def test_files_to_validate_on(file: str, tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "other.txt.gz", "wt") as other:
+        other.write("the mat sat on the cat. " * 5)
+    source = data(paths=(file, file), valid_paths=(str(tmp_path / "other.txt.gz"),))
+    assert (TEXT + TEXT).startswith(text_of(source, "train"))
+    assert text_of(source, "valid").startswith("the mat sat on the cat. ")
+
+
+def test_a_tokenizer_from_a_file(file: str, tmp_path: Path) -> None:
+    data(paths=(file,)).codec().save(tmp_path / "own.json")
+    source = data(paths=(file,), tokenizer=str(tmp_path / "own.json"))
+    assert TEXT.startswith(text_of(source, "train"))
+
+
+def test_the_fingerprint_is_of_content_and_settings(file: str) -> None:
+    one = data(paths=(file,)).fingerprint()
+    assert one == data(paths=(file,), length=32).fingerprint()
+    assert one != data(paths=(file,), tokenizer="byte").fingerprint()
+    Path(file).write_text(TEXT + "more")
+    assert one != data(paths=(file,)).fingerprint()
+
+
+def test_the_corpus_that_every_machine_has() -> None:
+    source = data(tokenizer="byte", length=128)
+    train, valid = text_of(source, "train"), text_of(source, "valid")
+    assert 1_000_000 < len(train) < 3_000_000
+    assert 0.05 < len(valid) / len(train) < 0.25
+    assert set(train) <= set(map(chr, range(32, 127))) | {"\n", "\t"}
+    assert "Return" in train
+    assert valid[:2000] not in train
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"length": 0}, "length must be"),
+        ({"tokenizer": "words"}, "tokenizer must be 'bpe'"),
+        ({"vocab": 10}, "vocab must be at least 257"),
+        ({"valid_fraction": 1.0}, "valid_fraction must lie"),
+        ({"valid_paths": ("a",)}, "valid_paths need paths"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        data(**arguments)
+
+
+def test_constructing_reads_nothing() -> None:
+    assert "nowhere.txt" in data(paths=("nowhere.txt",)).describe()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "no text file"), (b"\xff\xfe\x00", "cannot be read as UTF-8"), (b"short", "lower data.length")],
+)
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes | None, words: str) -> None:
+    if content is not None:
+        (tmp_path / "x.txt").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        data(paths=(str(tmp_path / "x.txt"),)).split("train")

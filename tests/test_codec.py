@@ -1,0 +1,67 @@
+"""Codecs: nothing is lost, and counts of pieces add up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sedd_core import UserError
+from sedd_core.codec import UNKNOWN, Codec, bpe_codec, byte_codec, character_codec
+
+TEXT = "the quick brown fox jumps over the lazy dog; naïve café — 日本語 😀\n\tif x:\n        return  y\n" * 20
+BYTES, PAIRS, CHARACTERS = byte_codec(), bpe_codec(TEXT, 300), character_codec(TEXT)
+anything = st.text(st.characters(codec="utf-8"), max_size=80)
+
+
+@pytest.mark.parametrize("codec", [BYTES, PAIRS], ids=["bytes", "pairs"])
+@given(text=anything)
+@settings(max_examples=60, deadline=None)
+def test_any_text_comes_back(codec: Codec, text: str) -> None:
+    ids = codec.encode(text)
+    assert codec.decode(ids) == text
+    assert all(0 <= index < codec.vocab_size for index in ids)
+    for cut in range(len(ids) + 1):  # also within a character
+        left, right = ids[:cut], ids[cut:]
+        assert codec.characters(left) + codec.characters(right) == len(text)
+        assert codec.bytes(left) + codec.bytes(right) == len(text.encode())
+
+
+@given(text=st.text(st.sampled_from(sorted(set(TEXT))), max_size=80))
+@settings(max_examples=60, deadline=None)
+def test_known_characters_come_back(text: str) -> None:
+    ids = CHARACTERS.encode(text)
+    assert CHARACTERS.decode(ids) == text
+    assert len(ids) == len(text) == CHARACTERS.characters(ids)
+
+
+def test_sizes() -> None:
+    assert (BYTES.vocab_size, PAIRS.vocab_size) == (256, 300)
+    assert CHARACTERS.vocab_size == len(set(TEXT)) + 1
+    assert CHARACTERS.decode(CHARACTERS.encode("Zthe")) == f"{UNKNOWN}the"
+    assert BYTES.encode("é\n") == [0xC3, 0xA9, 0x0A]
+    assert len(PAIRS.encode(TEXT)) < len(TEXT)
+
+
+def test_too_few_pairs_are_said() -> None:
+    with pytest.raises(UserError, match=r"gives \d+ byte-pair pieces, not 5000"):
+        bpe_codec("abc", 5000)
+
+
+@pytest.mark.parametrize("codec", [BYTES, PAIRS, CHARACTERS], ids=["bytes", "pairs", "characters"])
+def test_a_codec_is_a_file(codec: Codec, tmp_path: Path) -> None:
+    codec.save(tmp_path / "tokenizer.json")
+    again = Codec.load(tmp_path / "tokenizer.json")
+    ids = codec.encode(TEXT)
+    assert again.encode(TEXT) == ids
+    assert (again.decode(ids), again.characters(ids), again.vocab_size) == (TEXT, len(TEXT), codec.vocab_size)
+
+
+def test_a_file_that_is_no_codec(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no tokenizer at"):
+        Codec.load(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(UserError, match=r"is no tokenizer\.json"):
+        Codec.load(tmp_path / "x.json")

@@ -1,0 +1,145 @@
+"""Discovery and the checks of a plugin, on distributions that are folders put on the path."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sedd_core import UserError, plugins
+from sedd_core.plugins import find, installed, plugin, variants
+
+GOOD = """
+from sedd_core import hookimpl
+from sedd_core.stages import Noise, NoiseLevel
+
+class Toy(Noise):
+    def __init__(self, *, speed: float = 1.0) -> None:
+        super().__init__()
+        self.speed = speed
+
+    def forward(self, t):
+        return NoiseLevel(t.double() * self.speed, t.double() * 0 + self.speed)
+
+    def time(self, sigma):
+        return sigma.double() / self.speed
+
+@hookimpl
+def sedd_noise():
+    return Toy
+"""
+
+
+class Distributions:
+    """Distributions that exist as metadata and modules in a folder on the path."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, distribution: str, names: dict[str, str], version: str = "1.0") -> None:
+        """names: the source of each plugin's module, by its name."""
+        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        points = "\n".join(f"{name} = {name}" for name in names)
+        (info / "entry_points.txt").write_text(f"[sedd]\n{points}\n")
+        for name, source in names.items():
+            (self.folder / f"{name}.py").write_text(source)
+
+
+@pytest.fixture
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Distributions:
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield Distributions(tmp_path)
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+    plugin.cache_clear()
+
+
+def test_a_plugin_elsewhere_is_found_by_name(toys: Distributions) -> None:
+    toys.add("somebodys-noise", {"noise_toy": GOOD})
+    assert "toy" in variants("noise")
+    assert plugin("noise_toy")(speed=2.0).speed == 2.0
+    assert plugins.name_of(plugin("noise_toy")) == "noise_toy"
+
+
+def test_one_distribution_may_have_several(toys: Distributions) -> None:
+    toys.add("two", {"noise_one": GOOD, "noise_two": GOOD.replace("Toy", "Other")})
+    assert plugin("noise_one").__name__ == "Toy"
+    assert plugin("noise_two").__name__ == "Other"
+
+
+def test_listing_imports_nothing(toys: Distributions) -> None:
+    toys.add("explosive", {"noise_explosive": "raise RuntimeError('imported')"})
+    assert installed()["noise_explosive"][0].version == "1.0"
+    assert "noise_explosive" not in sys.modules
+
+
+def test_a_broken_plugin_is_reported_and_leaves_others_alone(toys: Distributions) -> None:
+    toys.add("explosive", {"noise_explosive": "import a_module_that_is_not_there"})
+    with pytest.raises(
+        UserError, match=r"'noise_explosive' \(explosive 1.0\).*fails to import.*a_module_that_is_not_there"
+    ):
+        plugin("noise_explosive")
+    assert plugin("noise_loglinear")
+
+
+def test_two_distributions_of_one_name_are_both_named(toys: Distributions) -> None:
+    toys.add("first", {"noise_toy": GOOD})
+    toys.add("second", {"noise_toy": GOOD})
+    with pytest.raises(UserError, match="first and second"):
+        plugin("noise_toy")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "graph_absorp",
+            ["Did you mean 'graph_absorb'?", "graph_absorb, graph_uniform", "pip install -e plugins/graph_absorp"],
+        ),
+        ("graph_ring", ["graph_absorb, graph_uniform", "pip install -e plugins/graph_ring"]),
+        ("grahp_absorb", ["<stage>_<variant>", "noise, graph, sampler, model, data"]),
+        ("graph", ["<stage>_<variant>"]),
+        ("graph_absorb.__init__", ["There is no plugin"]),
+        ("os.system", ["not a plugin's name"]),
+    ],
+)
+def test_a_name_that_is_not_installed(name: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        find(name)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+FAULTS = {
+    "a missing method": (GOOD.replace("def time(", "def elsewhen("), "lacks the methods time"),
+    "an own signature": (GOOD.replace("forward(self, t)", "forward(self, t, extra=1)"), "differs from its contract"),
+    "another name": (
+        GOOD.replace("time(self, sigma)", "time(self, level)").replace("sigma.d", "level.d"),
+        "differs from",
+    ),
+    "any keywords": (
+        GOOD.replace("*, speed: float = 1.0", "**arguments: float").replace("= speed", "= 1"),
+        "keyword-only",
+    ),
+    "positions": (GOOD.replace("*, speed", "speed"), "keyword-only"),
+    "no types": (GOOD.replace("speed: float = 1.0", "speed=1.0"), "has no type for its argument 'speed'"),
+    "another class": (GOOD.replace("return Toy", "return dict"), "must return a subclass of Noise"),
+    "no class": (GOOD.replace("return Toy", "return Toy()"), "must return a subclass of Noise"),
+    "no hook": (GOOD.replace("@hookimpl", ""), "must implement the hook sedd_noise and no other; it implements none"),
+    "another hook": (GOOD.replace("def sedd_noise", "def sedd_graph"), "must implement the hook sedd_noise"),
+    "an unknown hook": (GOOD + "\n@hookimpl\ndef sedd_nois():\n    pass\n", "and no other"),
+    "arguments": (GOOD.replace("def sedd_noise():", "def sedd_noise(config):"), "config"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_plugin_that_breaks_its_contract_is_refused(toys: Distributions, fault: str) -> None:
+    source, words = FAULTS[fault]
+    assert source != GOOD
+    toys.add("faulty", {"noise_faulty": source})
+    with pytest.raises(UserError, match=words) as caught:
+        plugin("noise_faulty")
+    assert "pip uninstall faulty" in str(caught.value)

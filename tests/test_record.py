@@ -1,0 +1,105 @@
+"""Records: whole, portable, and safe to read from anywhere."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sedd_core import UserError, plugin
+from sedd_core.record import FORMAT, Record, build, complete, plugin_names
+from sedd_core.score import ScoreHead
+
+NOISE = {"plugin": "noise_geometric", "args": {"sigma_max": 10.0}}
+GRAPH = {"plugin": "graph_absorb", "args": {}}
+
+
+def test_a_node_is_built() -> None:
+    assert build(NOISE).sigma_max == 10.0
+    assert isinstance(build({"core": "ScoreHead", "args": {"scale_by_sigma": False}}), ScoreHead)
+    assert build({"tuple": [1, {"tuple": ["a", None]}]}) == (1, ("a", None))
+
+
+def test_a_graph_waits_for_its_run() -> None:
+    waiting = build(GRAPH)
+    assert isinstance(waiting, partial)
+    graph, arguments = complete(waiting, "graph", vocab_size=7)
+    assert (graph.num_states, arguments) == (8, {"vocab_size": 7})
+    stated = build({"plugin": "graph_absorb", "args": {"vocab_size": 8}})
+    with pytest.raises(UserError, match=r"graph.vocab_size is 8, but this run's is 7"):
+        complete(stated, "graph", vocab_size=7)
+
+
+ATTACKS = [
+    {"core": "os.system", "args": {}},
+    {"core": "__builtins__", "args": {}},
+    {"core": "Path", "args": {}},
+    {"core": "sedd_core.record.os.system", "args": {"command": "touch owned"}},
+    {"plugin": "os.system", "args": {}},
+    {"plugin": "graph_absorb.__init__.__globals__", "args": {}},
+    {"plugin": "../graph_absorb", "args": {}},
+    {"plugin": "noise_geometric", "args": {"__class__": "x"}},
+    {"plugin": "noise_geometric", "args": {"sigma_max": {"core": "eval", "args": {}}}},
+    {"plugin": "noise_geometric", "args": {"sigma_max": [1.0]}},
+    {"plugin": "noise_geometric", "core": "ScoreHead", "args": {}},
+    {"plugin": "noise_geometric"},
+    {"plugin": "noise_geometric", "args": [1]},
+    {"__fiddle__": "os.system"},
+    ["noise_geometric"],
+]
+
+
+@pytest.mark.parametrize("node", ATTACKS, ids=lambda node: json.dumps(node)[:50])
+def test_nothing_but_named_classes_can_be_built(
+    node: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        build(node)
+    assert not list(tmp_path.iterdir())
+
+
+def test_faults_are_named_by_their_place() -> None:
+    node = {"core": "ScoreHead", "args": {"scale_by_sigm": True}}
+    with pytest.raises(UserError, match=r"has no argument 'scale_by_sigm'. Did you mean 'scale_by_sigma'\?"):
+        build(node)
+    with pytest.raises(UserError, match=r"noise cannot be made: 0 < sigma_min < sigma_max"):
+        build({"plugin": "noise_geometric", "args": {"sigma_max": -1.0}}, "noise")
+
+
+def test_a_record_comes_back(tmp_path: Path) -> None:
+    record = Record(run=NOISE, command="launch.py", plugins={"noise_geometric": {"version": "0.1.0"}}, data="abc")
+    record.write(tmp_path / "config.json")
+    assert Record.read(tmp_path / "config.json") == record
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert list(plugin_names({"tuple": [NOISE, {"core": "X", "args": {"a": GRAPH}}]})) == [
+        "noise_geometric",
+        "graph_absorb",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (f'{{"format": {FORMAT + 1}, "run": {{}}}}', "update it"),
+        ("{", "is no record"),
+        ("[]", "is no record"),
+        ('{"run": {}}', "is no record"),
+        (f'{{"format": {FORMAT}, "run": {{}}, "surprise": 1}}', "is no record"),
+    ],
+)
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, words: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(UserError, match=words):
+        Record.read(tmp_path / "config.json")
+
+
+def test_reading_imports_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.delitem(sys.modules, "graph_uniform", raising=False)
+    plugin.cache_clear()
+    build(NOISE)
+    assert "graph_uniform" not in sys.modules
