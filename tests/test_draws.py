@@ -106,6 +106,22 @@ def test_a_float32_sum_would_fail_the_same_test() -> None:
     assert (cumulated[50_000] - cumulated[49_999]).item() != pytest.approx(1e-9, rel=1e-2)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_boundaries_never_draw_a_weightless_state(kind: torch.dtype) -> None:
+    """Uniforms at the ends of every state's interval and some ulps beside, where blocks begin and end weightless."""
+    weights = torch.rand(1000, generator=torch.Generator().manual_seed(1)).to(kind)
+    places = torch.arange(1000)
+    weights[(places % 256 < 3) | (places % 256 > 250) | (places % 7 == 0) | (places > 990)] = 0.0
+    ends = weights.double().cumsum(0) / weights.double().sum()
+    uniform = torch.cat([ends + ulps * 2.0**-53 for ulps in range(-4, 5)]).clamp(2.0**-53, 1 - 2.0**-53)
+    drawn = categorical(weights.expand(len(uniform), -1), uniform)
+    assert (weights[drawn] > 0).all()
+    near = (ends[drawn] - weights[drawn].double() / weights.double().sum() <= uniform + 1e-14) & (
+        uniform <= ends[drawn] + 1e-14
+    )
+    assert near.all()
+
+
 def test_no_rows_give_no_draws() -> None:
     assert categorical(torch.empty(0, 300), torch.empty(0, dtype=torch.float64)).shape == (0,)
 

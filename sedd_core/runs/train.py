@@ -56,11 +56,12 @@ class Train(Run):
             model, _ = self._compose(vocab_size)
         count = sum(parameter.numel() for parameter in model.parameters())
         sequences = f"{self.training.batch_size} sequences of {self.data.length} tokens"
+        mask = "" if model.graph.mask is None else " and a mask"
         shapes = [f"  {name:<44}{list(p.shape)}" for name, p in model.backbone.named_parameters()]
         return "\n".join(
             [
                 *lines,
-                f"states   {model.graph.num_states}: {vocab_size} tokens{' and a mask' * (model.graph.mask is not None)}",
+                f"states   {model.graph.num_states}: {vocab_size} tokens{mask}",
                 f"steps    {self.training.steps:,} of {sequences}",
                 f"model    {count:,} parameters",
                 *shapes,
