@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float64, Int64
 
@@ -15,9 +17,15 @@ def ngram_bits_per_character(train: str, valid: str, order: int) -> float:
 
         p_k(c | context) = (count(context, c) + u p_{k-1}(c | shorter context)) / (n + u)
 
-    and p_{-1} is uniform over the characters of `train` and one that stands for all others.
+    and p_{-1} is uniform over the characters of `train` and one that stands for all others. ValueError for an empty
+    text, and for an order whose contexts do not fit into 64 bits.
     """
+    if not train or not valid:
+        raise ValueError("an n-gram reference needs text to learn from and text to score")
     alphabet = np.unique(_codes(train))
+    highest = int(63 / math.log2(len(alphabet) + 1)) - 1
+    if not 0 <= order <= highest:
+        raise ValueError(f"order must lie between 0 and {highest} for {len(alphabet)} characters, not {order}")
     seen, heard = np.searchsorted(alphabet, _codes(train)) + 1, _places(alphabet, _codes(valid))
     law = np.full(len(heard), 1.0 / (len(alphabet) + 1))
     for k in range(order + 1):

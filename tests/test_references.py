@@ -42,3 +42,17 @@ def test_more_context_helps_where_there_is_structure() -> None:
     orders = [ngram_bits_per_character(text, text, order) for order in range(4)]
     assert orders == sorted(orders, reverse=True)
     assert orders[3] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("train", "valid", "order", "words"),
+    [
+        ("", "abc", 1, "needs text"),
+        ("abc", "", 1, "needs text"),
+        ("abc", "abc", -1, "order must lie between 0 and"),
+        ("".join(map(chr, range(0x4E00, 0x9000))), "abc", 4, "order must lie between 0 and 3"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(train: str, valid: str, order: int, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        ngram_bits_per_character(train, valid, order)

@@ -22,8 +22,8 @@ class HubDataset(Data):
 
     name, config, train_split: the training data: a data set of the hub, or a local file. valid_name, valid_config,
     valid_split: the validation data; the same data set when not named. valid_documents: how many documents are held
-    out from the end of the training data when both are the same split. text_field: the column. tokenizer: of the hub,
-    or a local folder. vocab: its number of tokens. length: tokens a sequence.
+    out from the end of the training data when both are the same split or the same local file. text_field: the
+    column. tokenizer: of the hub, or a local folder. vocab: its number of tokens. length: tokens a sequence.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class HubDataset(Data):
     def describe(self) -> str:
         """The two data sets and the tokenizer."""
         train, valid = (" ".join(part for part in s if part) for s in (self.train_source, self.valid_source))
+        valid = f"its last {self.valid_documents} documents" if self._holds_out else valid
         return (
             f"{train}, validated on {valid}, in {self.vocab} tokens of {self.tokenizer}, sequences of {self.length}"
         )
@@ -78,8 +79,17 @@ class HubDataset(Data):
         """A hash of the data sets' own fingerprints and the tokenizer."""
         train, valid = self._splits
         own = self._tokenizer.backend_tokenizer.to_str()
-        held_out = str(self.valid_documents) if self.train_source == self.valid_source else ""
-        return corpus_key("data_hub 1", train._fingerprint, valid._fingerprint, held_out, self.text_field, own)
+        held_out = str(self.valid_documents) if self._holds_out else ""
+        settings = (held_out, self.text_field, str(self._end))
+        return corpus_key("data_hub 2", train._fingerprint, valid._fingerprint, *settings, own)
+
+    @property
+    def _holds_out(self) -> bool:
+        """Whether both splits come out of the same documents. A local file is one split, whatever it is called."""
+        (train, *_), (valid, *_) = self.train_source, self.valid_source
+        if _kind(train):
+            return Path(train).resolve() == Path(valid).resolve()
+        return self.train_source == self.valid_source
 
     @cached_property
     def _corpus(self) -> Corpus:
@@ -91,13 +101,23 @@ class HubDataset(Data):
         return codec, train, valid
 
     def _ids(self, documents: Any) -> Iterator[list[int]]:
-        backend, end = self._tokenizer.backend_tokenizer, self._tokenizer.eos_token_id
+        backend, end = self._tokenizer.backend_tokenizer, self._end
+        for batch in documents.iter(DOCUMENTS_AT_ONCE):
+            texts = batch[self.text_field]
+            for text in texts:
+                if not isinstance(text, str):
+                    raise UserError(f"The column '{self.text_field}' holds {text!r}, which is no text: mend it.")
+            for encoding in backend.encode_batch(texts, add_special_tokens=False):
+                yield [*encoding.ids, end]
+
+    @property
+    def _end(self) -> int:
+        """The token after each document."""
+        end = self._tokenizer.eos_token_id
         end = self._tokenizer.sep_token_id if end is None else end
         if end is None:
             raise UserError(f"The tokenizer {self.tokenizer} has no end-of-text token to put between documents.")
-        for batch in documents.iter(DOCUMENTS_AT_ONCE):
-            for encoding in backend.encode_batch(batch[self.text_field], add_special_tokens=False):
-                yield [*encoding.ids, end]
+        return int(end)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -115,7 +135,7 @@ class HubDataset(Data):
     def _splits(self) -> tuple[Any, Any]:
         """Training and validation documents."""
         train = self._documents(self.train_source)
-        if self.train_source != self.valid_source:
+        if not self._holds_out:
             return train, self._documents(self.valid_source)
         if self.valid_documents >= len(train):
             raise UserError(f"{self.train_source[0]} has {len(train)} documents; lower data.valid_documents.")
@@ -123,26 +143,45 @@ class HubDataset(Data):
         return train.select(range(cut)), train.select(range(cut, len(train)))
 
     def _documents(self, source: tuple[str, str | None, str]) -> Any:
-        from datasets import load_dataset  # seconds to import: only where a run reads data
-
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         name, config, split = source
-        kind = next((LOADERS[part] for part in Path(name).name.split(".")[1:] if part in LOADERS), None)
-        try:
-            if kind and Path(name).is_file():  # a local file is one split, whatever it is called
-                documents = load_dataset(kind, data_files={split: name}, split=split)
-            elif kind:
-                raise UserError(f"There is no file {name} (from {Path.cwd()}).")
-            else:
-                documents = load_dataset(name, config, split=split)
-        except (OSError, ValueError) as error:
-            if "split" in str(error).lower() and not isinstance(error, OSError):
-                raise UserError(f"{name} has no split '{split}': {error}.") from error
-            raise _unreachable("data set", name, "a .jsonl, .txt or .parquet file") from error
+        kind = _kind(name)
+        documents = _load_file(kind, name, split) if kind else _load_named(name, config, split)
         if self.text_field not in documents.column_names:
             columns = ", ".join(documents.column_names)
             raise UserError(f"{name} has no column '{self.text_field}'; it has {columns}: set data.text_field.")
         return documents
+
+
+def _kind(name: str) -> str | None:
+    """The loader of a local file; None for the name of a data set, or a folder."""
+    return next((LOADERS[part] for part in Path(name).name.split(".")[1:] if part in LOADERS), None)
+
+
+def _load_file(kind: str, name: str, split: str) -> Any:
+    from datasets import load_dataset  # seconds to import: only where a run reads data
+
+    if not Path(name).is_file():
+        raise UserError(f"There is no file {name} (from {Path.cwd()}).")
+    try:
+        return load_dataset(kind, data_files={split: name}, split=split)
+    except Exception as error:  # each of its readers raises its own
+        cause = error.__cause__ or error
+        raise UserError(f"{name} cannot be read as {kind}: {type(cause).__name__}: {cause}") from error
+
+
+def _load_named(name: str, config: str | None, split: str) -> Any:
+    from datasets import load_dataset
+
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return load_dataset(name, config, split=split)
+    except (OSError, ValueError) as error:
+        if "split" in str(error).lower() and not isinstance(error, OSError):
+            raise UserError(
+                f"{name} has no split '{split}': {error} With data.valid_split the same as data.train_split, the "
+                "last data.valid_documents documents are held out."
+            ) from error
+        raise _unreachable("data set", name, "a .jsonl, .txt or .parquet file") from error
 
 
 def _load_tokenizer(name: str) -> Any:

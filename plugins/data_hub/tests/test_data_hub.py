@@ -80,6 +80,15 @@ def test_the_last_documents_are_held_out_where_there_is_one_split(folder: Path) 
     assert text_of(source, "valid").startswith("Document 25")
 
 
+@pytest.mark.parametrize("valid_name", [None, "../{}/train.jsonl"])
+def test_a_local_file_is_never_validated_on_what_it_trains_on(folder: Path, valid_name: str | None) -> None:
+    other = valid_name and str(folder / valid_name.format(folder.name))
+    source = data(folder, valid_name=other, valid_documents=5)
+    assert "Document 25" not in text_of(source, "train")
+    assert text_of(source, "valid").startswith("Document 25")
+    assert "its last 5 documents" in source.describe()
+
+
 def test_text_files(folder: Path) -> None:
     (folder / "train.txt").write_text("\n".join(DOCUMENTS))
     assert text_of(data(folder, name=str(folder / "train.txt")), "train").startswith(
@@ -91,6 +100,40 @@ def test_the_fingerprint_changes_with_data_and_settings(folder: Path) -> None:
     one = data(folder).fingerprint()
     assert one == data(folder).fingerprint()
     assert one != data(folder, valid_name=None, valid_split="train", valid_documents=5).fingerprint()
+
+
+def test_the_fingerprint_changes_with_the_end_of_text(folder: Path) -> None:
+    tokenizer = byte_codec().tokenizer
+    tokenizer.add_special_tokens([END, "<|pad|>"])
+    tokenizer.save(str(folder / "tokenizer" / "tokenizer.json"))
+    prints = set()
+    for end, pad in ((END, "<|pad|>"), ("<|pad|>", END)):
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": end, "pad_token": pad}
+        (folder / "tokenizer" / "tokenizer_config.json").write_text(json.dumps(config))
+        prints.add(data(folder, vocab=258).fingerprint())
+    assert len(prints) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "cannot be read as json"),
+        ('{"text": "a"}\n{"text": \n', "cannot be read as json"),
+        ('{"text": "a"}\n{"text": null}\n', "holds None, which is no text"),
+        ('{"text": 1}\n', "holds 1, which is no text"),
+    ],
+)
+def test_a_file_that_is_no_text(folder: Path, content: str, words: str) -> None:
+    (folder / "train.jsonl").write_text(content)
+    with pytest.raises(UserError, match=words):
+        data(folder).split("train")
+
+
+def test_a_split_that_is_not_there(folder: Path) -> None:
+    (folder / "own").mkdir()
+    (folder / "train.jsonl").rename(folder / "own" / "train.jsonl")
+    with pytest.raises(UserError, match=r"no split 'validation'.*data\.valid_split the same as data\.train_split"):
+        data(folder, name=str(folder / "own"), valid_name=None).split("train")
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -73,7 +73,9 @@ class TextFiles(Data):
     def fingerprint(self) -> str:
         """A hash of both texts and the tokenizer."""
         train, valid = self._texts
-        own = Path(self.tokenizer).read_text() if self.tokenizer.endswith(".json") else str(self.vocab)
+        own = str(self.vocab)
+        if self.tokenizer.endswith(".json"):
+            own = Codec.load(Path(self.tokenizer)).tokenizer.to_str()
         return corpus_key("data_text 1", train, valid, self.tokenizer, own)
 
     @cached_property

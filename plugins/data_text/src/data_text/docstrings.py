@@ -32,13 +32,20 @@ def docstring_corpus(valid_fraction: float) -> tuple[str, str]:
 
 @cache
 def _documents() -> tuple[tuple[str, str], ...]:
-    """(module, its docstrings), and the topics of the interactive help, in the order of their names."""
+    """(module, its docstrings), and the topics of the interactive help, in the order of their names.
+
+    The topics count as one module: they repeat one another, and must not be on both sides of a split.
+    """
     library = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(path for path in library.rglob("*.py") if not LEFT_OUT & set(path.relative_to(library).parts))
-    documents = [(str(path.relative_to(library)), "\n\n".join(_docstrings(path))) for path in files]
+    documents = [(_name(path.relative_to(library)), "\n\n".join(_docstrings(path))) for path in files]
     topics = import_module("pydoc_data.topics").topics
-    documents += [(f"topics/{name}", text) for name, text in sorted(topics.items())]
+    documents += [("pydoc_data.topics", text) for _, text in sorted(topics.items())]
     return tuple((name, _ascii(text)) for name, text in documents if text)
+
+
+def _name(file: Path) -> str:
+    return ".".join(file.with_suffix("").parts)
 
 
 def _docstrings(path: Path) -> Iterator[str]:
