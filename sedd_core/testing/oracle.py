@@ -63,7 +63,7 @@ class Oracle:
         kernel = self.kernel(sigma)
         law = self.joint
         for _ in range(self.length):
-            law = torch.tensordot(law, kernel, dims=([0], [0]))  # takes the first axis, adds its successor last
+            law = law.movedim(0, -1) @ kernel
         return law.flatten()
 
     def kernel(self, sigma: float) -> Float64[Tensor, "V S"]:

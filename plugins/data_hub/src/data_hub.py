@@ -186,14 +186,14 @@ def _load_named(name: str, config: str | None, split: str) -> Any:
 
 def _load_tokenizer(name: str) -> Any:
     """Of the hub, or a local folder: with tokenizer.json, or with the bare files of GPT-2 or BERT."""
-    from transformers import AutoTokenizer, BertTokenizerFast, GPT2TokenizerFast  # seconds to import
+    import transformers  # seconds to import
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what fails is said once, by us
-    bare = {"merges.txt": GPT2TokenizerFast, "vocab.txt": BertTokenizerFast}
+    bare = {"merges.txt": "GPT2TokenizerFast", "vocab.txt": "BertTokenizerFast"}
     kinds = [kind for file, kind in bare.items() if (Path(name) / file).is_file()]
     if (Path(name) / "tokenizer_config.json").is_file() or not kinds:
-        return AutoTokenizer.from_pretrained(name, use_fast=True)
-    return kinds[0].from_pretrained(name)
+        return transformers.AutoTokenizer.from_pretrained(name, use_fast=True)
+    return getattr(transformers, kinds[0]).from_pretrained(name)
 
 
 def _unreachable(what: str, name: str, instead: str) -> UserError:
