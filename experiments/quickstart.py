@@ -2,8 +2,8 @@
 
     python launch.py --fdl_config=experiments/quickstart.py
 
-1.3M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 3
-minutes on two cores. Expected result: about 2.9 bits per character on validation text.
+1.4M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 3
+minutes on two cores. Expected result: about 3.0 bits per character on validation text.
 """
 
 import fiddle as fdl
@@ -21,10 +21,10 @@ def config() -> fdl.Config[Train]:
         data=stage("data_text", tokenizer="bpe", vocab=1024, length=128),
         noise=stage("noise_loglinear"),
         graph=stage("graph_absorb"),
-        model=stage("model_ddit", hidden_size=128, n_blocks=4, n_heads=4, cond_dim=64, dropout=0.0),
+        model=stage("model_ddit", hidden_size=144, n_blocks=3, n_heads=4, cond_dim=64, dropout=0.0),
         score=fdl.Config(ScoreHead, scale_by_sigma=True),
         sampler=stage("sampler_analytic"),
-        optimizer=fdl.Config(Optimizer, lr=2e-3, warmup=100),
+        optimizer=fdl.Config(Optimizer, lr=2e-3, beta2=0.95, warmup=100),
         training=fdl.Config(Training, steps=1800, batch_size=8, ema=0.999, log_every=100),
         validation=fdl.Config(Validation, sequences=256, points=16, references=True),
         samples=fdl.Config(Samples, count=2, steps=128),

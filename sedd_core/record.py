@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from .errors import UserError, nearest
 from .plugins import plugin, stage_of
@@ -43,7 +44,7 @@ def build(node: Any, path: str = "") -> Any:
 
     UserError, with the path of the fault, for an unknown name, an unknown argument or a value that is refused.
     """
-    if isinstance(node, dict) and set(node) == {"tuple"}:
+    if isinstance(node, dict) and set(node) == {"tuple"} and isinstance(node["tuple"], list):
         return tuple(build(value, f"{path}[{i}]") for i, value in enumerate(node["tuple"]))
     if isinstance(node, dict):
         cls = class_of(node, path)
@@ -51,7 +52,7 @@ def build(node: Any, path: str = "") -> Any:
         if "plugin" in node and stage_of(node["plugin"]) in WAITING:
             return partial(cls, **arguments)
         return construct(cls, arguments, path)
-    if node is None or isinstance(node, bool | int | float | str):
+    if node is None or isinstance(node, bool | int | str) or (isinstance(node, float) and math.isfinite(node)):
         return node
     raise UserError(f"{path or 'The record'} holds {node!r}, which no record may hold.")
 
@@ -59,7 +60,8 @@ def build(node: Any, path: str = "") -> Any:
 def class_of(node: Node, path: str = "") -> type:
     """The class that a node names, its arguments' names checked."""
     where = path or "the run"
-    if not isinstance(node.get("args"), dict) or set(node) not in ({"plugin", "args"}, {"core", "args"}):
+    whole = set(node) in ({"plugin", "args"}, {"core", "args"}) and isinstance(node["args"], dict)
+    if not (whole and isinstance(node.get("plugin", node.get("core")), str)):
         raise UserError(f"The record is damaged at {where}: {node!r} names neither a plugin nor a core class.")
     if "plugin" in node:
         cls = plugin(node["plugin"])
@@ -110,8 +112,11 @@ class Record:
     format: int = FORMAT
 
     def node(self, name: str) -> Node:
-        """The node of one of the run's arguments."""
-        return self.run["args"][name]
+        """The node of one of the run's arguments. UserError when there is none."""
+        arguments = self.run.get("args")
+        if not isinstance(arguments, dict) or name not in arguments:
+            raise UserError(f"The record is damaged: its run has no '{name}'.")
+        return arguments[name]
 
     def write(self, path: Path) -> None:
         """Write JSON, whole or not at all."""
@@ -128,10 +133,13 @@ class Record:
                 raise UserError(
                     f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it."
                 )
+            for name, hint in get_type_hints(cls).items():
+                if name in content and not isinstance(content[name], get_origin(hint) or hint):
+                    raise TypeError(f"its '{name}' is {content[name]!r}")
             return cls(**content)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise UserError(f"{path} is no record of a run: {error!r}.") from error
 
 

@@ -41,7 +41,9 @@ def load_experiment(target: str) -> fdl.Config[Any]:
 def _existing(path: Path) -> Path:
     if path.is_file() and path.suffix == ".py":
         return path.resolve()
-    folder = path.parent if path.parent.is_dir() else Path("experiments")
+    named = path if path.is_dir() else path.parent
+    likely = (named, Path("experiments")) if named != Path() else (Path("experiments"), named)
+    folder = next((folder for folder in likely if folder.is_dir()), likely[0])
     others = sorted(other.name for other in folder.glob("*.py") if other.name != "__init__.py")
     what = "is not a Python file" if path.exists() else "does not exist"
     listing = ", ".join(others) or "no experiment"
@@ -53,15 +55,25 @@ def _import(path: Path) -> ModuleType:
     for entry in (Path(entry).resolve() for entry in sys.path):
         dotted = path.relative_to(entry).with_suffix("").parts if path.is_relative_to(entry) else ()
         if dotted and all(part.isidentifier() for part in dotted):
-            module = importlib.import_module(".".join(dotted))
-            if module.__file__ and Path(module.__file__).resolve() == path:
-                return module
+            name = ".".join(dotted)
+            if _origin(name) == path:
+                return importlib.import_module(name)
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # a dataclass in the file looks its module up
     spec.loader.exec_module(module)
     return module
+
+
+def _origin(name: str) -> Path | None:
+    """The file that `name` would be imported from: another package of the same name may stand before it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    return Path(spec.origin).resolve() if spec and spec.origin else None
 
 
 def _within(path: Path, action: Callable[[], Any]) -> Any:

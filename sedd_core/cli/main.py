@@ -45,7 +45,7 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
         FLAGS[flag].unparse()
     try:
         rest = FLAGS(arguments)[1:]
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:  # absl's own ValueError: --nodry_run=x
         raise UserError(f"{error}. Flags: {', '.join(f'--{name}' for name in FLAGS)}. See --help.") from error
     if FLAGS.help:
         print(f"{USAGE}\n\n{FLAGS.get_help()}")
@@ -59,7 +59,7 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, and print or execute it."""
-    from ..record import build  # torch and Fiddle are imported here, so that --help answers at once
+    from ..record import build  # the runs and Fiddle are imported here: --help need not wait for them
     from ..runs.base import Run, Workspace
     from .config import node_of
     from .experiment import load_experiment
@@ -87,5 +87,9 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
 
 
 def entry() -> None:
-    """The program's entry: like `main`, ending the process with its exit code."""
+    """The program's entry: like `main`, ending the process with its exit code.
+
+    Experiments below the current folder can import each other, wherever the program itself lies.
+    """
+    sys.path.append(str(Path.cwd()))
     sys.exit(main())
