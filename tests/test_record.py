@@ -46,6 +46,13 @@ ATTACKS = [
     {"plugin": "noise_geometric", "core": "ScoreHead", "args": {}},
     {"plugin": "noise_geometric"},
     {"plugin": "noise_geometric", "args": [1]},
+    {"plugin": 5, "args": {}},
+    {"plugin": ["noise_geometric"], "args": {}},
+    {"core": {}, "args": {}},
+    {"tuple": "abc"},
+    {"tuple": 5},
+    {"plugin": "noise_geometric", "args": {"sigma_max": float("nan")}},
+    float("inf"),
     {"__fiddle__": "os.system"},
     ["noise_geometric"],
 ]
@@ -88,12 +95,27 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
         ("[]", "is no record"),
         ('{"run": {}}', "is no record"),
         (f'{{"format": {FORMAT}, "run": {{}}, "surprise": 1}}', "is no record"),
+        (f'{{"format": {FORMAT}, "run": []}}', "is no record.*its 'run' is"),
+        (f'{{"format": {FORMAT}, "run": {{}}, "plugins": 5}}', "is no record.*its 'plugins' is 5"),
+        ("[" * 100_000, "is no record"),
     ],
 )
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match=words):
         Record.read(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("run", [{}, {"args": []}, {"args": {"noise": NOISE}}])
+def test_an_argument_that_a_record_lacks_is_named(run: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="its run has no 'graph'"):
+        Record(run=run).node("graph")
+
+
+def test_a_number_that_json_has_not_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        Record(run={"core": "Train", "args": {"seed": float("nan")}}).write(tmp_path / "config.json")
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_reading_imports_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from ..errors import UserError, nearest
 
 def parse(text: str, annotation: Any, path: str) -> Any:
     """The value that `text` stands for, of the annotated type. UserError when it is of another."""
-    wants_tuple = tuple in map(get_origin, (annotation, *get_args(annotation)))
+    wants_tuple = tuple in [get_origin(kind) for kind in (annotation, *get_args(annotation))]
     value = _listed(text, path) if wants_tuple and text[:1] in ("(", "[") else _literal(text)
     wrong_items = wants_tuple and isinstance(value, tuple | list)
     for candidate in (value,) if wrong_items else (value, text):  # the text itself: a name that looks like a number

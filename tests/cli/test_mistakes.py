@@ -30,6 +30,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 COMMANDS = {
     "nothing named": ([], ["No experiment is named", "--fdl_config=experiments/quickstart.py"]),
     "unknown flag": ([QUICKSTART, "--dryrun"], ["dryrun", "--dry_run"]),
+    "a value for a flag that takes none": ([QUICKSTART, "--nodry_run=maybe"], ["nodry_run=maybe", "--dry_run"]),
     "flag without a value": (["--fdl_config"], ["fdl_config"]),
     "a stray word": ([QUICKSTART, "graph"], ["'graph' is no flag", "--fdl_set=path=value"]),
     "missing file": (
@@ -38,7 +39,7 @@ COMMANDS = {
     ),
     "missing folder": (["--fdl_config=nowhere/x.py"], ["nowhere/x.py does not exist"]),
     "a file that is not Python": ([f"--fdl_config={ROOT}/README.md"], ["is not a Python file"]),
-    "a folder": ([f"--fdl_config={ROOT}/experiments"], ["is not a Python file"]),
+    "a folder": ([f"--fdl_config={ROOT}/experiments"], ["is not a Python file", "absorb_small.py"]),
     "unknown function": (
         [f"{QUICKSTART}:confg"],
         ["no function 'confg'", "Did you mean 'config'?", "Its functions: config"],
@@ -65,6 +66,8 @@ COMMANDS = {
         [QUICKSTART, "--fdl_set=data.paths=(1, 2)"],
         ["takes a tuple, each of them a text", "(1, 2)"],
     ),
+    "a bracket left open": ([QUICKSTART, "--fdl_set=data.paths=(a.txt, b.txt"], ["data.paths cannot be read"]),
+    "a quote left open": ([QUICKSTART, "--fdl_set=data.paths=('a.txt, b.txt)"], ["every text quoted"]),
     "not among the choices": (
         [QUICKSTART, "--fdl_set=training.times=stratifed"],
         ["one of 'stratified', 'iid'", "Did you mean 'stratified'?"],
@@ -91,7 +94,7 @@ COMMANDS = {
         ["noise cannot be made", "eps must lie between 0 and 1"],
     ),
     "heads that do not divide": (
-        [QUICKSTART, "--fdl_set=model.n_heads=3", "--dry_run"],
+        [QUICKSTART, "--fdl_set=model.hidden_size=128", "--fdl_set=model.n_heads=3", "--dry_run"],
         ["model cannot be made", "n_heads=3 must divide hidden_size=128"],
     ),
     "a vocabulary that disagrees": (

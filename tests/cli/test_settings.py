@@ -47,6 +47,9 @@ def quickstart() -> fdl.Config[Any]:
         ("('a', 'b')", tuple[str, ...], ("a", "b")),
         ("['a', 'b']", tuple[str, ...], ("a", "b")),
         ("()", tuple[str, ...], ()),
+        ("(a.txt, b.txt)", tuple[str, ...], ("a.txt", "b.txt")),
+        ("[a.txt, b.txt]", tuple[str, ...] | None, ("a.txt", "b.txt")),
+        ("{[]: 1}", str, "{[]: 1}"),
         ("(1, 2.5)", tuple[int, float], (1, 2.5)),
     ],
 )
@@ -65,11 +68,21 @@ def test_values(text: str, annotation: Any, value: Any) -> None:
         ("x", float),
         ("None", int),
         ("(1, 'b')", tuple[str, ...]),
+        ("(1, 2, 3)", tuple[int, float]),
+        ("True", Literal[1, 2]),
+        ("{[]: 1}", int),
+        ("9" * 400, float),
     ],
 )
 def test_values_of_another_type(text: str, annotation: Any) -> None:
     with pytest.raises(UserError, match="here takes"):
         parse(text, annotation, "here")
+
+
+@pytest.mark.parametrize("text", ["(a, b", "('a', 'b'", "('a, b)", "('a', b)", "[a, b)"])
+def test_brackets_and_quotes_left_open(text: str) -> None:
+    with pytest.raises(UserError, match="here cannot be read from"):
+        parse(text, tuple[str, ...], "here")
 
 
 def test_a_value_deep_in_the_config() -> None:
