@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from .codec import Codec
 from .ema import EMA
 from .errors import UserError
+from .plugins import STAGES
 from .published import is_published, published_record
-from .record import Record, build
-from .score import ScoreModel
+from .record import Record, build, construct
+from .score import ScoreHead, ScoreModel
 from .stages import Graph, Noise
 
 MODEL, AVERAGE, CODEC, CONFIG, SUMS = (
@@ -88,9 +90,8 @@ def load(path: str | Path, *, ema: bool = True, device: str = "cpu") -> Loaded:
         _verify(folder)
         record, codec = Record.read(folder / CONFIG), Codec.load(folder / CODEC)
         file = folder / (AVERAGE if ema else MODEL)
-    graph = build(record.node("graph"), "graph")()
-    noise = build(record.node("noise"), "noise")
-    model = ScoreModel(build(record.node("model"), "model")(), graph, build(record.node("score"), "score"))
+    graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
+    model = ScoreModel(backbone, graph, _part(record, "score"))
     _read_weights(file, model, noise)
     return Loaded(model.to(device).eval(), graph, noise.to(device).eval(), codec, record)
 
@@ -109,6 +110,16 @@ def find(path: Path) -> Path:
         return steps[-1]
     what = "exists, but holds no checkpoint" if path.exists() else "does not exist"
     raise UserError(f"{path} {what}. Give a run folder (with checkpoints/) or a checkpoint folder (with {MODEL}).")
+
+
+def _part(record: Record, name: str) -> Any:
+    """One of the run's stages, or its score head. UserError when the record has another thing in its place."""
+    built = build(record.node(name), name)
+    part = construct(built.func, built.keywords, name) if isinstance(built, partial) else built
+    expected = STAGES.get(name, ScoreHead)
+    if not isinstance(part, expected):
+        raise UserError(f"The record is damaged: its {name} is a {type(part).__name__}, not a {expected.__name__}.")
+    return part
 
 
 def _write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:

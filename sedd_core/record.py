@@ -114,9 +114,10 @@ class Record:
     def node(self, name: str) -> Node:
         """The node of one of the run's arguments. UserError when there is none."""
         arguments = self.run.get("args")
-        if not isinstance(arguments, dict) or name not in arguments:
+        node = arguments.get(name) if isinstance(arguments, dict) else None
+        if not isinstance(node, dict):
             raise UserError(f"The record is damaged: its run has no '{name}'.")
-        return arguments[name]
+        return node
 
     def write(self, path: Path) -> None:
         """Write JSON, whole or not at all."""

@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import tempfile
+from abc import abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from .codec import Codec
 from .errors import UserError
+from .stages.data import Data, PackedSequences, Sequences, Split
 
 
 class Corpus(NamedTuple):
@@ -30,6 +33,29 @@ class Corpus(NamedTuple):
     codec: Codec
     train: Int[Tensor, " N"]
     valid: Int[Tensor, " M"]
+
+
+class PackedData(Data):
+    """Data that is one long run of tokens a split, cut into sequences; kept in the cache once it is tokenised."""
+
+    @abstractmethod
+    def tokenise(self) -> tuple[Codec, list[int], list[int]]:
+        """The codec, and the tokens of the training and the validation split."""
+
+    def codec(self) -> Codec:
+        """As `tokenise` made it."""
+        return self._corpus.codec
+
+    def split(self, name: Split) -> Sequences:
+        """UserError for a split shorter than one sequence."""
+        sequences = PackedSequences(getattr(self._corpus, name), self.length)
+        if not len(sequences):
+            raise UserError(f"The {name} split of {self.describe()} is shorter than one sequence: lower data.length.")
+        return sequences
+
+    @cached_property
+    def _corpus(self) -> Corpus:
+        return cached_corpus(self.fingerprint(), self.tokenise)
 
 
 def cache_folder() -> Path:

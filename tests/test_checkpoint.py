@@ -109,3 +109,24 @@ def test_a_failed_write_leaves_nothing(saved: tuple[Path, ScoreModel, EMA], monk
         )
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
     load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("stage", "node", "words"),
+    [
+        ("graph", 5, "its run has no 'graph'"),
+        ("graph", {"plugin": "noise_loglinear", "args": {}}, "its graph is a LogLinear, not a Graph"),
+        ("graph", {"plugin": "graph_absorb", "args": {}}, "graph cannot be made"),
+        ("score", {"plugin": "noise_loglinear", "args": {}}, "not a ScoreHead"),
+        ("noise", None, "its run has no 'noise'"),
+    ],
+)
+def test_a_record_with_another_thing_in_a_stages_place(
+    saved: tuple[Path, ScoreModel, EMA], stage: str, node: object, words: str
+) -> None:
+    folder, model, ema = saved
+    run = {"core": "Train", "args": {**RUN["args"], stage: node}}
+    codec, noise = Codec.load(folder / "tokenizer.json"), plugin("noise_loglinear")()
+    checkpoint.save(folder.with_name("step_000000002"), model, noise, ema, codec, Record(run=run))
+    with pytest.raises(UserError, match=words):
+        load_model(folder.with_name("step_000000002"))

@@ -12,6 +12,7 @@ from ..score import ScoreModel
 from ..stages import Noise, Sampler
 from .base import Run, Workspace
 from .report import report_samples
+from .settings import check_seed
 
 
 class Sample(Run):
@@ -41,6 +42,7 @@ class Sample(Run):
                 raise ValueError(f"{name} must be at least 1, not {value}")
         if not 0 < t_min < 1:
             raise ValueError(f"t_min must lie between 0 and 1, not {t_min}")
+        check_seed(seed)
         self.checkpoint, self.sampler, self.steps, self.count = checkpoint, sampler, steps, count
         self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
 
@@ -59,6 +61,7 @@ class Sample(Run):
         if codec is None:
             raise UserError(f"{self.checkpoint} holds no tokenizer.json, so its samples cannot be read as text.")
         length = self.length or record.node("data")["args"]["length"]
+        workspace.open()
         texts = draw_texts(
             model,
             noise,
@@ -72,7 +75,6 @@ class Sample(Run):
             batch_size=self.batch_size,
         )
         report_samples(texts, self.sampler)
-        workspace.open()
         workspace.write_samples(texts)
         console.say(f"Written to {workspace.folder}")
 

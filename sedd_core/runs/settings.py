@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 
+def check_seed(seed: int) -> None:
+    """ValueError for a seed that torch cannot take."""
+    _check(0 <= seed < 2**63, f"seed must lie between 0 and 2^63 - 1, not {seed}")
+
+
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)

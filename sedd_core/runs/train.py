@@ -17,7 +17,7 @@ from ..training import Trainer
 from .base import Run, Workspace
 from .report import report_bound, report_references, report_samples
 from .sample import draw_texts
-from .settings import Optimizer, Samples, Training, Validation
+from .settings import Optimizer, Samples, Training, Validation, check_seed
 
 
 class Train(Run):
@@ -42,6 +42,7 @@ class Train(Run):
         samples: Samples,
         seed: int = 0,
     ) -> None:
+        check_seed(seed)
         self.data, self.noise, self.graph, self.model, self.score = data, noise, graph, model, score
         self.sampler, self.optimizer, self.training = sampler, optimizer, training
         self.validation, self.samples, self.seed = validation, samples, seed

@@ -93,6 +93,11 @@ COMMANDS = {
         [QUICKSTART, "--fdl_set=noise.eps=2"],
         ["noise cannot be made", "eps must lie between 0 and 1"],
     ),
+    "a seed that no generator takes": (
+        [QUICKSTART, "--fdl_set=seed=99999999999999999999999"],
+        ["seed must lie between"],
+    ),
+    "a negative seed": ([SAMPLE, "--fdl_set=checkpoint=x", "--fdl_set=seed=-1"], ["seed must lie between"]),
     "heads that do not divide": (
         [QUICKSTART, "--fdl_set=model.hidden_size=128", "--fdl_set=model.n_heads=3", "--dry_run"],
         ["model cannot be made", "n_heads=3 must divide hidden_size=128"],

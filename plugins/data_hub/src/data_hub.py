@@ -10,14 +10,14 @@ from typing import Any
 
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec
-from sedd_core.stages import Data, PackedSequences, Sequences, Split
-from sedd_core.tokens import Corpus, cached_corpus, corpus_key
+from sedd_core.stages import Data
+from sedd_core.tokens import PackedData, corpus_key
 
 LOADERS = {"jsonl": "json", "json": "json", "txt": "text", "parquet": "parquet", "csv": "csv"}
 DOCUMENTS_AT_ONCE = 1000
 
 
-class HubDataset(Data):
+class HubDataset(PackedData):
     """Documents, each followed by the tokenizer's end-of-text token, as one long run cut into sequences.
 
     name, config, train_split: the training data: a data set of the hub, or a local file. valid_name, valid_config,
@@ -64,17 +64,6 @@ class HubDataset(Data):
         """As stated."""
         return self.vocab
 
-    def codec(self) -> Codec:
-        """The hub tokenizer's. UserError when its size is not `vocab`."""
-        return self._corpus.codec
-
-    def split(self, name: Split) -> Sequences:
-        """UserError for a split shorter than one sequence."""
-        sequences = PackedSequences(getattr(self._corpus, name), self.length)
-        if not len(sequences):
-            raise UserError(f"The {name} split of {self.describe()} is shorter than one sequence: lower data.length.")
-        return sequences
-
     def fingerprint(self) -> str:
         """A hash of the data sets' own fingerprints and the tokenizer."""
         train, valid = self._splits
@@ -91,11 +80,8 @@ class HubDataset(Data):
             return Path(train).resolve() == Path(valid).resolve()
         return self.train_source == self.valid_source
 
-    @cached_property
-    def _corpus(self) -> Corpus:
-        return cached_corpus(self.fingerprint(), self._tokenise)
-
-    def _tokenise(self) -> tuple[Codec, list[int], list[int]]:
+    def tokenise(self) -> tuple[Codec, list[int], list[int]]:
+        """Every document, each with its end-of-text token."""
         codec = Codec(self._tokenizer.backend_tokenizer)
         train, valid = ([token for ids in self._ids(documents) for token in ids] for documents in self._splits)
         return codec, train, valid

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
-from sedd_core.stages import Data, PackedSequences, Sequences, Split
-from sedd_core.tokens import Corpus, cached_corpus, corpus_key
+from sedd_core.stages import Data
+from sedd_core.tokens import PackedData, corpus_key
 
 from .docstrings import docstring_corpus
 
 
-class TextFiles(Data):
+class TextFiles(PackedData):
     """Text read as one long run, cut into sequences.
 
     paths: text files, .gz too, in this order; none: the docstrings of Python's standard library.
@@ -59,17 +59,6 @@ class TextFiles(Data):
         """Known for pairs and bytes; characters and files have to be read."""
         return {"bpe": self.vocab, "byte": 256}.get(self.tokenizer)
 
-    def codec(self) -> Codec:
-        """As the training text, or the file, made it."""
-        return self._corpus.codec
-
-    def split(self, name: Split) -> Sequences:
-        """UserError for a split shorter than one sequence."""
-        sequences = PackedSequences(getattr(self._corpus, name), self.length)
-        if not len(sequences):
-            raise UserError(f"The {name} split of {self.describe()} is shorter than one sequence: lower data.length.")
-        return sequences
-
     def fingerprint(self) -> str:
         """A hash of both texts and the tokenizer."""
         train, valid = self._texts
@@ -78,11 +67,8 @@ class TextFiles(Data):
             own = Codec.load(Path(self.tokenizer)).tokenizer.to_str()
         return corpus_key("data_text 1", train, valid, self.tokenizer, own)
 
-    @cached_property
-    def _corpus(self) -> Corpus:
-        return cached_corpus(self.fingerprint(), self._tokenise)
-
-    def _tokenise(self) -> tuple[Codec, list[int], list[int]]:
+    def tokenise(self) -> tuple[Codec, list[int], list[int]]:
+        """The codec is made from the training text, or read."""
         train, valid = self._texts
         codec = self._make_codec(train)
         return codec, codec.encode(train), codec.encode(valid)
