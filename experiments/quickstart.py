@@ -2,7 +2,7 @@
 
     python launch.py --fdl_config=experiments/quickstart.py
 
-1.4M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 3
+1.3M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 3
 minutes on two cores. Expected result: about 3.0 bits per character on validation text.
 """
 
