@@ -10,13 +10,12 @@ Published zero-shot perplexity bounds: LAMBADA 42.77, WikiText-2 31.04, PTB 87.1
 import fiddle as fdl
 
 from experiments.absorb_small import config as absorb_small
+from experiments.models import medium
 from sedd_core.runs.train import Train
 
 
 def config() -> fdl.Config[Train]:
     """absorb_small with a larger network."""
     run = absorb_small()
-    run.model.hidden_size = 1024
-    run.model.n_blocks = 24
-    run.model.n_heads = 16
+    run.model = medium()
     return run

@@ -9,6 +9,7 @@ Published zero-shot perplexity bounds: LAMBADA 50.92, WikiText-2 41.84, PTB 114.
 
 import fiddle as fdl
 
+from experiments.models import small
 from sedd_core.cli import stage
 from sedd_core.runs.settings import Optimizer, Samples, Training, Validation
 from sedd_core.runs.train import Train
@@ -30,7 +31,7 @@ def config() -> fdl.Config[Train]:
         ),
         noise=stage("noise_loglinear", eps=1e-3),
         graph=stage("graph_absorb"),
-        model=stage("model_ddit", hidden_size=768, n_blocks=12, n_heads=12, cond_dim=128, dropout=0.1),
+        model=small(),
         score=fdl.Config(ScoreHead, scale_by_sigma=True),
         sampler=stage("sampler_euler"),
         optimizer=fdl.Config(

@@ -2,12 +2,13 @@
 
     python launch.py --fdl_config=experiments/quickstart.py
 
-1.3M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 3
+1.3M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 2
 minutes on two cores. Expected result: about 3.0 bits per character on validation text.
 """
 
 import fiddle as fdl
 
+from experiments.models import tiny
 from sedd_core.cli import stage
 from sedd_core.runs.settings import Optimizer, Samples, Training, Validation
 from sedd_core.runs.train import Train
@@ -21,11 +22,11 @@ def config() -> fdl.Config[Train]:
         data=stage("data_text", tokenizer="bpe", vocab=1024, length=128),
         noise=stage("noise_loglinear"),
         graph=stage("graph_absorb"),
-        model=stage("model_ddit", hidden_size=144, n_blocks=3, n_heads=4, cond_dim=64, dropout=0.0),
+        model=tiny(),
         score=fdl.Config(ScoreHead, scale_by_sigma=True),
         sampler=stage("sampler_analytic"),
         optimizer=fdl.Config(Optimizer, lr=2e-3, beta2=0.95, warmup=100),
-        training=fdl.Config(Training, steps=1800, batch_size=8, ema=0.999, log_every=100),
+        training=fdl.Config(Training, steps=1500, batch_size=8, ema=0.999, log_every=100),
         validation=fdl.Config(Validation, sequences=256, points=16, references=True),
         samples=fdl.Config(Samples, count=2, steps=128),
         seed=0,

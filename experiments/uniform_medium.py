@@ -8,13 +8,13 @@ Published zero-shot perplexity bounds: LAMBADA 51.28, WikiText-2 38.93, PTB 102.
 
 import fiddle as fdl
 
-from experiments.absorb_medium import config as absorb_medium
+from experiments.models import medium
 from experiments.uniform_small import config as uniform_small
 from sedd_core.runs.train import Train
 
 
 def config() -> fdl.Config[Train]:
-    """uniform_small with the network of absorb_medium."""
+    """uniform_small with a larger network."""
     run = uniform_small()
-    run.model = absorb_medium().model
+    run.model = medium()
     return run

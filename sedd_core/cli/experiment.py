@@ -15,27 +15,44 @@ from typing import Any
 import fiddle as fdl
 
 from ..errors import UserError, nearest
+from .calls import parse_call, typed_arguments
 
 DEFAULT = "config"
 
 
 def load_experiment(target: str) -> fdl.Config[Any]:
-    """The config that `FILE.py` or `FILE.py:NAME` gives; the function's name is `config` unless said."""
-    file, _, name = target.partition(":")
+    """The config that `FILE.py`, `FILE.py:NAME` or `FILE.py:NAME(argument=value)` gives; NAME is else `config`."""
+    file, _, call = target.partition(":")
     path = _existing(Path(file))
+    name, texts = parse_call(call or DEFAULT, "After the file comes the name of a function")
     module = _within(path, lambda: _import(path))
-    function = getattr(module, name or DEFAULT, None)
+    function = getattr(module, name, None)
     if not callable(function):
-        own = [key for key, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
-        functions = ", ".join(key for key in own if not key.startswith("_")) or "none"
+        functions = _functions(module)
+        listing = ", ".join(functions) or "none"
         raise UserError(
-            f"{path} has no function '{name or DEFAULT}'.{nearest(name or DEFAULT, own)} Its functions: {functions}. "
+            f"{path} has no function '{name}'.{nearest(name, functions)} Its functions: {listing}. "
             f"Name one: --fdl_config={file}:NAME"
         )
-    result = _within(path, function)
+    arguments = typed_arguments(function, texts, name)
+    result = _within(path, lambda: function(**arguments))
     if not isinstance(result, fdl.Config):
-        raise UserError(f"{path}:{name or DEFAULT} returns a {type(result).__name__}; it must return an fdl.Config.")
+        raise UserError(f"{path}:{name} returns a {type(result).__name__}; it must return an fdl.Config.")
     return result
+
+
+def named_sizes(target: str, stage: str) -> dict[str, Callable[..., Any]]:
+    """The functions of `<stage>s.py` beside an experiment, by name: `models.py` has the sizes of models."""
+    path = Path(target.partition(":")[0]).resolve().with_name(f"{stage}s.py")
+    return _functions(_within(path, lambda: _import(path))) if path.is_file() else {}
+
+
+def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """A module's own public functions."""
+    own = {
+        name: value for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__
+    }
+    return {name: value for name, value in own.items() if callable(value) and not name.startswith("_")}
 
 
 def _existing(path: Path) -> Path:

@@ -14,15 +14,27 @@ from ..errors import UserError
 
 # Fiddle's own flags of these names mean function names and take wrong types silently, so they are not imported.
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("fdl_config", None, "The experiment: FILE.py or FILE.py:FUNCTION.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "fdl_config",
+    None,
+    "The experiment: FILE.py, FILE.py:FUNCTION or FILE.py:FUNCTION(argument=value).",
+    flag_values=FLAGS,
+)
 flags.DEFINE_multi_string(
     "fdl_set", [], "A setting, path=value or stage=variant; may be given many times.", flag_values=FLAGS
 )
+flags.DEFINE_string("checkpoint", None, "Short for the setting `checkpoint`.", flag_values=FLAGS)
+flags.DEFINE_string("steps", None, "Short for the setting `steps`, or `training.steps`.", flag_values=FLAGS)
+flags.DEFINE_bool("print_config", False, "Print every value and where it was set, and stop.", flag_values=FLAGS)
+flags.DEFINE_bool("print_history", False, "The same with the values that were replaced.", flag_values=FLAGS)
+flags.DEFINE_bool("fdl_help", False, "Print what can be set here: type, value, what it is.", flag_values=FLAGS)
 flags.DEFINE_bool("dry_run", False, "Compose everything, print it with its sizes, and stop.", flag_values=FLAGS)
 flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time> when not given.", flag_values=FLAGS)
 flags.DEFINE_bool("help", False, "Print this and stop.", short_name="h", flag_values=FLAGS)
 
-USAGE = "python launch.py --fdl_config=experiments/quickstart.py [--fdl_set=path=value ...] [--dry_run]"
+USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
+SHORT = {"checkpoint": ("checkpoint",), "steps": ("steps", "training.steps")}
+"""Flags that are settings, and the paths that each may mean."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,10 +62,12 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     if FLAGS.help:
         print(f"{USAGE}\n\n{FLAGS.get_help()}")
         raise SystemExit(0)
-    if rest:
-        raise UserError(f"'{rest[0]}' is no flag. Settings are written --fdl_set=path=value.")
+    for word in rest:
+        if "=" not in word:
+            raise UserError(f"'{word}' is no flag and no setting. Settings are written path=value.")
     if not FLAGS.fdl_config:
         raise UserError(f"No experiment is named. For example: {USAGE}")
+    FLAGS.fdl_set = [*FLAGS.fdl_set, *rest]
     return FLAGS
 
 
@@ -62,15 +76,14 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     from ..record import build  # the runs and Fiddle are imported here: --help need not wait for them
     from ..runs.base import Run, Workspace
     from .config import node_of
-    from .experiment import load_experiment
     from .provenance import record_of
-    from .settings import apply
-    from .show import resolved
+    from .show import history_of, resolved, settable
 
-    config: Any = load_experiment(options.fdl_config)
-    for setting in options.fdl_set:
-        for line in apply(config, setting):
-            print(line)
+    config = _configured(options)
+    if options.fdl_help or options.print_config or options.print_history:
+        show = settable if options.fdl_help else history_of if options.print_history else resolved
+        print(show(config))
+        return
     node = node_of(config)
     run = build(node)
     if not isinstance(run, Run):
@@ -84,6 +97,23 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     name = Path(options.fdl_config.partition(":")[0]).stem
     folder = Path(options.run_folder or Path("runs") / name / time.strftime("%Y%m%d-%H%M%S"))
     run.execute(Workspace(folder, record_of(node, shlex.join(arguments)), resolved(config) + "\n"))
+
+
+def _configured(options: flags.FlagValues) -> Any:
+    """The experiment with all settings applied."""
+    from .experiment import load_experiment, named_sizes
+    from .settings import apply, first_known
+
+    config = load_experiment(options.fdl_config)
+    short = [
+        f"{first_known(config, paths, f'--{flag}')}={options[flag].value}"
+        for flag, paths in SHORT.items()
+        if options[flag].value is not None
+    ]
+    for setting in [*short, *options.fdl_set]:
+        for line in apply(config, setting, lambda stage: named_sizes(options.fdl_config, stage)):
+            print(line)
+    return config
 
 
 def entry() -> None:

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import inspect
 import typing
+from collections.abc import Callable
 from typing import Any
 
 import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError, nearest
-from ..plugins import STAGES, name_of, plugin, stage_of, variants
+from ..plugins import STAGES, installed, name_of, plugin, variants
+from .calls import parse_call, typed_arguments
 from .config import stage
 from .values import parse
 
+Sizes = Callable[[str], dict[str, Callable[..., Any]]]
+"""The named sizes of a stage: functions that give its config."""
 
-def apply(config: fdl.Config[Any], setting: str) -> list[str]:
-    """Apply one `path=value` in place. Returns what there is to say of it: what a swap of stages kept and dropped."""
+
+def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}) -> list[str]:
+    """Apply one `path=value` in place. Returns what there is to say of it: what a swap of stages kept and dropped.
+
+    Where a stage stands the value is a variant, or else one of its named sizes; either may have arguments.
+    """
     path, equals, text = setting.partition("=")
     if not equals or not path:
         raise UserError(f"'{setting}' is no setting: write path=value, as in training.steps=100 or sampler=euler.")
@@ -26,12 +34,26 @@ def apply(config: fdl.Config[Any], setting: str) -> list[str]:
     with history.custom_location(lambda: history.Location("command line", 0, None)):
         current = owner.__arguments__.get(name)
         if name in STAGES and _is_stage(owner, name):
-            return _swap(owner, name, text, path)
+            return _swap(owner, name, text, sizes(name))
         if isinstance(current, fdl.Buildable):
             inner = ", ".join(f"{path}.{known}" for known in parameters(current))
             raise UserError(f"{path} is a group of settings, not a value. Set one of: {inner}.")
         setattr(owner, name, parse(text, annotation(owner, name), path))
     return []
+
+
+def first_known(config: fdl.Config[Any], paths: tuple[str, ...], flag: str) -> str:
+    """The first of these paths that the config has. UserError when it has none."""
+    for path in paths:
+        owner: Any = config
+        for name in path.split("."):
+            known = isinstance(owner, fdl.Buildable) and name in parameters(owner)
+            owner = owner.__arguments__.get(name) if known else None
+            if not known:
+                break
+        else:
+            return path
+    raise UserError(f"{flag} means nothing to a {_callable(config).__name__}: it has no {' or '.join(paths)}.")
 
 
 def parameters(config: fdl.Buildable[Any]) -> list[str]:
@@ -80,19 +102,32 @@ def _check_known(owner: fdl.Buildable[Any], name: str, path: str) -> None:
         )
 
 
-def _swap(owner: fdl.Buildable[Any], name: str, text: str, path: str) -> list[str]:
+def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> list[str]:
     """Put another variant in a stage's place; arguments that were set and that it also has are kept."""
-    full = text if text.startswith(f"{name}_") else f"{name}_{text}"
-    if not text.isidentifier() or stage_of(full) != name:
-        raise UserError(f"{path} takes the name of a variant, not '{text}'. Installed: {', '.join(variants(name))}.")
-    old = owner.__arguments__.get(name)
-    set_before = arguments_of(old) if isinstance(old, fdl.Buildable) else {}
-    known = inspect.signature(plugin(full)).parameters
-    kept = {key: value for key, value in set_before.items() if key in known}
-    setattr(owner, name, stage(full, **kept))
-    dropped = [key for key in set_before if key not in known]
-    if not isinstance(old, fdl.Buildable) or name_of(_callable(old)) == full or not (kept or dropped):
+    known = ", ".join([*variants(name), *sizes])
+    variant, texts = parse_call(text, f"{name} takes the name of a variant (there is: {known})")
+    full = variant if variant.startswith(f"{name}_") else f"{name}_{variant}"
+    if variant in sizes and full not in installed():
+        setattr(owner, name, sizes[variant](**typed_arguments(sizes[variant], texts, f"{name}={variant}")))
         return []
-    parts = [f"kept {', '.join(f'{k}={v!r}' for k, v in kept.items())}"] if kept else []
+    new = plugin(full) if not sizes else _plugin_or_size(full, variant, sizes)
+    given = typed_arguments(new, texts, f"{name}={variant}")
+    old = owner.__arguments__.get(name)
+    before = arguments_of(old) if isinstance(old, fdl.Buildable) else {}
+    kept = {
+        key: value for key, value in before.items() if key in inspect.signature(new).parameters and key not in given
+    }
+    dropped = [key for key in before if key not in kept and key not in given]
+    setattr(owner, name, stage(full, **kept, **given))
+    parts = [f"kept {', '.join(f'{key}={value!r}' for key, value in kept.items())}"] if kept else []
     parts += [f"dropped {', '.join(dropped)}"] if dropped else []
-    return [f"{path}: {name_of(_callable(old))} -> {full}, {'; '.join(parts)}"]
+    if not isinstance(old, fdl.Buildable) or name_of(_callable(old)) == full or not parts:
+        return []
+    return [f"{name}: {name_of(_callable(old))} -> {full}, {'; '.join(parts)}"]
+
+
+def _plugin_or_size(full: str, variant: str, sizes: dict[str, Callable[..., Any]]) -> type:
+    try:
+        return plugin(full)
+    except UserError as error:
+        raise UserError(f"{error}{nearest(variant, sizes)} Named sizes: {', '.join(sizes)}.") from error

@@ -1,15 +1,18 @@
-"""A resolved config as text: every value, and where it was set."""
+"""A config as text: every value, where it was set, what it was before, and what it is."""
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
 
-from ..plugins import name_of
+from ..plugins import STAGES, name_of, variants
+from .settings import annotation
+from .values import describe
 
 
 def resolved(config: fdl.Buildable[Any]) -> str:
@@ -17,6 +20,56 @@ def resolved(config: fdl.Buildable[Any]) -> str:
     lines = list(_lines(config, ""))
     width = max(len(left) for left, _ in lines)
     return "\n".join(f"{left:<{width}}  # {where}" for left, where in lines)
+
+
+def history_of(config: fdl.Buildable[Any]) -> str:
+    """Like `resolved`, and below each value the ones that it replaced, the latest first."""
+    lines = []
+    for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
+        lines.append(line)
+        entries = owner.__argument_history__.get(name, [])[-2::-1]
+        lines += [f"    before: {_short(entry.new_value)}  # {_location(entry)}" for entry in entries]
+    return "\n".join(lines)
+
+
+def settable(config: fdl.Buildable[Any]) -> str:
+    """What can be set: each path with its type, its value and one line on what it is; for stages their variants."""
+    lines = []
+    for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
+        path, _, value = line.partition("  # ")[0].partition(" = ")
+        if name in STAGES and isinstance(owner.__arguments__.get(name), fdl.Buildable):
+            kind = f"one of {', '.join(variants(name))}"
+        elif isinstance(owner.__arguments__.get(name), fdl.Buildable):
+            kind = "a group"
+        else:
+            kind = describe(annotation(owner, name))
+        lines.append(f"{path} = {value.strip()}   ({kind})")
+        about = meaning(fdl.get_callable(owner), name)
+        lines += [f"    {about}"] if about else []
+    return "\n".join(lines)
+
+
+def meaning(cls: Any, name: str) -> str:
+    """What a class's docstring says of an argument, after `name:`, up to the end of the sentence; or nothing."""
+    text = " ".join((inspect.getdoc(cls) or "").split())
+    found = re.search(rf"(?:^|[\s,]){name}(?:, \w+)*(?: \[\w+\])?: (.+?[.)])(?: |$)", text)
+    return found.group(1) if found else ""
+
+
+def _places(config: fdl.Buildable[Any]) -> Iterator[tuple[fdl.Buildable[Any], str]]:
+    """The owner and the name of each line of `resolved`."""
+    for name in inspect.signature(fdl.get_callable(config)).parameters:
+        yield config, name
+        inner = config.__arguments__.get(name)
+        if isinstance(inner, fdl.Buildable):
+            yield from _places(inner)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, fdl.Buildable):
+        cls: Any = fdl.get_callable(value)
+        return name_of(cls) or cls.__name__
+    return repr(value)
 
 
 def _lines(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, str]]:
@@ -40,10 +93,12 @@ def _lines(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, str]]:
 
 
 def _where(config: fdl.Buildable[Any], name: str) -> str:
-    location = config.__argument_history__[name][-1].location
-    if location.line_number == 0:
-        return location.filename
-    file = Path(location.filename)
-    return (
-        f"{file.name if not file.is_relative_to(Path.cwd()) else file.relative_to(Path.cwd())}:{location.line_number}"
-    )
+    return _location(config.__argument_history__[name][-1])
+
+
+def _location(entry: Any) -> str:
+    if entry.location.line_number == 0:
+        return str(entry.location.filename)
+    file = Path(entry.location.filename)
+    shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file.name
+    return f"{shown}:{entry.location.line_number}"

@@ -32,7 +32,7 @@ COMMANDS = {
     "unknown flag": ([QUICKSTART, "--dryrun"], ["dryrun", "--dry_run"]),
     "a value for a flag that takes none": ([QUICKSTART, "--nodry_run=maybe"], ["nodry_run=maybe", "--dry_run"]),
     "flag without a value": (["--fdl_config"], ["fdl_config"]),
-    "a stray word": ([QUICKSTART, "graph"], ["'graph' is no flag", "--fdl_set=path=value"]),
+    "a stray word": ([QUICKSTART, "graph"], ["'graph' is no flag", "path=value"]),
     "missing file": (
         [f"--fdl_config={ROOT}/experiments/quikstart.py"],
         ["does not exist", "Did you mean 'quickstart.py'?", "absorb_small.py"],
@@ -83,7 +83,7 @@ COMMANDS = {
     "a variant of another stage": ([QUICKSTART, "--fdl_set=graph=noise_geometric"], ["graph_noise_geometric"]),
     "no variant": (
         [QUICKSTART, "--fdl_set=graph=3"],
-        ["graph takes the name of a variant, not '3'", "absorb, uniform"],
+        ["graph takes the name of a variant", "absorb, uniform", "not '3'"],
     ),
     "out of range": (
         [QUICKSTART, "--fdl_set=training.batch_size=0"],

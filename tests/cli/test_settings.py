@@ -11,13 +11,16 @@ import pytest
 from sedd_core import UserError
 from sedd_core.cli import settings
 from sedd_core.cli.config import node_of, stage
-from sedd_core.cli.experiment import load_experiment
-from sedd_core.cli.show import resolved
+from sedd_core.cli.experiment import load_experiment, named_sizes
+from sedd_core.cli.main import main
+from sedd_core.cli.show import history_of, resolved, settable
 from sedd_core.cli.values import parse
 from sedd_core.record import build
 
 EXPERIMENTS = sorted(
-    path for path in (Path(__file__).parents[2] / "experiments").glob("*.py") if path.stem != "__init__"
+    path
+    for path in (Path(__file__).parents[2] / "experiments").glob("*.py")
+    if path.stem not in ("__init__", "models")
 )
 
 
@@ -126,6 +129,105 @@ def test_every_experiment_composes(path: Path) -> None:
 def test_places_in_the_experiment_are_shown() -> None:
     lines = dict(line.split(" = ", 1) for line in resolved(quickstart()).splitlines())
     lines = {path.strip(): rest for path, rest in lines.items()}
-    assert "quickstart.py:" in lines["model.hidden_size"]
+    assert "quickstart.py:" in lines["training.steps"]
+    assert "models.py:" in lines["model.hidden_size"]
     assert lines["data.valid_fraction"].endswith("# default")
     assert "the run fills this in" in lines["graph.vocab_size"]
+
+
+def sizes(stage: str) -> dict[str, Any]:
+    return named_sizes(str(EXPERIMENTS[0]), stage)
+
+
+def test_a_swap_with_arguments() -> None:
+    config = quickstart()
+    assert settings.apply(config, "noise=geometric(sigma_min=1e-3, sigma_max=5)") == []
+    assert node_of(config)["args"]["noise"] == {
+        "plugin": "noise_geometric",
+        "args": {"sigma_min": 1e-3, "sigma_max": 5.0},
+    }
+    assert settings.apply(config, "noise=geometric(sigma_max=7)") == []
+    assert node_of(config)["args"]["noise"]["args"] == {"sigma_min": 1e-3, "sigma_max": 7.0}
+
+
+def test_a_named_size_in_a_stages_place() -> None:
+    config = quickstart()
+    settings.apply(config, "model=medium", sizes)
+    assert (config.model.hidden_size, config.model.dropout) == (1024, 0.1)
+    settings.apply(config, "model=small(dropout=0)", sizes)
+    assert (config.model.n_blocks, config.model.dropout) == (12, 0.0)
+    settings.apply(config, "model=ddit(n_heads=8)", sizes)  # a variant comes first, and keeps what was set
+    assert (config.model.n_blocks, config.model.n_heads) == (12, 8)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("noise=geometric(sigma=1)", r"no argument 'sigma'.*It has: sigma_min, sigma_max"),
+        ("noise=geometric(sigma_max=big)", r"noise=geometric.sigma_max takes a number, not 'big'"),
+        ("noise=geometric(1)", r"not 'geometric\(1\)': write a name, or name\(argument=value"),
+        ("noise=geometric(", r"write a name, or name\(argument=value"),
+        ("model=mediun", r"Did you mean 'medium'\? Named sizes: tiny, small, medium"),
+        ("model=medium(depth=3)", r"no argument 'depth'.*It has: dropout"),
+    ],
+)
+def test_a_swap_with_a_mistake(setting: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        settings.apply(quickstart(), setting, sizes)
+
+
+def test_a_function_of_the_file_with_arguments(tmp_path: Path) -> None:
+    source = """
+from experiments.quickstart import config as base
+def config(): return base()
+def longer(steps: int = 5, name: str = "x"):
+    run = base()
+    run.training.steps = steps
+    return run
+"""
+    (tmp_path / "own.py").write_text(source)
+    assert load_experiment(f"{tmp_path}/own.py:longer").training.steps == 5
+    assert load_experiment(f"{tmp_path}/own.py:longer(steps=9)").training.steps == 9
+    with pytest.raises(UserError, match=r"longer.steps takes a whole number, not 'many'"):
+        load_experiment(f"{tmp_path}/own.py:longer(steps=many)")
+    with pytest.raises(UserError, match=r"longer has no argument 'step'. Did you mean 'steps'\?"):
+        load_experiment(f"{tmp_path}/own.py:longer(step=9)")
+
+
+def test_what_a_value_was_before_is_shown() -> None:
+    config = quickstart()
+    settings.apply(config, "training.steps=7")
+    settings.apply(config, "training.steps=8")
+    lines = history_of(config).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("training.steps = 8"))
+    assert lines[place + 1].strip() == "before: 7  # command line"
+    assert lines[place + 2].strip().startswith("before: 1500  # ")
+    assert "quickstart.py:" in lines[place + 2]
+
+
+def test_what_can_be_set_is_listed() -> None:
+    text = settable(quickstart())
+    for words in [
+        "noise = noise_loglinear   (one of geometric, loglinear)",
+        "training.times = 'stratified'   (one of 'stratified', 'iid')",
+        "noise.eps = 0.001   (a number)\n    how much of the data is left at t = 1.",
+        "optimizer.lr = 0.002   (a number)\n    learning rate after warm-up.",
+        "seed = 0   (a whole number)\n    of everything random.",
+    ]:
+        assert words in text
+
+
+def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = EXPERIMENTS[0].parent
+    assert main(["launch.py", f"--fdl_config={folder}/quickstart.py", "--steps=7", "seed=3", "--print_config"]) == 0
+    out = capsys.readouterr().out
+    assert "training.steps = 7" in out
+    assert "seed = 3" in out
+    assert (
+        main(["launch.py", f"--fdl_config={folder}/sample.py", "--steps=7", "--checkpoint=x", "--print_config"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "\nsteps = 7" in out
+    assert "checkpoint = 'x'" in out
+    assert main(["launch.py", f"--fdl_config={folder}/quickstart.py", "--checkpoint=x", "--print_config"]) == 1
+    assert "--checkpoint means nothing to a Train: it has no checkpoint." in capsys.readouterr().err
