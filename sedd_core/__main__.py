@@ -1,10 +1,12 @@
-"""`python -m sedd_core launch ...`: `launch.py` from anywhere. `python -m sedd_core plugins`: what is installed."""
+"""`python -m sedd_core launch | plugins | doctor`: `launch.py` from anywhere, what is installed, what is wrong."""
 
 from __future__ import annotations
 
 import sys
 
-USAGE = "usage: python -m sedd_core launch [flags of launch.py] | python -m sedd_core plugins"
+USAGE = """usage: python -m sedd_core launch [flags of launch.py]
+       python -m sedd_core plugins [--check] [--json]
+       python -m sedd_core doctor"""
 
 
 def main() -> None:
@@ -15,12 +17,14 @@ def main() -> None:
 
         sys.path.insert(0, "")
         sys.exit(launch([f"{sys.argv[0]} launch", *rest]))
-    if command == "plugins" and not rest:
-        from .plugins import installed
+    if command == "plugins" and set(rest) <= {"--check", "--json"}:
+        from .doctor import list_plugins
 
-        for name, owners in installed().items():
-            print(f"{name:<20}", "  ".join(f"{owner.distribution} {owner.version}" for owner in owners))
-        return
+        sys.exit(list_plugins("--check" in rest, "--json" in rest))
+    if command == "doctor" and not rest:
+        from .doctor import doctor
+
+        sys.exit(doctor())
     print(USAGE, file=sys.stderr)
     sys.exit(0 if command in ("-h", "--help") else 1)
 

@@ -11,7 +11,7 @@ from fiddle import history
 
 from ..errors import UserError
 from ..plugins import name_of, plugin, stage_of
-from ..record import WAITING, Node, core_classes
+from ..record import WAITING, Node, class_of, core_classes
 
 history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
 
@@ -39,6 +39,17 @@ def node_of(value: Any, path: str = "") -> Any:
     raise UserError(
         f"{path} is a {type(value).__name__}{hint}. Configs hold stages, core classes, tuples and scalars."
     )
+
+
+def config_of(node: Any, path: str = "") -> Any:
+    """The config of a record node: `node_of` backwards. UserError for a node that names what a record may not."""
+    if isinstance(node, dict) and set(node) == {"tuple"}:
+        return tuple(config_of(item, f"{path}[{i}]") for i, item in enumerate(node["tuple"]))
+    if not isinstance(node, dict):
+        return node
+    cls = class_of(node, path)
+    arguments = {name: config_of(value, f"{path}.{name}".lstrip(".")) for name, value in node["args"].items()}
+    return stage(node["plugin"], **arguments) if "plugin" in node else fdl.Config(cls, **arguments)
 
 
 def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:

@@ -13,9 +13,12 @@ from types import ModuleType
 from typing import Any
 
 import fiddle as fdl
+from fiddle import history
 
 from ..errors import UserError, nearest
+from ..record import Record
 from .calls import parse_call, typed_arguments
+from .config import config_of
 
 DEFAULT = "config"
 
@@ -39,6 +42,23 @@ def load_experiment(target: str) -> fdl.Config[Any]:
     if not isinstance(result, fdl.Config):
         raise UserError(f"{path}:{name} returns a {type(result).__name__}; it must return an fdl.Config.")
     return result
+
+
+def load(target: str) -> fdl.Config[Any]:
+    """The config of an experiment, or of a run's record (`config.json`)."""
+    if not target.endswith(".json"):
+        return load_experiment(target)
+    with history.custom_location(lambda: history.Location(target, 0, None)):
+        config = config_of(Record.read(Path(target)).run)
+    if not isinstance(config, fdl.Config):
+        raise UserError(f"{target} is the record of no run.")
+    return config
+
+
+def name_of_run(target: str) -> str:
+    """What a run's folder is called after: the experiment's file, or the folder above the run's of a record."""
+    path = Path(target.partition(":")[0])
+    return path.resolve().parent.parent.name if path.suffix == ".json" else path.stem
 
 
 def named_sizes(target: str, stage: str) -> dict[str, Callable[..., Any]]:

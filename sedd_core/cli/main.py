@@ -20,6 +20,8 @@ flags.DEFINE_string(
     "The experiment: FILE.py, FILE.py:FUNCTION or FILE.py:FUNCTION(argument=value).",
     flag_values=FLAGS,
 )
+flags.DEFINE_string("fdl_config_file", None, "A run's config.json, to run again.", flag_values=FLAGS)
+flags.DEFINE_string("fdl_diff", None, "Compare --fdl_diff=A with B: experiments or config.json.", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "fdl_set", [], "A setting, path=value or stage=variant; may be given many times.", flag_values=FLAGS
 )
@@ -62,9 +64,17 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     if FLAGS.help:
         print(f"{USAGE}\n\n{FLAGS.get_help()}")
         raise SystemExit(0)
+    if FLAGS.fdl_diff:
+        if len(rest) != 1:
+            raise UserError("Two things are compared: --fdl_diff=A B, each an experiment or a run's config.json.")
+        FLAGS.fdl_config, FLAGS.fdl_set = rest[0], []
+        return FLAGS
     for word in rest:
         if "=" not in word:
             raise UserError(f"'{word}' is no flag and no setting. Settings are written path=value.")
+    if FLAGS.fdl_config and FLAGS.fdl_config_file:
+        raise UserError("Give an experiment (--fdl_config) or a record (--fdl_config_file), not both.")
+    FLAGS.fdl_config = FLAGS.fdl_config or FLAGS.fdl_config_file
     if not FLAGS.fdl_config:
         raise UserError(f"No experiment is named. For example: {USAGE}")
     FLAGS.fdl_set = [*FLAGS.fdl_set, *rest]
@@ -76,9 +86,13 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     from ..record import build  # the runs and Fiddle are imported here: --help need not wait for them
     from ..runs.base import Run, Workspace
     from .config import node_of
+    from .experiment import load, name_of_run
     from .provenance import record_of
-    from .show import history_of, resolved, settable
+    from .show import difference, history_of, resolved, settable
 
+    if options.fdl_diff:
+        print(difference(load(options.fdl_diff), load(options.fdl_config)))
+        return
     config = _configured(options)
     if options.fdl_help or options.print_config or options.print_history:
         show = settable if options.fdl_help else history_of if options.print_history else resolved
@@ -94,17 +108,17 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     if options.dry_run:
         print(f"{resolved(config)}\n\n{description}")
         return
-    name = Path(options.fdl_config.partition(":")[0]).stem
+    name = name_of_run(options.fdl_config)
     folder = Path(options.run_folder or Path("runs") / name / time.strftime("%Y%m%d-%H%M%S"))
     run.execute(Workspace(folder, record_of(node, shlex.join(arguments)), resolved(config) + "\n"))
 
 
 def _configured(options: flags.FlagValues) -> Any:
     """The experiment with all settings applied."""
-    from .experiment import load_experiment, named_sizes
+    from .experiment import load, named_sizes
     from .settings import apply, first_known
 
-    config = load_experiment(options.fdl_config)
+    config = load(options.fdl_config)
     short = [
         f"{first_known(config, paths, f'--{flag}')}={options[flag].value}"
         for flag, paths in SHORT.items()

@@ -22,6 +22,22 @@ def resolved(config: fdl.Buildable[Any]) -> str:
     return "\n".join(f"{left:<{width}}  # {where}" for left, where in lines)
 
 
+def difference(one: fdl.Buildable[Any], other: fdl.Buildable[Any]) -> str:
+    """Every path at which two configs differ: `- path = value  # where` of the first, `+` of the second."""
+    left, right = dict(_lines_by_path(one)), dict(_lines_by_path(other))
+    lines = []
+    for path in [*left, *(path for path in right if path not in left)]:
+        if path not in left or path not in right or left[path][0] != right[path][0]:
+            lines += [f"- {left[path][0]}  # {left[path][1]}"] if path in left else []
+            lines += [f"+ {right[path][0]}  # {right[path][1]}"] if path in right else []
+    return "\n".join(lines) or "no difference"
+
+
+def _lines_by_path(config: fdl.Buildable[Any]) -> Iterator[tuple[str, tuple[str, str]]]:
+    for text, where in _lines(config, ""):
+        yield text.partition(" = ")[0], (text, where)
+
+
 def history_of(config: fdl.Buildable[Any]) -> str:
     """Like `resolved`, and below each value the ones that it replaced, the latest first."""
     lines = []

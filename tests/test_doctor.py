@@ -1,0 +1,72 @@
+"""The doctor, and the list of plugins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sedd_core import UserError, doctor
+
+
+def broken(name: str) -> type:
+    raise UserError(f"{name} fails to import")
+
+
+def test_a_sound_machine_is_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert doctor.doctor() == 0
+    out = capsys.readouterr().out
+    for subject in [
+        "python",
+        "torch",
+        "GPU",
+        "flash-attn",
+        "Hugging Face hub",
+        "graph_absorb",
+        "run folder",
+        "token cache",
+    ]:
+        assert f"ok {subject}" in out
+    assert "all is well" in out
+
+
+def test_faults_come_with_their_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "runs").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEDD_CACHE", str(tmp_path / "runs" / "cache"))
+    monkeypatch.setattr(doctor, "plugin", broken)
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.8.3")
+    assert doctor.doctor() == 1
+    out = capsys.readouterr().out
+    for words in [
+        "!! graph_absorb       broken: graph_absorb fails to import",
+        "!! flash-attn         2.8.3: it needs a torch built for CUDA",
+        "!! run folder         runs: runs cannot be written to: name another by --run_folder",
+        "name another by SEDD_CACHE",
+        "to mend",
+    ]:
+        assert words in out
+
+
+def test_plugins_are_listed_without_importing_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "plugin", broken)
+    assert doctor.list_plugins(check=False, as_json=True) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["graph_absorb"] == {"name": "graph_absorb", "distributions": ["sedd-graph-absorb 0.1.0"]}
+
+
+def test_the_check_reports_what_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.list_plugins(check=True, as_json=False) == 0
+    assert "graph_absorb         sedd-graph-absorb 0.1.0  ok" in capsys.readouterr().out
+    monkeypatch.setattr(doctor, "plugin", broken)
+    assert doctor.list_plugins(check=True, as_json=True) == 1
+    assert json.loads(capsys.readouterr().out)[0]["fault"] == "data_hub fails to import"
