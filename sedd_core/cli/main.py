@@ -105,6 +105,8 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
             f"{options.fdl_config} configures a {type(run).__name__}, which is not a run (Train, Sample)."
         )
     description = run.describe()  # parts that do not fit each other are found here, before any data is read
+    for warning in run.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
     if options.dry_run:
         print(f"{resolved(config)}\n\n{description}")
         return

@@ -49,6 +49,10 @@ class Run(ABC):
     def describe(self) -> str:
         """What would happen, with sizes; reads no data and starts nothing."""
 
+    def warnings(self) -> list[str]:
+        """What works but is unwise, a sentence each."""
+        return []
+
     @abstractmethod
     def execute(self, workspace: Workspace) -> None:
         """Do it."""

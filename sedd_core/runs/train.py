@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Noise, Sampler, Sequences
 from ..training import Trainer
 from .base import Run, Workspace
+from .checks import CHECKS
 from .report import report_bound, report_references, report_samples
 from .sample import draw_texts
 from .settings import Optimizer, Samples, Training, Validation, check_seed
@@ -68,6 +71,19 @@ class Train(Run):
                 *shapes,
             ]
         )
+
+    def warnings(self) -> list[str]:
+        """What the checks of `runs.checks` say; those of the graph once its vocabulary is known."""
+        parts: dict[str, Any] = {"noise": self.noise, "optimizer": self.optimizer, "training": self.training}
+        vocab_size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
+        if vocab_size is not None:
+            parts["graph"] = complete(self.graph, "graph", vocab_size=vocab_size)[0]
+        said = []
+        for check in CHECKS:
+            wanted = signature(check).parameters
+            if set(wanted) <= set(parts):
+                said += check(**{name: parts[name] for name in wanted})
+        return said
 
     def execute(self, workspace: Workspace) -> None:
         """Train and report, in the workspace's folder."""

@@ -231,3 +231,25 @@ def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "checkpoint = 'x'" in out
     assert main(["launch.py", f"--fdl_config={folder}/quickstart.py", "--checkpoint=x", "--print_config"]) == 1
     assert "--checkpoint means nothing to a Train: it has no checkpoint." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        ([], []),
+        (["graph=uniform", "noise=geometric"], []),
+        (["graph=uniform"], ["the noise is only 6.91", "0.00039 nats a token", "noise=geometric"]),
+        (["graph=uniform", "noise=geometric(sigma_max=2)"], ["the noise is only 2", "nats a token"]),
+        (
+            ["training.steps=50"],
+            ["warm-up of 100 steps is longer than the run of 50", "nothing is logged in 50 steps"],
+        ),
+    ],
+)
+def test_unwise_combinations_are_warned_of(
+    sets: list[str], words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["launch.py", f"--fdl_config={EXPERIMENTS[0].parent}/quickstart.py", *sets, "--dry_run"]) == 0
+    error = capsys.readouterr().err
+    assert [word for word in words if word not in error] == [], error
+    assert bool(error) == bool(words)

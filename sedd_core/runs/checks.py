@@ -1,0 +1,40 @@
+"""Combinations that work, but unwisely: one small check each. What cannot work is refused where it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from ..stages import Graph, Noise
+from .settings import Optimizer, Training
+
+LARGEST_PRIOR = 1e-4
+"""Nats a token of the bound's prior term that nobody need be told of."""
+
+
+def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
+    """Sampling starts from the prior, so that the forward process must have come near it at t = 1."""
+    sigma = noise(torch.ones(())).sigma
+    nats = graph.prior_kl(torch.zeros(1, dtype=torch.int64), sigma).item()
+    if LARGEST_PRIOR < nats < float("inf"):  # infinite where all noise is masking: then the bound has another form
+        yield (
+            f"at t = 1 the noise is only {sigma.item():.3g}, and data is still told from the prior by {nats:.2g} nats "
+            "a token: these stand in the bound, and samples start from a wrong law. More noise: noise=geometric"
+        )
+
+
+def warm_up_ends(optimizer: Optimizer, training: Training) -> Iterator[str]:
+    """A warm-up longer than the run never reaches the learning rate that was asked for."""
+    if optimizer.warmup > training.steps:
+        yield f"the warm-up of {optimizer.warmup} steps is longer than the run of {training.steps} (optimizer.warmup)"
+
+
+def log_is_written(training: Training) -> Iterator[str]:
+    """A run shorter than log_every leaves an empty log."""
+    if training.log_every > training.steps:
+        yield f"nothing is logged in {training.steps} steps with training.log_every={training.log_every}"
+
+
+CHECKS: tuple[Callable[..., Iterator[str]], ...] = (prior_is_reached, warm_up_ends, log_is_written)
+"""Each takes what it needs, by name: graph, noise, optimizer, training."""
