@@ -19,8 +19,8 @@ def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
     nats = graph.prior_kl(torch.zeros(1, dtype=torch.int64), sigma).item()
     if LARGEST_PRIOR < nats < float("inf"):  # infinite where all noise is masking: there is no such term
         yield (
-            f"at t = 1 the noise is only {sigma.item():.3g}, and data is still told from the prior by {nats:.2g} nats "
-            "a token: these stand in the bound, and samples start from a wrong law. More noise: noise=geometric"
+            f"at t = 1 the noise is only {sigma.item():.3g}, and data is still told from the prior by {nats:.2g} "
+            "nats a token: they stand in the bound, and samples start from a wrong law. More noise: noise=geometric"
         )
 
 
