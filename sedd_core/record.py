@@ -19,6 +19,7 @@ from typing import Any, get_origin, get_type_hints
 
 from .errors import UserError, nearest
 from .plugins import plugin, stage_of
+from .typed import coerce, describe
 
 FORMAT = 1
 WAITING = ("graph", "model")
@@ -26,6 +27,9 @@ WAITING = ("graph", "model")
 
 Node = dict[str, Any]
 """{"plugin": name, "args": {...}}, {"core": name, "args": {...}}; values are nodes, scalars or {"tuple": [...]}."""
+
+
+_SCALARS = (bool, int, float, str, tuple)
 
 
 @cache
@@ -48,7 +52,10 @@ def build(node: Any, path: str = "") -> Any:
         return tuple(build(value, f"{path}[{i}]") for i, value in enumerate(node["tuple"]))
     if isinstance(node, dict):
         cls = class_of(node, path)
-        arguments = {name: build(value, f"{path}.{name}".lstrip(".")) for name, value in node["args"].items()}
+        arguments = {
+            name: _typed(cls, name, build(value, f"{path}.{name}".lstrip(".")), path)
+            for name, value in node["args"].items()
+        }
         if "plugin" in node and stage_of(node["plugin"]) in WAITING:
             return partial(cls, **arguments)
         return construct(cls, arguments, path)
@@ -74,6 +81,17 @@ def class_of(node: Node, path: str = "") -> type:
         if name not in known:
             raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {', '.join(known)}.")
     return cls
+
+
+def _typed(cls: type, name: str, value: Any, path: str) -> Any:
+    """A value of the type that the class states for an argument; UserError when it is of another."""
+    hint = get_type_hints(cls.__init__).get(name, Any)
+    try:
+        return coerce(value, hint)
+    except TypeError:
+        here = f"{path}.{name}".lstrip(".")
+        shown = repr(value) if value is None or isinstance(value, _SCALARS) else f"a {type(value).__name__}"
+        raise UserError(f"{here} takes {describe(hint)}, not {shown}.") from None
 
 
 def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> Any:

@@ -125,3 +125,33 @@ def test_reading_imports_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     plugin.cache_clear()
     build(NOISE)
     assert "graph_uniform" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"plugin": "noise_geometric", "args": {"sigma_max": "high"}}, r"noise.sigma_max takes a number, not 'high'"),
+        ({"plugin": "noise_geometric", "args": {"sigma_max": True}}, r"noise.sigma_max takes a number, not True"),
+        ({"plugin": "noise_geometric", "args": {"sigma_max": {"tuple": [1.0]}}}, r"takes a number, not \(1.0,\)"),
+        ({"plugin": "noise_geometric", "args": {"sigma_max": NOISE}}, r"takes a number, not a Geometric"),
+        ({"core": "Training", "args": {"steps": 1.5, "batch_size": 1}}, r"noise.steps takes a whole number, not 1.5"),
+        (
+            {"core": "Training", "args": {"steps": 1, "batch_size": 1, "times": "x"}},
+            r"takes one of 'stratified', 'iid'",
+        ),
+    ],
+)
+def test_values_of_another_type_are_refused(node: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        build(node, "noise")
+
+
+def test_a_whole_number_serves_for_a_number() -> None:
+    noise = build({"plugin": "noise_geometric", "args": {"sigma_max": 10}})
+    assert type(noise.sigma_max) is float
+
+
+def test_a_stage_in_anothers_place_is_refused() -> None:
+    sample = {"core": "Sample", "args": {"checkpoint": "x", "sampler": NOISE}}
+    with pytest.raises(UserError, match="sampler takes Sampler, not a Geometric"):
+        build(sample)

@@ -11,8 +11,8 @@ from typing import Any
 import fiddle as fdl
 
 from ..plugins import STAGES, name_of, variants
+from ..typed import describe
 from .settings import annotation
-from .values import describe
 
 
 def resolved(config: fdl.Buildable[Any]) -> str:
