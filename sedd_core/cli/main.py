@@ -6,7 +6,6 @@ import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
@@ -23,7 +22,7 @@ flags.DEFINE_string(
 flags.DEFINE_string("fdl_config_file", None, "A run's config.json, to run again.", flag_values=FLAGS)
 flags.DEFINE_string("fdl_diff", None, "Compare --fdl_diff=A with B: experiments or config.json.", flag_values=FLAGS)
 flags.DEFINE_multi_string(
-    "fdl_set", [], "A setting, path=value or stage=variant; may be given many times.", flag_values=FLAGS
+    "fdl_set", [], "A setting, path=value or stage=variant; many times. path=a,b makes a sweep.", flag_values=FLAGS
 )
 flags.DEFINE_string("checkpoint", None, "Short for the setting `checkpoint`.", flag_values=FLAGS)
 flags.DEFINE_string("steps", None, "Short for the setting `steps`, or `training.steps`.", flag_values=FLAGS)
@@ -82,54 +81,57 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
 
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
-    """Compose the run, and print or execute it."""
-    from ..record import build  # the runs and Fiddle are imported here: --help need not wait for them
-    from ..runs.base import Run, Workspace
-    from .config import node_of
+    """Compose the run, or the runs of a sweep, and print or execute them."""
+    from ..runs.base import Workspace  # the runs and Fiddle are imported here: --help need not wait for them
+    from .compose import compose, configured, execute_all, folder_name
     from .experiment import load, name_of_run
     from .provenance import record_of
     from .show import difference, history_of, resolved, settable
 
+    target = options.fdl_config
     if options.fdl_diff:
-        print(difference(load(options.fdl_diff), load(options.fdl_config)))
+        print(difference(load(options.fdl_diff), load(target)))
         return
-    config = _configured(options)
+    settings = _settings(options)
     if options.fdl_help or options.print_config or options.print_history:
         show = settable if options.fdl_help else history_of if options.print_history else resolved
-        print(show(config))
+        print(show(configured(target, settings)))
         return
-    node = node_of(config)
-    run = build(node)
-    if not isinstance(run, Run):
-        raise UserError(
-            f"{options.fdl_config} configures a {type(run).__name__}, which is not a run (Train, Sample)."
-        )
-    description = run.describe()  # parts that do not fit each other are found here, before any data is read
-    for warning in run.warnings():
-        print(f"warning: {warning}", file=sys.stderr)
+    sweep = compose(target, settings)
+    for composed in sweep:
+        description = composed.run.describe()  # parts that do not fit each other are found before any data is read
+        for warning in composed.run.warnings():
+            print(f"warning: {composed.label and composed.label + ': '}{warning}", file=sys.stderr)
+        if options.dry_run:
+            print(f"{composed.label}\n{resolved(composed.config)}\n\n{description}".lstrip("\n"))
     if options.dry_run:
-        print(f"{resolved(config)}\n\n{description}")
         return
-    name = name_of_run(options.fdl_config)
-    folder = Path(options.run_folder or Path("runs") / name / time.strftime("%Y%m%d-%H%M%S"))
-    run.execute(Workspace(folder, record_of(node, shlex.join(arguments)), resolved(config) + "\n"))
-
-
-def _configured(options: flags.FlagValues) -> Any:
-    """The experiment with all settings applied."""
-    from .experiment import load, named_sizes
-    from .settings import apply, first_known
-
-    config = load(options.fdl_config)
-    short = [
-        f"{first_known(config, paths, f'--{flag}')}={options[flag].value}"
-        for flag, paths in SHORT.items()
-        if options[flag].value is not None
+    folder = Path(options.run_folder or Path("runs") / name_of_run(target) / time.strftime("%Y%m%d-%H%M%S"))
+    spaces = [
+        Workspace(
+            folder / folder_name(composed.label) if len(sweep) > 1 else folder,
+            record_of(composed.node, shlex.join(arguments)),
+            resolved(composed.config) + "\n",
+        )
+        for composed in sweep
     ]
-    for setting in [*short, *options.fdl_set]:
-        for line in apply(config, setting, lambda stage: named_sizes(options.fdl_config, stage)):
-            print(line)
-    return config
+    if len(sweep) == 1:
+        sweep[0].run.execute(spaces[0])
+    else:
+        execute_all(list(zip(sweep, spaces, strict=True)))
+
+
+def _settings(options: flags.FlagValues) -> list[str]:
+    """All settings in the order in which they are applied: short flags, --fdl_set, bare ones."""
+    from .experiment import load
+    from .settings import first_known
+
+    given = {flag: options[flag].value for flag in SHORT if options[flag].value is not None}
+    if not given:
+        return list(options.fdl_set)
+    config = load(options.fdl_config)
+    short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={value}" for flag, value in given.items()]
+    return [*short, *options.fdl_set]
 
 
 def entry() -> None:

@@ -54,5 +54,5 @@ class Run(ABC):
         return []
 
     @abstractmethod
-    def execute(self, workspace: Workspace) -> None:
-        """Do it."""
+    def execute(self, workspace: Workspace) -> dict[str, str]:
+        """Do it. Returns the figures that a table of runs compares, by name."""

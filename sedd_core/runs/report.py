@@ -15,8 +15,8 @@ from ..references import ngram_bits_per_character
 from ..stages import Sampler, Sequences
 
 
-def report_bound(bound: Bound, ends: Sequence[float], folder: Path) -> None:
-    """Print the bound and each of its terms, and write them to validation.txt."""
+def report_bound(bound: Bound, ends: Sequence[float], folder: Path) -> dict[str, str]:
+    """Print the bound and each of its terms, and write them to validation.txt. Returns the bound by its unit."""
     rows = []
     for name, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
         (token, token_error), (character, error) = bound.per(bound.tokens, nats), bound.per(bound.characters, nats)
@@ -31,6 +31,7 @@ def report_bound(bound: Bound, ends: Sequence[float], folder: Path) -> None:
     table("term", "nats/token", "bits/character", rows=rows)
     text = "\n".join(["\t".join(row) for row in [["term", "nats/token", "bits/character"], *rows]])
     (folder / "validation.txt").write_text(f"{heading}\n{text}\n", encoding="utf-8")
+    return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}
 
 
 def report_references(codec: Codec, train: Sequences, valid: Sequences, count: int) -> None:

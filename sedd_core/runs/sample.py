@@ -54,7 +54,7 @@ class Sample(Run):
             f"{type(self.sampler).__name__}, seed {self.seed}"
         )
 
-    def execute(self, workspace: Workspace) -> None:
+    def execute(self, workspace: Workspace) -> dict[str, str]:
         """Sample, print, and write samples/sample_<i>.txt into the workspace's folder."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model, _, noise, codec, record = checkpoint.load(self.checkpoint, ema=self.ema, device=device)
@@ -77,6 +77,8 @@ class Sample(Run):
         report_samples(texts, self.sampler)
         workspace.write_samples(texts)
         console.say(f"Written to {workspace.folder}")
+        counts = self.sampler.counts
+        return {"network calls": str(counts.calls), "clipped a position": f"{counts.clipped_per_row:.2g}"}
 
 
 def draw_texts(

@@ -85,8 +85,8 @@ class Train(Run):
                 said += check(**{name: parts[name] for name in wanted})
         return said
 
-    def execute(self, workspace: Workspace) -> None:
-        """Train and report, in the workspace's folder."""
+    def execute(self, workspace: Workspace) -> dict[str, str]:
+        """Train and report, in the workspace's folder. The figures are those of the bound."""
         started = time.monotonic()
         console.say(f"data     {self.data.describe()}")
         codec, train, valid = self.data.codec(), self.data.split("train"), self.data.split("valid")
@@ -107,9 +107,10 @@ class Train(Run):
         self._train(trainer, workspace, codec)
         with trainer.ema.in_place():
             model.eval()
-            self._validate(model, noise, codec, train, valid, workspace)
+            figures = self._validate(model, noise, codec, train, valid, workspace)
             self._sample(model, noise, codec, workspace)
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
+        return figures
 
     def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
         graph, of_graph = complete(self.graph, "graph", vocab_size=vocab_size)
@@ -137,7 +138,7 @@ class Train(Run):
 
     def _validate(
         self, model: ScoreModel, noise: Noise, codec: Codec, train: Sequences, valid: Sequences, workspace: Workspace
-    ) -> None:
+    ) -> dict[str, str]:
         settings = self.validation
         count = min(settings.sequences, len(valid))
         device = next(model.parameters()).device
@@ -152,9 +153,10 @@ class Train(Run):
             t_min=self.training.t_min,
         )
         ends = noise(torch.tensor([self.training.t_min, 1.0], dtype=torch.float64)).sigma.tolist()
-        report_bound(result, ends, workspace.folder)
+        figures = report_bound(result, ends, workspace.folder)
         if settings.references:
             report_references(codec, train, valid, count)
+        return figures
 
     def _sample(self, model: ScoreModel, noise: Noise, codec: Codec, workspace: Workspace) -> None:
         settings = self.samples

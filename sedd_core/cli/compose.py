@@ -1,0 +1,99 @@
+"""From settings to runs that can start: one, or each combination of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import fiddle as fdl
+
+from ..console import rule, say, table
+from ..errors import UserError
+from ..record import Node, build
+from ..runs.base import Run, Workspace
+from .config import node_of
+from .experiment import load, named_sizes
+from .settings import apply
+
+
+@dataclass
+class Composed:
+    """A run, its config and node, and what tells it from the other runs of its sweep: `graph=absorb,seed=1`."""
+
+    config: fdl.Config[Any]
+    node: Node
+    run: Run
+    label: str
+
+
+def compose(target: str, settings: Sequence[str]) -> list[Composed]:
+    """Every run that the settings ask for; all are composed before the first starts.
+
+    A setting with several values, `graph=absorb,uniform`, makes a run of each; several such, of each combination.
+    """
+    axes = [_alternatives(setting) for setting in settings]
+    composed = []
+    for choice in product(*axes):
+        label = ",".join(setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1)
+        config = configured(target, choice)
+        node = node_of(config)
+        run = build(node)
+        if not isinstance(run, Run):
+            raise UserError(f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample).")
+        composed.append(Composed(config, node, run, label))
+    return composed
+
+
+def configured(target: str, settings: Sequence[str]) -> fdl.Config[Any]:
+    """The experiment or record with the settings applied; what a swap of stages kept and dropped is printed."""
+    config = load(target)
+    for setting in settings:
+        for line in apply(config, setting, lambda stage: named_sizes(target, stage)):
+            print(line)
+    return config
+
+
+def execute_all(sweep: Sequence[tuple[Composed, Workspace]]) -> None:
+    """Run after run, each in its workspace; then one table. A run that fails leaves the others to be done."""
+    rows: list[dict[str, str]] = []
+    failed = []
+    for composed, workspace in sweep:
+        rule(composed.label)
+        try:
+            figures = composed.run.execute(workspace)
+        except UserError as error:
+            say(f"error: {error}")
+            failed.append(composed.label)
+            figures = {"failed": "yes"}
+        rows.append({"run": composed.label, **figures, "folder": str(workspace.folder)})
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    columns.append(columns.pop(columns.index("folder")))
+    rule("sweep")
+    table(*columns, rows=[[row.get(column, "") for column in columns] for row in rows])
+    if failed:
+        raise UserError(f"{len(failed)} of {len(rows)} runs failed: {'; '.join(failed)}.")
+
+
+def folder_name(label: str) -> str:
+    """A label as the name of a folder."""
+    return re.sub(r"[^\w.,=+-]+", "_", label)
+
+
+def _alternatives(setting: str) -> list[str]:
+    """`path=a,b` as `path=a` and `path=b`; commas in brackets or quotes do not count."""
+    path, equals, text = setting.partition("=")
+    values, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        depth += (character in "([{") - (character in ")]}") if not quote else 0
+        if character == "," and not depth and not quote:
+            values.append("")
+        else:
+            values[-1] += character
+    return [f"{path}{equals}{value.strip()}" for value in values] if len(values) > 1 else [setting]

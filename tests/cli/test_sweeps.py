@@ -1,0 +1,105 @@
+"""Sweeps: settings with several values, over values and plugins alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sedd_core import checkpoint
+from sedd_core.cli.compose import _alternatives, compose, folder_name
+from sedd_core.cli.main import main
+from sedd_core.record import Record
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = str(ROOT / "experiments" / "quickstart.py")
+SMALL = [
+    *("data.paths=text.txt", "data.tokenizer=char", "data.length=16", "model.hidden_size=16", "model.n_heads=2"),
+    *("model.n_blocks=1", "training.steps=1", "validation.sequences=4", "validation.points=1", "samples.steps=1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "settings"),
+    [
+        ("a.b=1", ["a.b=1"]),
+        ("a.b=1,2", ["a.b=1", "a.b=2"]),
+        ("graph=absorb, uniform", ["graph=absorb", "graph=uniform"]),
+        ("paths=('a', 'b')", ["paths=('a', 'b')"]),
+        (
+            "noise=geometric(sigma_min=1, sigma_max=2),loglinear",
+            ["noise=geometric(sigma_min=1, sigma_max=2)", "noise=loglinear"],
+        ),
+        ("name='a,b'", ["name='a,b'"]),
+        ("name='a,b',\"(\"", ["name='a,b'", 'name="("']),
+    ],
+)
+def test_several_values(setting: str, settings: list[str]) -> None:
+    assert _alternatives(setting) == settings
+
+
+def test_every_combination_is_composed() -> None:
+    composed = compose(QUICKSTART, ["graph=absorb,uniform", "noise=geometric", "seed=0,1,2"])
+    assert [one.label for one in composed][:2] == ["graph=absorb,seed=0", "graph=absorb,seed=1"]
+    assert len({str(one.node) for one in composed}) == 6
+    assert [one.label for one in compose(QUICKSTART, ["seed=3"])] == [""]
+    assert folder_name("noise=geometric(sigma_max=2.5),x=a/b") == "noise=geometric_sigma_max=2.5_,x=a_b"
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 60)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["graph=absorb,uniform", "training.batch_size=4,8"]
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", *SMALL, *sweep, "--run_folder=sweep"]) == 0
+    labels = [f"graph={graph},training.batch_size={size}" for graph in ("absorb", "uniform") for size in (4, 8)]
+    assert sorted(path.name for path in Path("sweep").iterdir()) == labels
+    lines = capsys.readouterr().out.splitlines()
+    rows = lines[[line.split()[:1] for line in lines].index(["run"]) :]
+    assert rows[0].split() == ["run", "nats/token", "bits/character", "folder"]
+    assert [row.split()[0] for row in rows[1:]] == labels
+    for label, row in zip(labels, rows[1:], strict=True):
+        nats = (Path("sweep") / label / "validation.txt").read_text().splitlines()[-1].split("\t")[1]
+        assert nats in row
+        assert (
+            Record.read(Path("sweep") / label / "config.json").node("graph")["plugin"]
+            == f"graph_{label[6:].split(',')[0]}"
+        )
+
+
+def test_nothing_starts_when_one_of_them_cannot(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", *SMALL, "graph=absorb,absorp", "--run_folder=sweep"]) == 1
+    assert "Did you mean 'graph_absorb'?" in capsys.readouterr().err
+    assert not Path("sweep").exists()
+
+
+def test_a_run_that_fails_leaves_the_others(
+    text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sedd_core import UserError
+
+    save = checkpoint.save
+
+    def full_at_first(folder: Path, *rest: object) -> None:
+        if "seed=0" in str(folder):
+            raise UserError("The disk is full.")
+        save(folder, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", full_at_first)
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", *SMALL, "seed=0,1", "--run_folder=sweep"]) == 1
+    captured = capsys.readouterr()
+    assert "error: The disk is full." in captured.out
+    assert "1 of 2 runs failed: seed=0." in captured.err
+    assert Path("sweep/seed=1/validation.txt").is_file()
+
+
+def test_a_dry_run_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", "graph=absorb,uniform", "--dry_run"]) == 0
+    captured = capsys.readouterr()
+    assert "graph=absorb\n" in captured.out
+    assert "graph=uniform\n" in captured.out
+    assert "warning: graph=uniform: at t = 1" in captured.err
