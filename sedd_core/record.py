@@ -125,6 +125,7 @@ class Record:
     command: str = ""
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, str] = field(default_factory=dict)
     git: dict[str, str] = field(default_factory=dict)
     data: str = ""
     format: int = FORMAT

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
+
+import torch
 
 from .. import __version__
 from ..plugins import find
@@ -26,8 +29,20 @@ def record_of(node: Node, command: str) -> Record:
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in ("torch", "numpy", "tokenizers")},
         },
+        hardware=_hardware(),
         git=_git(),
     )
+
+
+def _hardware() -> dict[str, str]:
+    """The processor, its cores, torch's threads, and the GPUs."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "machine": platform.machine(),
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "gpus": ", ".join(gpus) or "none",
+    }
 
 
 def _git() -> dict[str, str]:

@@ -74,6 +74,8 @@ def test_a_run_leaves_its_folder(text: Path, capsys: pytest.CaptureFixture[str])
     assert record.node("model")["args"]["num_states"] == record.node("graph")["args"]["vocab_size"] + 1
     assert record.plugins["graph_absorb"]["distribution"] == "sedd-graph-absorb"
     assert record.data
+    assert record.versions["torch"]
+    assert int(record.hardware["threads"]) >= 1
     assert "--fdl_set=training.steps=4" in record.command
     assert build(record.run).training.steps == 4
     assert "training.steps = 4" in (folder / "config.txt").read_text()
