@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from fiddle import history
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 PLUGINS = [folder.name for folder in (Path(__file__).parent / "plugins").iterdir() if (folder / "src").is_dir()]
 install_import_hook(["sedd_core", *PLUGINS], "beartype.beartype")  # before any of them is imported
 history.add_exclude_location("jaxtyping/_decorator.py")  # the hook's frames set no value of a config
 torch.set_num_threads(1)
+settings.register_profile("repeatable", derandomize=True)  # examples are a function of the test
+settings.load_profile("repeatable")
 
 
 @pytest.fixture
