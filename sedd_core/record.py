@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from .errors import UserError, nearest
-from .plugins import plugin, stage_of
+from .plugins import STAGES, plugin
+from .trust import class_of_file
 from .typed import coerce, describe
 
 FORMAT = 1
@@ -26,8 +27,10 @@ WAITING = ("graph", "model")
 """Stages that a run completes with what only it knows: the vocabulary, the number of states."""
 
 Node = dict[str, Any]
-"""{"plugin": name, "args": {...}}, {"core": name, "args": {...}}; values are nodes, scalars or {"tuple": [...]}."""
+"""{"plugin": name, "args": {...}}, {"core": name, "args": {...}}, or a class of an experiment's file (see `trust`):
+{"file": path, "sha256": hash, "class": name, "args": {...}}. Values are nodes, scalars or {"tuple": [...]}."""
 
+_KINDS = ({"plugin", "args"}, {"core", "args"}, {"file", "sha256", "class", "args"})
 
 _SCALARS = (bool, int, float, str, tuple)
 
@@ -56,7 +59,7 @@ def build(node: Any, path: str = "") -> Any:
             name: _typed(cls, name, build(value, f"{path}.{name}".lstrip(".")), path)
             for name, value in node["args"].items()
         }
-        if "plugin" in node and stage_of(node["plugin"]) in WAITING:
+        if waits(cls):
             return partial(cls, **arguments)
         return construct(cls, arguments, path)
     if node is None or isinstance(node, bool | int | str) or (isinstance(node, float) and math.isfinite(node)):
@@ -64,14 +67,21 @@ def build(node: Any, path: str = "") -> Any:
     raise UserError(f"{path or 'The record'} holds {node!r}, which no record may hold.")
 
 
+def waits(cls: type) -> bool:
+    """Whether a run completes what this class makes."""
+    return issubclass(cls, tuple(STAGES[stage] for stage in WAITING))
+
+
 def class_of(node: Node, path: str = "") -> type:
     """The class that a node names, its arguments' names checked."""
     where = path or "the run"
-    whole = set(node) in ({"plugin", "args"}, {"core", "args"}) and isinstance(node["args"], dict)
-    if not (whole and isinstance(node.get("plugin", node.get("core")), str)):
+    whole = set(node) in _KINDS and isinstance(node["args"], dict)
+    if not (whole and all(isinstance(name, str) for key, name in node.items() if key != "args")):
         raise UserError(f"The record is damaged at {where}: {node!r} names neither a plugin nor a core class.")
     if "plugin" in node:
         cls = plugin(node["plugin"])
+    elif "file" in node:
+        cls = class_of_file(node)
     elif node["core"] in core_classes():
         cls = core_classes()[node["core"]]
     else:

@@ -34,9 +34,12 @@ def parse_call(text: str, what: str) -> Call:
     raise UserError(f"{what}, not '{text}': write a name, or name(argument=value, ...) in quotes.")
 
 
-def typed_arguments(function: Callable[..., Any], texts: dict[str, str], path: str) -> dict[str, Any]:
-    """The arguments' values, of the types that the function states. UserError for an unknown name or another type."""
-    known = list(inspect.signature(function).parameters)
+def typed_arguments(function: Callable[..., Any], texts: dict[str, str], path: str, skip: int = 0) -> dict[str, Any]:
+    """The arguments' values, of the types that the function states; the first `skip` of them are not to be given.
+
+    UserError for an unknown name or another type.
+    """
+    known = list(inspect.signature(function).parameters)[skip:]
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     for name in texts:
         if name not in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -15,8 +15,9 @@ from ..errors import UserError
 from ..record import Node, build
 from ..runs.base import Run, Workspace
 from .config import node_of
-from .experiment import load, named_sizes
+from .experiment import call_in, load, named_sizes
 from .settings import apply
+from .tags import add_tags, set_tagged
 
 
 @dataclass
@@ -29,31 +30,60 @@ class Composed:
     label: str
 
 
-def compose(target: str, settings: Sequence[str]) -> list[Composed]:
-    """Every run that the settings ask for; all are composed before the first starts.
+@dataclass(frozen=True)
+class Changes:
+    """What the command line makes of an experiment, in the order in which it is applied.
+
+    fiddlers: functions of the experiment's file that change the config. tags: Tag=value. settings: path=value.
+    sweep: the function of the experiment's file that gives a sweep's points; "" for none.
+    """
+
+    fiddlers: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    settings: Sequence[str] = ()
+    sweep: str = ""
+
+
+def compose(target: str, changes: Changes) -> list[Composed]:
+    """Every run that the command line asks for; all are composed before the first starts.
 
     A setting with several values, `graph=absorb,uniform`, makes a run of each; several such, of each combination.
     """
-    axes = [_alternatives(setting) for setting in settings]
+    axes = [_alternatives(setting) for setting in changes.settings]
     composed = []
-    for choice in product(*axes):
-        label = ",".join(setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1)
-        config = configured(target, choice)
+    for point, choice in product(_points(target, changes.sweep), product(*axes)):
+        varied = [setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1]
+        config = configured(target, replace(changes, settings=[*point, *choice]))
         node = node_of(config)
         run = build(node)
         if not isinstance(run, Run):
             raise UserError(f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample).")
-        composed.append(Composed(config, node, run, label))
+        composed.append(Composed(config, node, run, ",".join([*point, *varied])))
     return composed
 
 
-def configured(target: str, settings: Sequence[str]) -> fdl.Config[Any]:
-    """The experiment or record with the settings applied; what a swap of stages kept and dropped is printed."""
+def configured(target: str, changes: Changes) -> fdl.Config[Any]:
+    """The experiment or record with the changes applied; what a swap of stages kept and dropped is printed."""
     config = load(target)
-    for setting in settings:
+    for fiddler in changes.fiddlers:
+        call_in(target, fiddler, config)
+    add_tags(config)
+    for setting in changes.tags:
+        set_tagged(config, setting)
+    for setting in changes.settings:
         for line in apply(config, setting, lambda stage: named_sizes(target, stage)):
             print(line)
     return config
+
+
+def _points(target: str, sweep: str) -> list[list[str]]:
+    """The settings of each point of a sweep function; a single empty one without."""
+    if not sweep:
+        return [[]]
+    points = call_in(target, sweep)
+    if not (isinstance(points, list | tuple) and points and all(isinstance(point, dict) for point in points)):
+        raise UserError(f"{sweep} must return a list of points, {{'path': value, ...}}, not {points!r}.")
+    return [[f"{path}={value}" for path, value in point.items()] for point in points]
 
 
 def execute_all(sweep: Sequence[tuple[Composed, Workspace]]) -> None:

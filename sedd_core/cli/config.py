@@ -10,8 +10,9 @@ import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError
-from ..plugins import name_of, plugin, stage_of
-from ..record import WAITING, Node, class_of, core_classes
+from ..plugins import name_of, plugin
+from ..record import Node, class_of, core_classes, waits
+from ..trust import file_node
 
 history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
 
@@ -21,8 +22,12 @@ def stage(name: str, /, **arguments: Any) -> fdl.Buildable[Any]:
 
     A graph or a model is a partial: the run completes it. UserError for a plugin that is not installed.
     """
-    kind = fdl.Partial if stage_of(name) in WAITING else fdl.Config
-    return kind(plugin(name), **arguments)
+    return buildable(plugin(name), arguments)
+
+
+def buildable(cls: type, arguments: dict[str, Any]) -> fdl.Buildable[Any]:
+    """The config of a class: a partial where a run completes it."""
+    return (fdl.Partial if waits(cls) else fdl.Config)(cls, **arguments)
 
 
 def node_of(value: Any, path: str = "") -> Any:
@@ -49,7 +54,7 @@ def config_of(node: Any, path: str = "") -> Any:
         return node
     cls = class_of(node, path)
     arguments = {name: config_of(value, f"{path}.{name}".lstrip(".")) for name, value in node["args"].items()}
-    return stage(node["plugin"], **arguments) if "plugin" in node else fdl.Config(cls, **arguments)
+    return buildable(cls, arguments)
 
 
 def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
@@ -64,10 +69,18 @@ def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
     if missing:
         where = f"{path}." if path else ""
         raise UserError(f"{where}{missing[0]} must be set: --fdl_set={where}{missing[0]}=...")
-    arguments = {name: node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
+    arguments = {str(name): node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
     name = name_of(cls)
     if name is not None:
         return {"plugin": name, "args": arguments}
     if core_classes().get(cls.__name__) is cls:
         return {"core": cls.__name__, "args": arguments}
-    raise UserError(f"{path or 'The experiment'} is a {cls.__qualname__}, neither a plugin's class nor the core's.")
+    node = file_node(cls, arguments) if inspect.isclass(cls) else None
+    if node is not None and isinstance(config, fdl.Partial) == waits(cls):
+        return node
+    if node is not None:
+        raise UserError(f"{path} must be an fdl.{'Partial' if waits(cls) else 'Config'} of {cls.__qualname__}.")
+    raise UserError(
+        f"{path or 'The experiment'} is a {cls.__qualname__}, neither a plugin's class nor the core's, nor a stage's "
+        "class of the experiment's own file."
+    )

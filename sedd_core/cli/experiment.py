@@ -17,6 +17,7 @@ from fiddle import history
 
 from ..errors import UserError, nearest
 from ..record import Record
+from ..trust import admit, trust
 from .calls import parse_call, typed_arguments
 from .config import config_of
 
@@ -26,22 +27,33 @@ DEFAULT = "config"
 def load_experiment(target: str) -> fdl.Config[Any]:
     """The config that `FILE.py`, `FILE.py:NAME` or `FILE.py:NAME(argument=value)` gives; NAME is else `config`."""
     file, _, call = target.partition(":")
+    result = call_in(target, call or DEFAULT)
+    if not isinstance(result, fdl.Config):
+        raise UserError(f"{file}:{call or DEFAULT} returns a {type(result).__name__}; it must return an fdl.Config.")
+    return result
+
+
+def call_in(target: str, call: str, *first: Any) -> Any:
+    """What the function `NAME` or `NAME(argument=value)` of an experiment's file returns, given `first` before."""
+    file = target.partition(":")[0]
     path = _existing(Path(file))
-    name, texts = parse_call(call or DEFAULT, "After the file comes the name of a function")
+    name, texts = parse_call(call, "An experiment names a function of its file")
+    admit(path.parent)
     module = _within(path, lambda: _import(path))
     function = getattr(module, name, None)
     if not callable(function):
         functions = _functions(module)
-        listing = ", ".join(functions) or "none"
         raise UserError(
-            f"{path} has no function '{name}'.{nearest(name, functions)} Its functions: {listing}. "
-            f"Name one: --fdl_config={file}:NAME"
+            f"{path} has no function '{name}'.{nearest(name, functions)} Its functions: "
+            f"{', '.join(functions) or 'none'}. Name one: --fdl_config={file}:NAME"
         )
-    arguments = typed_arguments(function, texts, name)
-    result = _within(path, lambda: function(**arguments))
-    if not isinstance(result, fdl.Config):
-        raise UserError(f"{path}:{name} returns a {type(result).__name__}; it must return an fdl.Config.")
-    return result
+    arguments = typed_arguments(function, texts, name, skip=len(first))
+    return _within(path, lambda: function(*first, **arguments))
+
+
+def trust_files() -> None:
+    """Let records name classes of files, which are then imported, and so run. Look at those files first."""
+    trust(_import)
 
 
 def load(target: str) -> fdl.Config[Any]:

@@ -6,10 +6,14 @@ import shlex
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from ..errors import UserError
+
+if TYPE_CHECKING:
+    from .compose import Changes
 
 # Fiddle's own flags of these names mean function names and take wrong types silently, so they are not imported.
 FLAGS = flags.FlagValues()
@@ -23,6 +27,24 @@ flags.DEFINE_string("fdl_config_file", None, "A run's config.json, to run again.
 flags.DEFINE_string("fdl_diff", None, "Compare --fdl_diff=A with B: experiments or config.json.", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "fdl_set", [], "A setting, path=value or stage=variant; many times. path=a,b makes a sweep.", flag_values=FLAGS
+)
+flags.DEFINE_multi_string(
+    "fdl_tags_set", [], "A value for all settings of a kind: Seed=1; many times.", flag_values=FLAGS
+)
+flags.DEFINE_multi_string(
+    "fiddler",
+    [],
+    "A function of the experiment's file that changes the config: NAME or NAME(x=1).",
+    flag_values=FLAGS,
+)
+flags.DEFINE_string(
+    "sweep",
+    "",
+    "A function of the experiment's file that gives a sweep's points: NAME or NAME(x=1).",
+    flag_values=FLAGS,
+)
+flags.DEFINE_bool(
+    "trust", False, "Let a record name classes of an experiment's file, and run that file.", flag_values=FLAGS
 )
 flags.DEFINE_string("checkpoint", None, "Short for the setting `checkpoint`.", flag_values=FLAGS)
 flags.DEFINE_string("steps", None, "Short for the setting `steps`, or `training.steps`.", flag_values=FLAGS)
@@ -84,20 +106,22 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
     from ..runs.base import Workspace  # the runs and Fiddle are imported here: --help need not wait for them
     from .compose import compose, configured, execute_all, folder_name
-    from .experiment import load, name_of_run
+    from .experiment import load, name_of_run, trust_files
     from .provenance import record_of
     from .show import difference, history_of, resolved, settable
 
     target = options.fdl_config
+    if options.trust:
+        trust_files()
     if options.fdl_diff:
         print(difference(load(options.fdl_diff), load(target)))
         return
-    settings = _settings(options)
+    changes = _changes(options)
     if options.fdl_help or options.print_config or options.print_history:
         show = settable if options.fdl_help else history_of if options.print_history else resolved
-        print(show(configured(target, settings)))
+        print(show(configured(target, changes)))
         return
-    sweep = compose(target, settings)
+    sweep = compose(target, changes)
     for composed in sweep:
         description = composed.run.describe()  # parts that do not fit each other are found before any data is read
         for warning in composed.run.warnings():
@@ -121,17 +145,16 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         execute_all(list(zip(sweep, spaces, strict=True)))
 
 
-def _settings(options: flags.FlagValues) -> list[str]:
-    """All settings in the order in which they are applied: short flags, --fdl_set, bare ones."""
+def _changes(options: flags.FlagValues) -> Changes:
+    """All that changes the experiment; of the settings, first the short flags, then --fdl_set, then bare ones."""
+    from .compose import Changes
     from .experiment import load
     from .settings import first_known
 
     given = {flag: options[flag].value for flag in SHORT if options[flag].value is not None}
-    if not given:
-        return list(options.fdl_set)
-    config = load(options.fdl_config)
-    short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={value}" for flag, value in given.items()]
-    return [*short, *options.fdl_set]
+    config = load(options.fdl_config) if given else None
+    short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={value}" for flag, value in given.items() if config]
+    return Changes(options.fiddler, options.fdl_tags_set, [*short, *options.fdl_set], options.sweep)
 
 
 def entry() -> None:

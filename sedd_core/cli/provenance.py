@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
+import tempfile
 from importlib import metadata
+from pathlib import Path
 
 import torch
 
@@ -46,13 +49,26 @@ def _hardware() -> dict[str, str]:
 
 
 def _git() -> dict[str, str]:
-    """Commit and uncommitted diff of the repository that the command runs in; empty outside of one."""
+    """Commit and uncommitted diff, new files too, of the repository around the command; empty outside of one."""
     commit = _run("git", "rev-parse", "HEAD").strip()
-    return {"commit": commit, "diff": _run("git", "diff", "HEAD")[:MOST_DIFF]} if commit else {}
+    if not commit:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:  # a copy of the index, so that the user's own stays as it is
+        index = Path(folder) / "index"
+        own = Path(_run("git", "rev-parse", "--path-format=absolute", "--git-path", "index").strip())
+        if own.is_file():
+            shutil.copy(own, index)
+        _run("git", "add", "--all", "--intent-to-add", ":/", index=index)
+        diff = _run("git", "diff", "HEAD", index=index)
+    cut = f"\n[{len(diff) - MOST_DIFF} more characters left out]" if len(diff) > MOST_DIFF else ""
+    return {"commit": commit, "diff": diff[:MOST_DIFF] + cut}
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, index: Path | None = None) -> str:
+    environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout
+        return subprocess.run(
+            command, capture_output=True, text=True, errors="replace", check=True, env=environment
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""

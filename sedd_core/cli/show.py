@@ -13,6 +13,7 @@ import fiddle as fdl
 from ..plugins import STAGES, name_of, variants
 from ..typed import describe
 from .settings import annotation
+from .tags import tagged
 
 
 def resolved(config: fdl.Buildable[Any]) -> str:
@@ -62,7 +63,8 @@ def settable(config: fdl.Buildable[Any]) -> str:
         lines.append(f"{path} = {value.strip()}   ({kind})")
         about = meaning(fdl.get_callable(owner), name)
         lines += [f"    {about}"] if about else []
-    return "\n".join(lines)
+    tags = [f"{tag}: {', '.join(paths)}" for tag, paths in sorted(tagged(config).items())]
+    return "\n".join([*lines, "Tags, for --fdl_tags_set=TAG=value:", *(f"    {tag}" for tag in tags)])
 
 
 def meaning(cls: Any, name: str) -> str:

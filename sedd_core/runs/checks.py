@@ -1,4 +1,4 @@
-"""Combinations that work, but unwisely: one small check each. What cannot work is refused where it is made."""
+"""Combinations of parts: one small check each. What is unwise is a warning; what cannot work is a UserError."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from ..stages import Graph, Noise
+from ..errors import UserError
+from ..plugins import name_of
+from ..stages import Graph, Noise, Sampler
 from .settings import Optimizer, Training
 
 LARGEST_PRIOR = 1e-4
@@ -36,5 +38,15 @@ def log_is_written(training: Training) -> Iterator[str]:
         yield f"nothing is logged in {training.steps} steps with training.log_every={training.log_every}"
 
 
-CHECKS: tuple[Callable[..., Iterator[str]], ...] = (prior_is_reached, warm_up_ends, log_is_written)
-"""Each takes what it needs, by name: graph, noise, optimizer, training."""
+def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
+    """Some samplers need a mask, or another property that not every graph has."""
+    reason = sampler.misfit(graph)
+    if reason:
+        raise UserError(
+            f"{name_of(type(sampler))} does not suit {name_of(type(graph))}: {reason}. Set another sampler."
+        )
+    yield from ()
+
+
+CHECKS: tuple[Callable[..., Iterator[str]], ...] = (sampler_suits, prior_is_reached, warm_up_ends, log_is_written)
+"""Each takes what it needs, by name: graph, noise, sampler, optimizer, training."""

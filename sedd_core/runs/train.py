@@ -74,7 +74,7 @@ class Train(Run):
 
     def warnings(self) -> list[str]:
         """What the checks of `runs.checks` say; those of the graph once its vocabulary is known."""
-        parts: dict[str, Any] = {"noise": self.noise, "optimizer": self.optimizer, "training": self.training}
+        parts: dict[str, Any] = {name: getattr(self, name) for name in ("noise", "sampler", "optimizer", "training")}
         vocab_size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
         if vocab_size is not None:
             parts["graph"] = complete(self.graph, "graph", vocab_size=vocab_size)[0]

@@ -48,8 +48,17 @@ def test_the_resolved_values_of_every_experiment(name: str, capsys: pytest.Captu
 
 def test_the_flags_are_frozen() -> None:
     assert sorted(FLAGS) == [
-        *("checkpoint", "dry_run", "fdl_config", "fdl_config_file", "fdl_diff", "fdl_help", "fdl_set", "h", "help"),
-        *("print_config", "print_history", "run_folder", "steps"),
+        *(
+            "checkpoint",
+            "dry_run",
+            "fdl_config",
+            "fdl_config_file",
+            "fdl_diff",
+            "fdl_help",
+            "fdl_set",
+            "fdl_tags_set",
+        ),
+        *("fiddler", "h", "help", "print_config", "print_history", "run_folder", "steps", "sweep", "trust"),
     ]
 
 

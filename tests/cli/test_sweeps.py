@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sedd_core import checkpoint
-from sedd_core.cli.compose import _alternatives, compose, folder_name
+from sedd_core.cli.compose import Changes, _alternatives, compose, folder_name
 from sedd_core.cli.main import main
 from sedd_core.record import Record
 
@@ -39,10 +39,10 @@ def test_several_values(setting: str, settings: list[str]) -> None:
 
 
 def test_every_combination_is_composed() -> None:
-    composed = compose(QUICKSTART, ["graph=absorb,uniform", "noise=geometric", "seed=0,1,2"])
+    composed = compose(QUICKSTART, Changes(settings=["graph=absorb,uniform", "noise=geometric", "seed=0,1,2"]))
     assert [one.label for one in composed][:2] == ["graph=absorb,seed=0", "graph=absorb,seed=1"]
     assert len({str(one.node) for one in composed}) == 6
-    assert [one.label for one in compose(QUICKSTART, ["seed=3"])] == [""]
+    assert [one.label for one in compose(QUICKSTART, Changes(settings=["seed=3"]))] == [""]
     assert folder_name("noise=geometric(sigma_max=2.5),x=a/b") == "noise=geometric_sigma_max=2.5_,x=a_b"
 
 
