@@ -68,6 +68,10 @@ class Sampler(ABC):
     def __init__(self) -> None:
         self.counts = Counts()
 
+    def misfit(self, graph: Graph) -> str | None:
+        """Why this sampler cannot work with a graph, in words; None where it can, which is the default."""
+        return None
+
     @abstractmethod
     def step(
         self,
