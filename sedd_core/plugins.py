@@ -76,7 +76,7 @@ def find(name: str) -> Installed:
     others = [other for other in everything if stage_of_or_none(other) == stage]
     raise UserError(
         f"There is no plugin '{name}'.{nearest(name, others)} Installed for the stage {stage}: "
-        f"{', '.join(others) or 'none'}. Each lives in a folder of its name: pip install -e plugins/{name}"
+        f"{', '.join(others) or 'none'}. One that exists but is not installed: pip install -e plugins/{name}"
     )
 
 

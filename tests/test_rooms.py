@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,12 +74,19 @@ def test_a_planted_import_is_found(path: str, source: str) -> None:
 
 def test_no_stage_holds_fiddle_at_run_time() -> None:
     """Importing the contracts and the runs does not import Fiddle or absl, nor what only some runs need."""
-    import subprocess
-    import sys
-
     code = (
         "import sys, sedd_core.runs.train, sedd_core.runs.sample, sedd_core.checkpoint, sedd_core.testing; "
         "print([m for m in ('fiddle', 'absl', 'transformers', 'datasets', 'tensorboard', 'beartype') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", [["launch.py", "--help"], ["-m", "sedd_core", "plugins"]])
+def test_looking_around_imports_nothing_heavy(command: list[str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "sedd_core" in imported
+    assert not {"transformers", "datasets", "tensorboard", "fiddle"} & imported

@@ -81,7 +81,11 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     try:
         rest = FLAGS(arguments)[1:]
     except (flags.Error, ValueError) as error:  # absl's own ValueError: --nodry_run=x
-        raise UserError(f"{error}. Flags: {', '.join(f'--{name}' for name in FLAGS)}. See --help.") from error
+        hint = ""
+        if isinstance(error, flags.UnrecognizedFlagError) and "=" in error.flagvalue:
+            hint = f" Settings have no dashes: {error.flagvalue.lstrip('-')}."
+        known = ", ".join(f"--{name}" for name in FLAGS)
+        raise UserError(f"{str(error).rstrip('.')}.{hint} Flags: {known}. See --help.") from error
     if FLAGS.help:
         print(f"{USAGE}\n\n{FLAGS.get_help()}")
         raise SystemExit(0)
@@ -106,7 +110,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
     from ..runs.base import Workspace  # the runs and Fiddle are imported here: --help need not wait for them
     from .compose import compose, configured, execute_all, folder_name
-    from .experiment import load, name_of_run, trust_files
+    from .experiment import load, name_of_run, named_sizes, trust_files
     from .provenance import record_of
     from .show import difference, history_of, resolved, settable
 
@@ -118,8 +122,11 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         return
     changes = _changes(options)
     if options.fdl_help or options.print_config or options.print_history:
-        show = settable if options.fdl_help else history_of if options.print_history else resolved
-        print(show(configured(target, changes)))
+        config = configured(target, changes)
+        if options.fdl_help:
+            print(settable(config, lambda stage: named_sizes(target, stage)))
+        else:
+            print((history_of if options.print_history else resolved)(config))
         return
     sweep = compose(target, changes)
     for composed in sweep:

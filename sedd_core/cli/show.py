@@ -12,7 +12,7 @@ import fiddle as fdl
 
 from ..plugins import STAGES, name_of, variants
 from ..typed import describe
-from .settings import annotation
+from .settings import Sizes, annotation
 from .tags import tagged
 
 
@@ -49,13 +49,13 @@ def history_of(config: fdl.Buildable[Any]) -> str:
     return "\n".join(lines)
 
 
-def settable(config: fdl.Buildable[Any]) -> str:
+def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str:
     """What can be set: each path with its type, its value and one line on what it is; for stages their variants."""
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         path, _, value = line.partition("  # ")[0].partition(" = ")
         if name in STAGES and isinstance(owner.__arguments__.get(name), fdl.Buildable):
-            kind = f"one of {', '.join(variants(name))}"
+            kind = f"one of {', '.join([*variants(name), *sizes(name)])}"
         elif isinstance(owner.__arguments__.get(name), fdl.Buildable):
             kind = "a group"
         else:

@@ -30,6 +30,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 COMMANDS = {
     "nothing named": ([], ["No experiment is named", "--fdl_config=experiments/quickstart.py"]),
     "unknown flag": ([QUICKSTART, "--dryrun"], ["dryrun", "--dry_run"]),
+    "a setting written as a flag": ([QUICKSTART, "--sampler=euler"], ["Settings have no dashes: sampler=euler"]),
     "a value for a flag that takes none": ([QUICKSTART, "--nodry_run=maybe"], ["nodry_run=maybe", "--dry_run"]),
     "flag without a value": (["--fdl_config"], ["fdl_config"]),
     "a stray word": ([QUICKSTART, "graph"], ["'graph' is no flag", "path=value"]),
