@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,6 +190,46 @@ def test_a_run_folder_that_cannot_be_used(occupied: str, capsys: pytest.CaptureF
     )
     assert "--run_folder=" in error
     assert sorted(tmp_path.rglob("*")) == before
+
+
+PLUGINS = {
+    "broken plugin": (
+        {"sedd-toy": "import torhc"},
+        ["sedd-toy 1.0", "No module named 'torhc'", "pip uninstall sedd-toy"],
+    ),
+    "a plugin without its hook": ({"sedd-toy": ""}, ["must implement the hook sedd_noise"]),
+    "name clash": (
+        {"sedd-toy": "", "their-toy": ""},
+        ["Two distributions", "sedd-toy and their-toy", "Uninstall one"],
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", PLUGINS)
+def test_plugins_that_cannot_be_used(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    owners, words = PLUGINS[mistake]
+    monkeypatch.syspath_prepend(tmp_path)
+    for distribution, source in owners.items():
+        info = tmp_path / f"{distribution.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[sedd]\nnoise_toy = noise_toy\n")
+        (tmp_path / "noise_toy.py").write_text(source)
+    try:
+        error = failure([QUICKSTART, "noise=toy", "--dry_run"], capsys)
+    finally:
+        sys.modules.pop("noise_toy", None)
+    assert [word for word in words if word not in error] == [], error
+    assert main(["launch.py", QUICKSTART, "--dry_run"]) == 0  # a run that does not use it
+
+
+def test_a_record_of_a_newer_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "config.json").write_text('{"format": 999, "run": {}}')
+    error = failure(["--fdl_config_file=config.json"], capsys)
+    assert "has format 999" in error
+    assert "update it" in error
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
