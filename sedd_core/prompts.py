@@ -1,0 +1,163 @@
+r"""Prompts: texts with blanks, and the known tokens that they stand for.
+
+A prompt is text in which `[[*]]` is an open blank and `[[16]]` a blank of 16 tokens. Three escapes hold in every
+prompt, from a file or not: `\n` is a newline, `\[[` two brackets, `\\` a backslash; any other backslash is itself.
+
+Each text between blanks is encoded on its own, exactly as written. Byte-pair pieces begin with their space (" and"):
+`my name is[[*]] and` leaves the space before the name to the model, `my name is [[*]] and` gives it as a token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .codec import Codec
+from .errors import UserError
+from .stages.sampler import Given
+
+_MARK = re.compile(r"\\\\|\\n|\\\[\[|\[\[(?P<blank>.*?)(?:\]\]|\Z)", re.DOTALL)
+_ESCAPES = {r"\\": "\\", r"\n": "\n", r"\[[": "[["}
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Tokens to be sampled: so many, or what is left of the length when None."""
+
+    tokens: int | None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Texts and blanks in order. name: what messages call it, such as "prompts.txt, line 3,"."""
+
+    pieces: tuple[str | Blank, ...]
+    name: str
+
+
+def parse(text: str, name: str = "The prompt") -> Prompt:
+    """The pieces of a prompt. UserError for brackets that are no blank."""
+    pieces: list[str | Blank] = []
+    written, end = "", 0
+    for mark in _MARK.finditer(text):
+        written += text[end : mark.start()]
+        end = mark.end()
+        if mark["blank"] is None:
+            written += _ESCAPES[mark[0]]
+        else:
+            pieces += [written, _blank(mark, name)]
+            written = ""
+    pieces.append(written + text[end:])
+    return Prompt(tuple(piece for piece in pieces if piece != ""), name)
+
+
+def ends(prefix: str = "", suffix: str = "") -> Prompt:
+    """The prompt with a prefix and a suffix at the two ends of the length, both exactly as written: no escapes."""
+    pieces = (prefix, Blank(None), suffix)
+    return Prompt(tuple(piece for piece in pieces if piece != ""), "The prefix and the suffix together")
+
+
+def read(path: Path) -> list[Prompt]:
+    """The prompts of a UTF-8 file, one a line; blank lines are skipped. UserError when it cannot be read."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"The prompts in {path} are not UTF-8 (byte {error.start}). Save the file as UTF-8."
+        ) from error
+    except OSError as error:
+        raise UserError(f"The prompts in {path} cannot be read: {error.strerror}.") from error
+    prompts = [parse(line, f"{path}, line {i},") for i, line in enumerate(lines, start=1) if line.strip()]
+    if not prompts:
+        raise UserError(f"{path} holds no prompt: write one a line.")
+    return prompts
+
+
+def given(prompt: Prompt, codec: Codec, length: int) -> Given:
+    """The known tokens [1, length] of a prompt.
+
+    Open blanks share what texts and fixed blanks leave, as evenly as possible: where it cannot be divided, the first
+    ones get one token more. A prompt without an open blank stands at the start, and what is left of the length is
+    free after it: so a text alone is a prefix. (A suffix is written `[[*]] and so it ends.`)
+
+    UserError when it does not fit into the length, an open blank would get no token, or the codec lacks a character.
+    """
+    pieces = [_encode(piece, codec, prompt.name) if isinstance(piece, str) else piece for piece in prompt.pieces]
+    shares = iter(_open_blanks(pieces, length, prompt.name))
+    known: dict[int, int] = {}
+    position = 0
+    for piece in pieces:
+        if isinstance(piece, Blank):
+            position += piece.tokens or next(shares)
+        else:
+            known.update(enumerate(piece, start=position))
+            position += len(piece)
+    return fixed(known, length)
+
+
+def given_for_samples(prompts: Sequence[Prompt], codec: Codec, length: int, per_prompt: int) -> Given:
+    """The known tokens [prompts * per_prompt, length] of samples: those of the first prompt, of the second, ..."""
+    each = [given(prompt, codec, length) for prompt in prompts]
+    tokens, where = (torch.cat(parts).repeat_interleave(per_prompt, 0) for parts in zip(*each, strict=True))
+    return Given(tokens, where)
+
+
+def fixed(tokens: Mapping[int, int], length: int) -> Given:
+    """Token ids known at any positions, from 0 on, as a Given [1, length]. UserError for a position outside."""
+    outside = [position for position in tokens if not 0 <= position < length]
+    if outside:
+        raise UserError(f"A token is given at position {outside[0]}, but positions run from 0 to {length - 1}.")
+    values, where = torch.zeros(1, length, dtype=torch.int64), torch.zeros(1, length, dtype=torch.bool)
+    positions = list(tokens)
+    values[0, positions] = torch.tensor(list(tokens.values()), dtype=torch.int64)
+    where[0, positions] = True
+    return Given(values, where)
+
+
+def _blank(mark: re.Match[str], name: str) -> Blank:
+    if mark[0] == "[[*]]":
+        return Blank(None)
+    if re.fullmatch(r"\[\[[1-9][0-9]{0,8}\]\]", mark[0]):
+        return Blank(int(mark["blank"]))
+    raise UserError(
+        f"{name} has {mark[0][:30]!r}, which is no blank: write [[*]] for what is left of the length, [[16]] for 16 "
+        r"tokens, or \[[ for the brackets themselves."
+    )
+
+
+def _open_blanks(pieces: Sequence[list[int] | Blank], length: int, name: str) -> list[int]:
+    """How many tokens each open blank gets."""
+    texts = sum(len(piece) for piece in pieces if not isinstance(piece, Blank))
+    blanks = [piece.tokens for piece in pieces if isinstance(piece, Blank)]
+    count, taken = blanks.count(None), texts + sum(size or 0 for size in blanks)
+    if taken + count > length:
+        for_open = f" and at least 1 for each open blank, of which it has {count}" if count else ""
+        raise UserError(
+            f"{name} needs {taken + count} tokens ({texts} of text, {taken - texts} of fixed blanks{for_open}), "
+            f"but a sample has {length}. Shorten it, or raise the length."
+        )
+    if count == 0:
+        return []
+    share, extra = divmod(length - taken, count)
+    return [share + (i < extra) for i in range(count)]
+
+
+def _encode(text: str, codec: Codec, name: str) -> list[int]:
+    """Token ids of a piece of text. UserError where the codec has only its token for the unknown."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # a command line in another encoding
+        raise UserError(f"{name} is not UTF-8 at character {error.start} of {text!r}.") from error
+    encoding = codec.tokenizer.encode(text, add_special_tokens=False)
+    unknown = getattr(codec.tokenizer.model, "unk_token", None)
+    for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
+        if token == unknown and text[start:end] != unknown:
+            raise UserError(
+                f"{name} has {text[start:end]!r}, for which the model's {codec.vocab_size} tokens have none. "
+                "Write it in another way."
+            )
+    return encoding.ids

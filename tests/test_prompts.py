@@ -1,0 +1,183 @@
+"""Prompts: blanks in their places, exact texts, and one clear message for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given as any_of
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from sedd_core import UserError, plugin
+from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.prompts import Blank, ends, fixed, given, given_for_samples, parse, read
+from sedd_core.sampling import sample
+from sedd_core.score import ScoreHead, ScoreModel
+from sedd_core.stages.sampler import Given
+
+BYTES, LETTERS = byte_codec(), character_codec("abcdefghijklmnopqrstuvwxyz ")
+
+
+def shown(prompt: Given, codec: Codec, row: int = 0) -> str:
+    """Known tokens as text, a dot for each free one; for codecs of one character a token."""
+    pairs = zip(prompt.tokens[row].tolist(), prompt.where[row].tolist(), strict=True)
+    return "".join(codec.decode([token]) if known else "." for token, known in pairs)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("abc", "abc......."),
+        ("", ".........."),
+        ("[[*]]", ".........."),
+        ("abcdefghij", "abcdefghij"),
+        ("abc[[*]]", "abc......."),
+        ("[[*]]abc", ".......abc"),
+        ("ab[[*]]c", "ab.......c"),
+        ("[[2]]ab[[3]]c", "..ab...c.."),
+        ("a[[*]]b[[*]]c", "a....b...c"),
+        ("[[*]]a[[*]][[2]]b[[*]]", "..a....b.."),
+        ("[[*]][[*]]abcdefgh", "..abcdefgh"),
+        ("[[10]]", ".........."),
+        ("a]]b", "a]]b......"),
+        (r"\[[*]]", "[[*]]....."),
+        (r"a\nb\\n\t", "a\nb\\n\\t..."),
+    ],
+)
+def test_where_a_prompt_stands(prompt: str, expected: str) -> None:
+    known = given(parse(prompt), BYTES, 10)
+    assert known.tokens.shape == known.where.shape == (1, 10)
+    assert shown(known, BYTES) == expected
+
+
+@any_of(
+    pieces=st.lists(st.one_of(st.text("ab c", min_size=1, max_size=4), st.none(), st.integers(1, 4)), max_size=6),
+    spare=st.integers(0, 9),
+)
+@settings(max_examples=100, deadline=None)
+def test_every_token_has_one_place(pieces: list[str | int | None], spare: int) -> None:
+    """Texts in order, fixed blanks as long as they say, open blanks of sizes that differ by one at most."""
+    prompt = "".join(p if isinstance(p, str) else "[[*]]" if p is None else f"[[{p}]]" for p in pieces)
+    count = pieces.count(None)
+    length = sum(len(p) if isinstance(p, str) else p or 0 for p in pieces) + count + spare
+    share, extra = divmod(count + spare, count or 1)
+    expected, seen = "", 0
+    for piece in pieces:
+        if isinstance(piece, str):
+            expected += piece
+        else:
+            expected += "." * (piece or share + (seen < extra))
+            seen += piece is None
+    assert shown(given(parse(prompt), LETTERS, length or 1), LETTERS) == expected.ljust(length or 1, ".")
+
+
+def test_prefix_and_suffix_are_taken_as_written() -> None:
+    assert shown(given(ends("ab", "c"), BYTES, 6), BYTES) == "ab...c"
+    assert shown(given(ends(prefix="ab"), BYTES, 6), BYTES) == "ab...."
+    assert shown(given(ends(suffix="ab"), BYTES, 6), BYTES) == "....ab"
+    assert shown(given(ends(r"[[*]]\n", "x"), BYTES, 10), BYTES) == r"[[*]]\n..x"
+
+
+def test_texts_are_encoded_piece_by_piece() -> None:
+    codec = bpe_codec("my name is and so it is and so on and " * 30, 270)
+    pieces = ["my name is ", "and so on"]
+    known = given(parse("my name is [[*]]and so on"), codec, 40)
+    tokens = known.tokens[known.where].tolist()
+    assert tokens == [token for piece in pieces for token in codec.encode(piece)]
+    assert codec.decode(tokens) == "".join(pieces)
+    assert tokens != codec.encode("".join(pieces))  # no piece reaches across a blank
+
+
+def test_samples_of_several_prompts() -> None:
+    known = given_for_samples([parse("a"), parse("[[*]]b")], LETTERS, 3, per_prompt=2)
+    assert [shown(known, LETTERS, row) for row in range(4)] == ["a..", "a..", "..b", "..b"]
+
+
+def test_any_positions() -> None:
+    known = fixed({2: 7, 0: 5}, 4)
+    assert known.where.tolist() == [[True, False, True, False]]
+    assert known.tokens[known.where].tolist() == [5, 7]
+    with pytest.raises(UserError, match="position 4, but positions run from 0 to 3"):
+        fixed({4: 1}, 4)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("abcdefghijk", r"needs 11 tokens \(11 of text, 0 of fixed blanks\), but a sample has 10"),
+        ("ab[[9]]", r"needs 11 tokens \(2 of text, 9 of fixed blanks\), but a sample has 10"),
+        ("abcdefghij[[*]]", r"needs 11 tokens .* 1 for each open blank, of which it has 1\), but a sample has 10"),
+        ("[[*]]abcdefghi[[*]]", "needs 11 tokens .* of which it has 2"),
+        ("a[[x]]", r"has '\[\[x\]\]', which is no blank: write \[\[\*\]\]"),
+        ("a[[0]]", r"has '\[\[0\]\]', which is no blank"),
+        ("a[[-3]]", r"has '\[\[-3\]\]', which is no blank"),
+        ("a[[]]", r"has '\[\[\]\]', which is no blank"),
+        ("a[[1.5]]", "which is no blank"),
+        ("a[[2", r"has '\[\[2', which is no blank"),
+        ("abcé", "has 'é', for which the model's 28 tokens have none"),
+        ("ab\udcff", "not UTF-8 at character 2"),
+    ],
+)
+def test_a_wrong_prompt_is_one_clear_message(prompt: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        given(parse(prompt), LETTERS, 10)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("The prompt ")
+
+
+def test_a_file_of_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("\ufeffone [[*]]\n\n  \r\nline\\nbreak \n", encoding="utf-8")
+    assert [prompt.pieces for prompt in read(path)] == [("one ", Blank(None)), ("line\nbreak ",)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a\n\nb[[x]]\n", r"prompts\.txt, line 3, has '\[\[x\]\]'"),
+        (b"a\nbcdefghijkl\n", r"prompts\.txt, line 2, needs 11 tokens"),
+        (b"a\n\xff\n", "not UTF-8 .byte 2."),
+        (b"\n \n", "holds no prompt"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_wrong_file_of_prompts(content: bytes | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        given_for_samples(read(path), LETTERS, 10, 1)
+
+
+@pytest.mark.parametrize("sampler", ["analytic", "euler"])
+@pytest.mark.parametrize(("graph", "noise"), [("absorb", "loglinear"), ("uniform", "geometric")])
+def test_given_tokens_survive_every_step(graph: str, noise: str, sampler: str, seed: int) -> None:
+    process = plugin(f"graph_{graph}")(vocab_size=LETTERS.vocab_size)
+    torch.manual_seed(seed)
+    backbone = plugin("model_ddit")(
+        num_states=process.num_states, hidden_size=16, n_blocks=1, n_heads=2, cond_dim=8, dropout=0.0
+    )
+    model = ScoreModel(backbone.eval(), process, ScoreHead(scale_by_sigma=graph == "absorb"))
+    known = given_for_samples([parse("hello [[*]] and [[2]]bye"), ends("to be", "not")], LETTERS, 24, per_prompt=2)
+    states: list[torch.Tensor] = []
+    tokens = sample(
+        model,
+        plugin(f"noise_{noise}")(),
+        plugin(f"sampler_{sampler}")(),
+        count=4,
+        length=24,
+        steps=6,
+        t_min=1e-3,
+        seed=seed,
+        batch_size=4,
+        given=known,
+        on_step=states.append,
+    )
+    for state in [*states, tokens]:
+        assert torch.equal(state[known.where], known.tokens[known.where])
+    text = LETTERS.decode(tokens[0].tolist())
+    assert text.startswith("hello ")
+    assert text[-10:-5] == " and "
+    assert text.endswith("bye")
