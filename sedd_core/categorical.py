@@ -1,12 +1,16 @@
-"""Exact draws from large categorical laws."""
+"""Exact draws from large categorical laws, and laws made sharper."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 BLOCK = 256
+CHUNK = 2**23
+"""Numbers of a law that are worked on at once: float64 sums over float32 copy what they sum, here 64 MiB."""
 
 
 def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -> Int64[Tensor, " N"]:
@@ -23,6 +27,30 @@ def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -
     inside = blocks[torch.arange(rows, device=weights.device), block].double()
     state, _ = _invert(inside, rest)
     return block * BLOCK + state
+
+
+def row_chunks(rows: int, states: int) -> Iterator[slice]:
+    """All rows of a [rows, states] tensor in order, in slices of at most CHUNK numbers (or of one row)."""
+    size = max(CHUNK // states, 1)
+    for start in range(0, rows, size):
+        yield slice(start, start + size)
+
+
+def sharpen(weights: Float[Tensor, "N S"], temperature: float, top_p: float) -> Float[Tensor, "N S"]:
+    """Each weight to the power 1 / temperature, then the fewest largest whose share is at least top_p, others 0.
+
+    Rows keep their sums, and weights of 0 stay 0. Top-p is nucleus sampling (Holtzman et al., arXiv 1904.09751).
+    """
+    tiny = torch.finfo(weights.dtype).tiny
+    largest = weights.amax(-1, keepdim=True).clamp(min=tiny)
+    sharp = (weights / largest) ** (1 / temperature)
+    if top_p < 1:
+        ordered, places = sharp.sort(stable=True, dim=-1, descending=True)
+        cumulated = ordered.cumsum(-1, dtype=torch.float64)
+        kept = cumulated - ordered < top_p * cumulated[:, -1:]
+        sharp = sharp * torch.zeros_like(kept).scatter(-1, places, kept)
+    scale = weights.sum(-1, keepdim=True, dtype=torch.float64) / sharp.sum(-1, keepdim=True, dtype=torch.float64)
+    return sharp * scale.nan_to_num(0.0).to(sharp.dtype)
 
 
 def _invert(

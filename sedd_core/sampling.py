@@ -1,33 +1,92 @@
-"""From scores to sequences: the model in time, the time grid, and batches of samples."""
+"""From scores to sequences: the model in time, the time grid, given tokens, and batches of samples."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from .draws import Draws
+from .numerics import expand_to
 from .score import ScoreModel
-from .stages import Noise, Sampler
+from .stages import Graph, Noise, Sampler
 from .stages.sampler import Given, TimedScore
 
+Grid = Literal["uniform", "cosine", "equal"]
+GivenNoise = Literal["same", "none"]
 
-def timed_score(model: ScoreModel, noise: Noise) -> TimedScore:
-    """The model as a function of time instead of noise."""
+
+def timed_score(model: ScoreModel, noise: Noise, clean: Bool[Tensor, "B L"] | None = None) -> TimedScore:
+    """The model as a function of time instead of noise; where `clean` is set it is told that there is none."""
 
     def score(
         x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        return model(x, noise(t).sigma, rows)
+        sigma = noise(t).sigma
+        if clean is not None:
+            sigma = expand_to(sigma, x).masked_fill(clean, 0.0)
+        return model(x, sigma, rows)
 
     return score
 
 
-def time_grid(steps: int, t_min: float) -> Float64[Tensor, " steps_and_one"]:
-    """Times from 1 down to t_min at equal distances."""
-    return torch.linspace(1.0, t_min, steps + 1, dtype=torch.float64)
+def free_rows(score: TimedScore, given: Given) -> TimedScore:
+    """The same score at the free positions; a given token cannot be another: log-score -inf, without being asked."""
+
+    def conditional(
+        x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "... S"]:
+        where = torch.ones_like(x, dtype=torch.bool) if rows is None else rows
+        free = ~given.where[where]
+        asked = score(x, t, where & ~given.where)
+        log_score = asked.new_full((len(free), asked.shape[-1]), -math.inf).scatter(-1, x[where][:, None], 0.0)
+        log_score[free] = asked
+        return log_score.view(*x.shape, -1) if rows is None else log_score
+
+    return conditional
+
+
+def clamping_floor(graph: Graph) -> str | None:
+    """Why given tokens that are only put back leave an error that no number of steps removes; None where they do not.
+
+    They do not where noise never turns one token into another (absorb): a token in sight is then a clean one at any
+    noise, and the scores know it.
+    """
+    tokens = torch.arange(graph.vocab_size, device=graph.prior_law().device)
+    if not graph.active(tokens).any():
+        return None
+    return (
+        "this graph turns tokens into other tokens, so the scores take given tokens for noised ones and heed them "
+        "too little: samples do not tend to the conditional law, whatever the number of steps (docs/mathematics.md)"
+    )
+
+
+def time_grid(
+    steps: int, t_min: float, grid: Grid = "uniform", noise: Noise | None = None, device: torch.device | str = "cpu"
+) -> Float64[Tensor, " steps_and_one"]:
+    """Times t_0 = 1 > t_1 > ... > t_N = t_min of N steps.
+
+    uniform: equal distances, t_k = 1 - (1 - t_min) k / N.
+    cosine: t_k = t_min + (1 - t_min) cos(pi k / 2N), which takes its time at the noisy end (the masking schedule of
+    MaskGIT, arXiv 2202.04200, as a grid).
+    equal: an equal probability of change a step, the steps of 1 - exp(-sigma(t_k)) being equal (this needs `noise`).
+    With noise_loglinear that is uniform.
+    """
+    part = torch.arange(steps + 1, dtype=torch.float64, device=device) / steps
+    if grid == "uniform":
+        return torch.lerp(torch.ones_like(part), torch.full_like(part, t_min), part)
+    if grid == "cosine":
+        return t_min + (1 - t_min) * torch.cos(part * math.pi / 2)
+    if noise is None:
+        raise ValueError("the grid 'equal' follows the noise schedule, and needs it")
+    ends = torch.tensor([1.0, t_min], dtype=torch.float64, device=device)
+    first, last = -torch.expm1(-noise(ends).sigma)
+    inside = noise.time(-torch.log1p(-torch.lerp(first, last, part[1:-1])))
+    return torch.cat([ends[:1], inside, ends[1:]])
 
 
 @torch.no_grad()
@@ -42,19 +101,27 @@ def sample(
     t_min: float,
     seed: int,
     batch_size: int,
+    grid: Grid = "uniform",
     given: Given | None = None,
+    given_noise: GivenNoise = "same",
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
 ) -> Int64[Tensor, "count L"]:
     """Draw `count` sequences. The i-th is a function of (seed, i), whatever the batch size.
 
-    given: known tokens of all `count` sequences, kept through every step.
+    given: known tokens of all `count` sequences, kept through every step. given_noise: what the network is told of
+    the noise at given positions: the "same" as elsewhere, or "none" (sigma 0, which is true). grid: see `time_grid`.
+    on_step sees each batch steps + 2 times: its first state, that after each step, and the result.
     """
     device = next(model.parameters()).device
-    times = time_grid(steps, t_min).to(device)
+    times = time_grid(steps, t_min, grid, noise, device)
     done: list[Tensor] = []
     for indices in torch.arange(count).split(batch_size):
         draws = Draws(seed, indices.to(device))
-        known = Given(given.tokens[indices].to(device), given.where[indices].to(device)) if given else None
+        score, known = timed_score(model, noise), None
+        if given:
+            known = Given(given.tokens[indices].to(device), given.where[indices].to(device))
+            clean = known.where if given_noise == "none" else None
+            score = free_rows(timed_score(model, noise, clean), known)
         x = model.graph.prior(draws, length)
-        done.append(sampler.run(x, times, timed_score(model, noise), noise, model.graph, draws, known, on_step).cpu())
+        done.append(sampler.run(x, times, score, noise, model.graph, draws, known, on_step).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)

@@ -95,7 +95,7 @@ def draw_texts(
     batch_size: int,
 ) -> list[str]:
     """Samples as text, drawn under a progress bar; see `sampling.sample`."""
-    with console.counted(steps * -(-count // batch_size), "sampling") as advance:
+    with console.counted((steps + 2) * -(-count // batch_size), "sampling") as advance:
         tokens = sample(
             model,
             noise,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from ..categorical import categorical
+from ..categorical import categorical, row_chunks, sharpen
 from ..draws import Draws
 from ..numerics import expand_to
 from .graph import Graph, Weights
@@ -43,11 +44,19 @@ class Given(NamedTuple):
 
 @dataclass
 class Counts:
-    """What a sampler did since it was made: network calls, rows drawn, probability beyond one that was clipped."""
+    """What a sampler did since it was made: network calls, rows drawn, probability beyond one that was clipped.
+
+    Rows that cannot leave their state, such as given tokens, are not counted.
+    """
 
     calls: int = 0
     rows: int = 0
     clipped: float = 0.0
+
+    def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
+        """Count N rows whose weights of leaving and staying should sum to `total`, and what they exceed it by."""
+        self.rows += int((leave > 0).sum())
+        self.clipped += float(((leave + stay) / total - 1).clamp(min=0).sum())
 
     @property
     def clipped_per_row(self) -> float:
@@ -85,6 +94,13 @@ class Sampler(ABC):
     ) -> Int64[Tensor, "B L"]:
         """x at time t_next < t, given x at time t; times are [B] or [B, L]."""
 
+    def aim(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
+        """Weights of each row's next state, `here` being the current one, with other odds of where a jump goes.
+
+        Whether a row jumps stays as it is. Without a setting that says otherwise, so does everything.
+        """
+        return weights
+
     def denoise(
         self,
         x: Int64[Tensor, "B L"],
@@ -95,10 +111,19 @@ class Sampler(ABC):
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
         """Clean tokens, given x at time t: one analytic step down to no noise at all, never to the mask."""
-        rows, law = denoising_law(x, t, model, noise, graph)
-        self.counts.calls += 1
+        rows = graph.active(x)
+        here, log_score = x[rows], model(x, t, rows)
+        sigma = noise(expand_to(t, x)[rows]).sigma
         uniform = draws.uniform("denoise", x.shape[1])[rows]
-        return x.masked_scatter(rows, categorical(law, uniform))
+        clean = here.clone()
+        for part in row_chunks(*log_score.shape):
+            values, total = _denoising_weights(here[part], log_score[part], sigma[part], graph)
+            stay, leave, _ = _split(values, here[part])
+            self.counts.add(leave, stay, total)
+            law = self.aim(_tokens_only(values, graph), here[part])
+            clean[part] = categorical(law, uniform[part])
+        self.counts.calls += 1
+        return x.masked_scatter(rows, clean)
 
     def run(
         self,
@@ -111,14 +136,20 @@ class Sampler(ABC):
         given: Given | None = None,
         on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
     ) -> Int64[Tensor, "B L"]:
-        """From x at times[0] down to clean tokens; given tokens are put back before, between and after all steps."""
+        """From x at times[0] down to clean tokens; given tokens are put back before, between and after all steps.
+
+        on_step sees every state: the first, that after each step, and the result.
+        """
         keep = given.put_back if given else lambda x: x
         x = keep(x)
+        on_step(x)
         for index, (t, t_next) in enumerate(_intervals(times, len(x))):
             x = keep(self.step(x, t, t_next, model, noise, graph, draws.at(index)))
             on_step(x)
         final = times[-1].expand(len(x))
-        return keep(self.denoise(x, final, model, noise, graph, draws.at(len(times) - 1)))
+        x = keep(self.denoise(x, final, model, noise, graph, draws.at(len(times) - 1)))
+        on_step(x)
+        return x
 
 
 class Step(NamedTuple):
@@ -128,17 +159,42 @@ class Step(NamedTuple):
     then: NoiseLevel
     dt: Float64[Tensor, " N"]
 
+    @classmethod
+    def between(cls, t: Float64[Tensor, " N"], t_next: Float64[Tensor, " N"], noise: Noise) -> Step:
+        """The step from times t down to t_next."""
+        return cls(noise(t), noise(t_next), t - t_next)
+
 
 class FactorisedSampler(Sampler):
     """A sampler that moves every position on its own.
 
     A variant states one thing, the `weights` of every state at the rows that can move. From them follow both the
     exact law of a step (`law`, which the oracle propagates) and the draw (`step`).
+
+    temperature, top_p: of where a jump goes, not of whether there is one: each target's probability to the power of
+    1 / temperature, then the fewest targets that hold top_p of it. Other values than 1 change the law: samples no
+    longer tend to the model's distribution.
     """
+
+    def __init__(self, *, temperature: float = 1.0, top_p: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature must be positive and finite, not {temperature}")
+        if not 0 < top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], not {top_p}")
+        self.temperature, self.top_p = temperature, top_p
 
     @abstractmethod
     def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
         """Weights of each row's next state; what exceeds their `total` has been clipped, and is counted."""
+
+    def aim(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
+        """The weights of leaving, sharpened; each row keeps its sum and its weight of staying."""
+        if self.temperature == 1 and self.top_p == 1:
+            return weights
+        stay = weights.gather(-1, here[:, None])
+        targets = sharpen(weights.scatter(-1, here[:, None], 0.0), self.temperature, self.top_p)
+        return targets.scatter(-1, here[:, None], stay)
 
     def law(
         self,
@@ -149,8 +205,11 @@ class FactorisedSampler(Sampler):
         noise: Noise,
         graph: Graph,
     ) -> Float[Tensor, "B L S"]:
-        """The law of each position after a step; rows sum to 1."""
-        rows, (values, _) = self._weights(x, t, t_next, model, noise, graph)
+        """The law of each position after a step; rows sum to 1. All rows at once: for small state spaces."""
+        rows = graph.active(x)
+        step = Step.between(expand_to(t, x)[rows], expand_to(t_next, x)[rows], noise)
+        values, _ = self.weights(x[rows], model(x, t, rows).exp(), step, graph)
+        values = self.aim(values, x[rows])
         law = torch.nn.functional.one_hot(x, graph.num_states).to(values.dtype)
         law[rows] = values / values.sum(-1, keepdim=True)
         return law
@@ -166,33 +225,31 @@ class FactorisedSampler(Sampler):
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
         """A draw from `law`: first whether a position moves, then, where it does, where to."""
-        rows, (values, total) = self._weights(x, t, t_next, model, noise, graph)
-        here = x[rows]
-        stay = values.gather(-1, here[:, None])[:, 0].double()
-        values = values.scatter(-1, here[:, None], 0.0)
-        leave = values.sum(-1, dtype=torch.float64)  # summed alone: next to `stay` small probabilities would drown
-        self.counts.calls += self.calls_per_step
-        self.counts.rows += len(here)
-        self.counts.clipped += float(((leave + stay) / total - 1).clamp(min=0).sum())
-
-        length = x.shape[1]
-        moves = draws.uniform("move", length)[rows] * (leave + stay) < leave
-        target = categorical(values[moves], draws.uniform("target", length)[rows][moves])
-        return x.masked_scatter(rows, here.masked_scatter(moves, target))
-
-    def _weights(
-        self,
-        x: Int64[Tensor, "B L"],
-        t: Float64[Tensor, "..."],
-        t_next: Float64[Tensor, "..."],
-        model: TimedScore,
-        noise: Noise,
-        graph: Graph,
-    ) -> tuple[Bool[Tensor, "B L"], Weights]:
         rows = graph.active(x)
-        score = model(x, t, rows).exp()
+        here, log_score = x[rows], model(x, t, rows)
         now, then = expand_to(t, x)[rows], expand_to(t_next, x)[rows]
-        return rows, self.weights(x[rows], score, Step(noise(now), noise(then), now - then), graph)
+        move, target = (draws.uniform(stream, x.shape[1])[rows] for stream in ("move", "target"))
+        moved = here.clone()
+        for part in row_chunks(*log_score.shape):
+            step = Step.between(now[part], then[part], noise)
+            weights = self.weights(here[part], log_score[part].exp(), step, graph)
+            moved[part] = self._draw(here[part], weights, move[part], target[part])
+        self.counts.calls += self.calls_per_step
+        return x.masked_scatter(rows, moved)
+
+    def _draw(
+        self,
+        here: Int64[Tensor, " N"],
+        weights: Weights,
+        move: Float64[Tensor, " N"],
+        target: Float64[Tensor, " N"],
+    ) -> Int64[Tensor, " N"]:
+        """Each row's next state, from two uniform numbers: whether it moves, and where to."""
+        stay, leave, elsewhere = _split(weights.values, here)  # apart: next to `stay` small probabilities would drown
+        self.counts.add(leave, stay, weights.total)
+        moves = move * (leave + stay) < leave
+        targets = self.aim(elsewhere[moves], here[moves])
+        return here.masked_scatter(moves, categorical(targets, target[moves]))
 
 
 def denoising_law(
@@ -200,12 +257,32 @@ def denoising_law(
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "N S"]]:
     """p(x0_i | x at time t) at the positions that may differ from x, and which these are; no mass on the mask."""
     rows = graph.active(x)
-    score = model(x, t, rows).exp()
     sigma = noise(expand_to(t, x)[rows]).sigma
-    law, _ = graph.posterior_weights(x[rows], score, sigma, torch.zeros_like(sigma))
-    if graph.mask is not None:
-        law[:, graph.mask] = 0.0
+    values, _ = _denoising_weights(x[rows], model(x, t, rows), sigma, graph)
+    law = _tokens_only(values, graph)
     return rows, law / law.sum(-1, keepdim=True)
+
+
+def _denoising_weights(
+    here: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], sigma: Float64[Tensor, " N"], graph: Graph
+) -> Weights:
+    return graph.posterior_weights(here, log_score.exp(), sigma, torch.zeros_like(sigma))
+
+
+def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N S"]:
+    """The same weights, 0 at the mask."""
+    return (
+        values if graph.mask is None else values.index_fill(-1, torch.tensor(graph.mask, device=values.device), 0.0)
+    )
+
+
+def _split(
+    values: Float[Tensor, "N S"], here: Int64[Tensor, " N"]
+) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"], Float[Tensor, "N S"]]:
+    """Weights of staying and of leaving, and those of leaving state by state."""
+    stay = values.gather(-1, here[:, None])[:, 0].double()
+    elsewhere = values.scatter(-1, here[:, None], 0.0)
+    return stay, elsewhere.sum(-1, dtype=torch.float64), elsewhere
 
 
 def _intervals(times: Float64[Tensor, " K"], batch: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from ..sampling import time_grid
-from ..stages import FactorisedSampler, Graph, Noise
+from ..sampling import GivenNoise, Grid, time_grid
+from ..stages import FactorisedSampler, Given, Graph, Noise
 from ..stages.sampler import TimedScore, denoising_law
 
 
@@ -58,19 +58,21 @@ class Oracle:
         places = self.graph.num_states ** torch.arange(self.length - 1, -1, -1)
         return (x * places).sum(-1)
 
-    def marginal(self, sigma: float) -> Float64[Tensor, " N"]:
-        """The law of the noised sequences, over `states`: the kernel contracted with every axis of p0."""
-        kernel = self.kernel(sigma)
+    def marginal(self, sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, " N"]:
+        """The law of the noised sequences, over `states`: every axis of p0 contracted with the kernel of its noise.
+
+        sigma: one for all positions, or one for each.
+        """
         law = self.joint
-        for _ in range(self.length):
-            law = law.movedim(0, -1) @ kernel
+        for level in torch.as_tensor(sigma, dtype=torch.float64).expand(self.length).tolist():
+            law = law.movedim(0, -1) @ self.kernel(level)
         return law.flatten()
 
     def kernel(self, sigma: float) -> Float64[Tensor, "V S"]:
         """q_sigma(y | x0) for every clean token."""
         return self.graph.transition(torch.arange(self.graph.vocab_size), torch.tensor(sigma, dtype=torch.float64))
 
-    def log_score(self, x: Int64[Tensor, "B L"], sigma: float) -> Float64[Tensor, "B L S"]:
+    def log_score(self, x: Int64[Tensor, "B L"], sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, "B L S"]:
         """log p_sigma(x with x_i := y) / p_sigma(x), exact; 0 for sequences that cannot be."""
         law = self.marginal(sigma)
         neighbours = x[:, None, None].repeat(1, self.length, self.graph.num_states, 1)
@@ -80,17 +82,26 @@ class Oracle:
         ratio = torch.where(here > 0, law[self.number(neighbours)] / here, 1.0)
         return ratio.log()
 
-    def model(self) -> TimedScore:
-        """The exact score in the place of a network; it takes one time for a whole batch."""
+    def model(self, clean: Bool[Tensor, " L"] | None = None) -> TimedScore:
+        """The exact score in the place of a network; it takes one time for a whole batch.
+
+        clean: positions without noise, whatever the time is.
+        """
+        noisy = torch.ones(self.length, dtype=torch.float64) if clean is None else (~clean).double()
 
         def score(
             x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
         ) -> Float64[Tensor, "... S"]:
-            (time,) = t.unique().tolist()
-            log_score = self.log_score(x, self.noise(torch.tensor(time, dtype=torch.float64)).sigma.item())
+            (time,) = t.unique()
+            log_score = self.log_score(x, self.noise(time).sigma * noisy)
             return log_score if rows is None else log_score[rows]
 
         return score
+
+    def conditional(self, given: Given) -> Float64[Tensor, " N0"]:
+        """The law of the clean sequences that hold the given tokens (a batch of one)."""
+        law = self.p0 * (given.put_back(self.clean) == self.clean).all(-1)
+        return law / law.sum()
 
     def propagate(self, law: Float64[Tensor, " N"], step_law: Float64[Tensor, "N L S"]) -> Float64[Tensor, " N"]:
         """The law after a step whose law at each sequence is a product over positions."""
@@ -99,18 +110,37 @@ class Oracle:
             kernel = (kernel[:, :, None] * step_law[:, i, None, :]).flatten(1)
         return law @ kernel
 
-    def sampled(self, sampler: FactorisedSampler, steps: int, t_min: float = 1e-5) -> Float64[Tensor, " N0"]:
-        """The law of what a sampler draws in `steps` steps and the final denoising, over `clean`."""
-        model, count = self.model(), len(self.states)
-        law = self.graph.prior_law()[self.states].prod(-1)
-        times = time_grid(steps, t_min)
+    def sampled(
+        self,
+        sampler: FactorisedSampler,
+        steps: int,
+        t_min: float = 1e-5,
+        *,
+        grid: Grid = "uniform",
+        given: Given | None = None,
+        given_noise: GivenNoise = "same",
+    ) -> Float64[Tensor, " N0"]:
+        """The law of what a sampler draws in `steps` steps and the final denoising, over `clean`.
+
+        given, given_noise: as for `sampling.sample`, a batch of one.
+        """
+        where = given.where[0] if given else torch.zeros(self.length, dtype=torch.bool)
+        kept = torch.nn.functional.one_hot(given.tokens[0] if given else where.long(), self.graph.num_states).double()
+
+        def put_back(law: Float[Tensor, "... L S"]) -> Float[Tensor, "... L S"]:
+            return torch.where(where[:, None], kept, law)
+
+        model, count = self.model(where if given_noise == "none" else None), len(self.states)
+        start = put_back(self.graph.prior_law().expand(self.length, -1))
+        law = start[torch.arange(self.length), self.states].prod(-1)
+        times = time_grid(steps, t_min, grid, self.noise)
         for t, t_next in pairwise(times):
             moves = sampler.law(self.states, t.expand(count), t_next.expand(count), model, self.noise, self.graph)
-            law = self.propagate(law, moves)
+            law = self.propagate(law, put_back(moves))
         rows, denoised = denoising_law(self.states, times[-1].expand(count), model, self.noise, self.graph)
         final = torch.nn.functional.one_hot(self.states, self.graph.num_states).double()
-        final[rows] = denoised
-        return self.propagate(law, final)[self.number(self.clean)]
+        final[rows] = sampler.aim(denoised, self.states[rows])
+        return self.propagate(law, put_back(final))[self.number(self.clean)]
 
     def bound(
         self, sigmas: tuple[float, float], nodes: int, *, masking: bool = False, factorised: bool = False
