@@ -41,16 +41,15 @@ def sharpen(weights: Float[Tensor, "N S"], temperature: float, top_p: float) -> 
 
     Rows keep their sums, and weights of 0 stay 0. Top-p is nucleus sampling (Holtzman et al., arXiv 1904.09751).
     """
-    tiny = torch.finfo(weights.dtype).tiny
-    largest = weights.amax(-1, keepdim=True).clamp(min=tiny)
-    sharp = (weights / largest) ** (1 / temperature)
+    largest = weights.amax(-1, keepdim=True)
+    sharp = (weights / largest.where(largest > 0, 1.0)) ** (1 / temperature)
     if top_p < 1:
         ordered, places = sharp.sort(stable=True, dim=-1, descending=True)
         cumulated = ordered.cumsum(-1, dtype=torch.float64)
         kept = cumulated - ordered < top_p * cumulated[:, -1:]
         sharp = sharp * torch.zeros_like(kept).scatter(-1, places, kept)
-    scale = weights.sum(-1, keepdim=True, dtype=torch.float64) / sharp.sum(-1, keepdim=True, dtype=torch.float64)
-    return sharp * scale.nan_to_num(0.0).to(sharp.dtype)
+    total, sharp_total = (law.sum(-1, keepdim=True, dtype=torch.float64) for law in (weights, sharp))
+    return sharp * (total / sharp_total.where(total > 0, 1.0)).to(sharp.dtype)
 
 
 def _invert(
