@@ -11,7 +11,7 @@ import fiddle as fdl
 
 from experiments.models import small
 from sedd_core.cli import stage
-from sedd_core.runs.settings import Optimizer, Samples, Training, Validation
+from sedd_core.runs.settings import Checkpoints, Optimizer, Samples, Training, Validation
 from sedd_core.runs.train import Train
 from sedd_core.score import ScoreHead
 
@@ -38,9 +38,11 @@ def config() -> fdl.Config[Train]:
             Optimizer, lr=3e-4, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, warmup=2500, clip=1.0
         ),
         training=fdl.Config(
-            Training, steps=400_000, batch_size=512, times="iid", t_min=1e-3, ema=0.9999, checkpoint_every=50_000
+            Training, steps=400_000, batch_size=512, times="iid", t_min=1e-3, ema=0.9999, snapshot_every=50_000
         ),
+        checkpoints=fdl.Config(Checkpoints, every=2500, keep=2, milestone_every=50_000),
         validation=fdl.Config(Validation, sequences=256, points=16),
         samples=fdl.Config(Samples, count=4, steps=128, t_min=1e-5),
+        monitor=stage("monitor_tensorboard"),
         seed=0,
     )

@@ -12,7 +12,7 @@ nothing is left to reconstruct and the prior term is 0, and what the two extensi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -171,13 +171,16 @@ def estimate(
     model: ScoreModel,
     noise: Noise,
     batches: Iterator[tuple[Int64[Tensor, " B"], Batch]],
-    characters: Callable[[Int64[Tensor, "B L"]], Int64[Tensor, " B"]],
+    characters: Callable[[Batch], Int64[Tensor, " B"]],
     *,
     seed: int,
     points: int,
     t_min: float,
 ) -> Bound:
-    """The bound over batches, each with its sequences' indices, which address their draws."""
+    """The bound over batches, each with its sequences' indices, which address their draws.
+
+    characters: how many each sequence of a batch stands for.
+    """
     parts: list[Terms] = []
     tokens: list[Tensor] = []
     lengths: list[Tensor] = []
@@ -189,6 +192,12 @@ def estimate(
         )
         counts = torch.ones_like(batch.tokens) if batch.counts is None else batch.counts.long()
         tokens.append(counts.sum(-1).cpu())
-        lengths.append(characters(batch.tokens))
+        lengths.append(characters(batch))
     merged = Terms(*(torch.cat(term) for term in zip(*parts, strict=True)))
     return Bound(merged, torch.cat(tokens), torch.cat(lengths))
+
+
+def merge(bounds: Sequence[Bound]) -> Bound:
+    """One bound over the sequences of several."""
+    merged = Terms(*(torch.cat(term) for term in zip(*(one.terms for one in bounds), strict=True)))
+    return Bound(merged, torch.cat([one.tokens for one in bounds]), torch.cat([one.characters for one in bounds]))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-from .numerics import LN2
 
 T = TypeVar("T")
 _console = Console(highlight=False, soft_wrap=True)
@@ -67,21 +64,22 @@ def track(things: Sequence[T], what: str) -> Iterator[T]:
             advance()
 
 
+def quiet() -> None:
+    """Print nothing from now on: for the processes that are not the main one."""
+    _console.quiet = True
+
+
 class TrainingProgress:
-    """The training bar: loss, bits per character, tokens a second, time left; and the same in log.txt.
+    """The training bar, and log.txt: a line of figures now and then."""
 
-    The figures shown are means over the steps since the last `log`.
-    """
-
-    def __init__(self, steps: int, log: Path) -> None:
+    def __init__(self, steps: int, first: int, log: Path | None) -> None:
+        """log: where the lines go; those of steps after `first`, left by an interrupted run, are removed."""
         self.steps = steps
-        self._file = log.open("a", encoding="utf-8")
+        if log is not None:
+            _cut(log, first)
+        self._file = log.open("a", encoding="utf-8") if log else None
         self._bar = _bar("{task.fields[figures]}")
-        self._task: TaskID = self._bar.add_task("training", total=steps, figures="")
-        self._losses: list[float] = []
-        self._since = time.monotonic()
-        self._step = 0
-        self._latest: dict[str, float] = {}
+        self._task: TaskID = self._bar.add_task("training", total=steps, completed=first, figures="")
 
     def __enter__(self) -> TrainingProgress:
         self._bar.__enter__()
@@ -89,28 +87,33 @@ class TrainingProgress:
 
     def __exit__(self, *exception: Any) -> None:
         self._bar.__exit__(*exception)
-        self._file.close()
+        if self._file:
+            self._file.close()
 
-    def step(self, step: int, nats_per_token: float, tokens_per_character: float, grad_norm: float) -> None:
+    def step(self, step: int, nats_per_token: float) -> None:
         """After each update."""
-        self._step = step
-        self._losses.append(nats_per_token)
-        mean = sum(self._losses) / len(self._losses)
-        self._latest = {
-            "loss": mean,
-            "bits_per_character": mean * tokens_per_character / LN2,
-            "grad_norm": grad_norm,
-        }
-        figures = f"loss {mean:.3f} nats/token  ~{self._latest['bits_per_character']:.2f} bits/character"
-        self._bar.update(self._task, completed=step, figures=figures)
+        self._bar.update(self._task, completed=step, figures=f"loss {nats_per_token:.3f} nats/token")
 
-    def log(self, tokens: int) -> None:
-        """Write the means since the last call, in which `tokens` tokens were seen."""
-        speed = tokens / (time.monotonic() - self._since)
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in self._latest.items())
-        line = f"step {self._step:>7}/{self.steps}  {figures}  tokens/s {speed:.0f}"
-        self._file.write(line + "\n")
-        self._file.flush()
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Write a line."""
+        shown = [
+            f"{name.rpartition('/')[2]} {value:{'.0f' if value >= 1000 else '.4g'}}"
+            for name, value in figures.items()
+        ]
+        self.say(f"step {step:>7}/{self.steps}  {'  '.join(shown)}")
+
+    def say(self, line: str) -> None:
+        """Write any line, to the terminal too where there is no bar."""
+        if self._file:
+            self._file.write(line + "\n")
+            self._file.flush()
         if not _console.is_terminal:
             say(line)
-        self._losses, self._since = [], time.monotonic()
+
+
+def _cut(log: Path, step: int) -> None:
+    """Remove the lines of later steps."""
+    if log.is_file():
+        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith("step ") or int(line[5:].partition("/")[0]) <= step]
+        log.write_text("".join(kept), encoding="utf-8")

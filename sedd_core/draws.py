@@ -34,7 +34,7 @@ def _mix(z: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
     return z ^ _shift_right(z, 31)
 
 
-def _key(*parts: int | str) -> int:
+def key(*parts: int | str) -> int:
     """A 64-bit key of an address; parts are told apart, so ("a", 1) and ("a1",) differ."""
     return _signed(int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little"))
 
@@ -58,7 +58,7 @@ class Draws:
     def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
         """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for."""
         positions = torch.arange(math.prod(shape), device=self.indices.device) * _signed(_GOLDEN)
-        sequences = _mix(self.indices * _signed(_GOLDEN) + _key(self.seed, stream, self.step))
+        sequences = _mix(self.indices * _signed(_GOLDEN) + key(self.seed, stream, self.step))
         words = _mix(_mix(sequences[:, None] + positions))
         uniform = (_shift_right(words, 12).double() + 0.5) * 2.0**-52
         return uniform.reshape(len(self.indices), *shape)

@@ -28,6 +28,13 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
+    @torch.no_grad()
+    def distance(self) -> float:
+        """|parameters - average| / |parameters|."""
+        apart = sum((p - a).double().square().sum() for p, a in zip(self.parameters, self.average, strict=True))
+        size = sum(p.double().square().sum() for p in self.parameters)
+        return (torch.as_tensor(apart) / torch.as_tensor(size)).sqrt().item()
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within: the parameters hold their average."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pluggy
 
-from .stages import Backbone, Data, Graph, Noise, Sampler
+from .stages import Backbone, Data, Graph, Monitor, Noise, Sampler
 
 PROJECT = "sedd"
 
@@ -38,3 +38,8 @@ def sedd_model() -> type[Backbone]:
 @hookspec
 def sedd_data() -> type[Data]:
     """The class of a data source; the plugin's name is `data_<variant>`."""
+
+
+@hookspec
+def sedd_monitor() -> type[Monitor]:
+    """The class of a monitor; the plugin's name is `monitor_<variant>`."""

@@ -16,7 +16,7 @@ import pluggy
 from . import hookspecs
 from .errors import UserError, nearest
 from .hookspecs import PROJECT
-from .stages import Backbone, Data, Graph, Noise, Sampler
+from .stages import Backbone, Data, Graph, Monitor, Noise, Sampler
 
 STAGES: dict[str, type] = {
     "noise": Noise,
@@ -24,6 +24,7 @@ STAGES: dict[str, type] = {
     "sampler": Sampler,
     "model": Backbone,
     "data": Data,
+    "monitor": Monitor,
 }
 """Each stage's contract."""
 

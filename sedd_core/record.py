@@ -39,11 +39,12 @@ _SCALARS = (bool, int, float, str, tuple)
 def core_classes() -> dict[str, type]:
     """The core's own classes that a record may name."""
     from .runs.sample import Sample
-    from .runs.settings import Optimizer, Samples, Training, Validation
+    from .runs.settings import Checkpoints, Optimizer, Samples, Training, Validation
     from .runs.train import Train
     from .score import ScoreHead
 
-    return {cls.__name__: cls for cls in (Train, Sample, ScoreHead, Optimizer, Training, Validation, Samples)}
+    classes = (Train, Sample, ScoreHead, Optimizer, Training, Checkpoints, Validation, Samples)
+    return {cls.__name__: cls for cls in classes}
 
 
 def build(node: Any, path: str = "") -> Any:

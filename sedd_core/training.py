@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
+import math
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from .draws import Draws, permutation
+from .distributed import World
+from .draws import Draws, key, permutation
 from .ema import EMA
+from .errors import UserError
 from .objective import ScoreEntropy
 from .runs.settings import Optimizer, Training
 from .score import ScoreModel
 from .stages import Noise, Sequences
 
+LEVELS = 10
+"""Equal parts of the time, whose mean losses are told apart."""
+
 
 @dataclass
 class StepResult:
-    """What one update saw. loss: nats a sequence. grad_norm: before clipping."""
+    """What one update saw, over all processes.
+
+    loss: nats a sequence. grad_norm: before clipping. by_time [LEVELS]: sums of the losses of sequences by their
+    time's part; seen [LEVELS]: how many there were. updated: False where loss or gradient was not finite, and the
+    weights were left alone. waited: seconds for data, of this process. asked: some process was told to stop.
+    """
 
     loss: float
     grad_norm: float
+    by_time: list[float]
+    seen: list[float]
+    updated: bool
+    waited: float
+    asked: bool
 
 
 class Trainer:
-    """Updates a model on sequences; every draw of step s is a function of (seed, s, index in the batch)."""
+    """Updates a model on sequences; every draw of step s is a function of (seed, s, index in the global batch)."""
 
     def __init__(
-        self, model: ScoreModel, noise: Noise, data: Sequences, optimizer: Optimizer, training: Training, seed: int
+        self,
+        model: ScoreModel,
+        noise: Noise,
+        data: Sequences,
+        optimizer: Optimizer,
+        training: Training,
+        seed: int,
+        world: World | None = None,
     ) -> None:
+        self.world = world or World(device=next(model.parameters()).device)
         self.objective = ScoreEntropy(model)
         self.noise = noise
         self.data = data
@@ -37,48 +65,133 @@ class Trainer:
         self.seed = seed
         self.parameters = [p for p in nn.ModuleList([self.objective, noise]).parameters() if p.requires_grad]
         self.clip = optimizer.clip
-        self.adamw, self.schedule = adamw(self.parameters, optimizer)
+        self.adamw, self.schedule = adamw(self.parameters, optimizer, training.steps)
         self.ema = EMA(self.parameters, training.ema)
-        self.device = self.parameters[0].device
         self.order = Order(len(data), seed)
+        self.parts = parts(training, self.world)
+        self.bf16 = training.precision == "bf16" or (training.precision == "auto" and self.device.type == "cuda")
+        if training.compile:
+            model.backbone.compile()
+        self.wrapped = self.world.wrap(self.objective)
 
-    def step(self, step: int) -> StepResult:
-        """One update: draw data, times and noise; loss; clipped AdamW step; average."""
-        draws = Draws(self.seed, torch.arange(self.training.batch_size, device=self.device), step)
-        batch = self.data.batch(self.order.indices(step, self.training.batch_size)).to(self.device)
-        x0 = batch.tokens
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.world.device
 
+    def step(self, step: int, stop: bool = False) -> StepResult:
+        """One update: draw data, times and noise; loss; clipped AdamW step; average. stop: tell all processes so."""
+        self.adamw.zero_grad()
+        sums = torch.zeros(2 + 2 * LEVELS, dtype=torch.float64, device=self.device)
+        sums[0] = float(stop)
+        waited = 0.0
+        for number, indices in enumerate(self.parts):
+            torch.manual_seed(key(self.seed, "dropout", step, self.world.rank, number))
+            started = time.monotonic()
+            batch = self.data.batch(self.order.indices(step, self.training.batch_size)[indices]).to(self.device)
+            waited += time.monotonic() - started
+            draws = Draws(self.seed, indices.to(self.device), step)
+            last = number == len(self.parts) - 1
+            with self._unsynchronised() if not last else nullcontext():
+                loss, losses, t = self.loss(batch.tokens, draws, batch.counts, batch.cond)
+                (loss / len(self.parts)).backward()
+            sums[1] += losses.detach().sum()
+            level = (t * LEVELS).long().clamp(max=LEVELS - 1)
+            sums[2 : 2 + LEVELS].index_add_(0, level, losses.detach().double())
+            sums[2 + LEVELS :].index_add_(0, level, torch.ones_like(t))
+        return self.update(sums, waited)
+
+    def loss(
+        self, x0: Int64[Tensor, "B L"], draws: Draws, counts: Tensor | None, cond: Tensor | None
+    ) -> tuple[Float64[Tensor, ""], Float64[Tensor, " B"], Float64[Tensor, " B"]]:
+        """The loss of some sequences of a batch: its mean, each one's, and the times that were drawn."""
         t = times(draws, self.training)
         level = self.noise(t)
         x = self.objective.model.graph.perturb(x0, level.sigma, draws)
-        loss, _ = self.objective(x, x0, level, level.rate, batch.counts, batch.cond)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+            loss, losses = self.wrapped(x, x0, level, level.rate, counts, cond)
+        return loss, losses, t
 
-        return self.update(loss)
+    def update(self, sums: Float64[Tensor, " N"], waited: float = 0.0) -> StepResult:
+        """Clip, AdamW with its schedule, average; nothing of it where a number is not finite.
 
-    def update(self, loss: Float64[Tensor, ""]) -> StepResult:
-        """Backward, clip, AdamW with the warm-up's learning rate, average."""
-        self.adamw.zero_grad()
-        loss.backward()
+        sums: of this process: whether to stop, losses, losses by time, sequences by time.
+        """
+        self._average_noise_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        self.adamw.step()
-        self.schedule.step()
-        self.ema.update()
-        return StepResult(loss.item(), norm.item())
+        asked, loss, *rest, grad_norm = torch.cat([self.world.sum(sums), norm[None].double()]).tolist()
+        updated = math.isfinite(loss) and math.isfinite(grad_norm)
+        if updated:
+            self.adamw.step()
+            self.schedule.step()
+            self.ema.update()
+        loss /= self.training.batch_size
+        return StepResult(loss, grad_norm, rest[:LEVELS], rest[LEVELS:], updated, waited, asked > 0)
+
+    def drawn(self, step: int) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"]]:
+        """The tokens and times of this process's sequences at a step: they can be had again at any time."""
+        indices = torch.cat(self.parts)
+        batch = self.data.batch(self.order.indices(step, self.training.batch_size)[indices])
+        return batch.tokens, times(Draws(self.seed, indices, step), self.training)
+
+    def state(self) -> dict[str, Any]:
+        """What resuming needs besides weights and averages: all else is a function of the step."""
+        return {
+            "adamw": self.adamw.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "updates": self.ema.updates,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.adamw.load_state_dict(state["adamw"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.ema.updates = state["updates"]
+
+    def _unsynchronised(self) -> Any:
+        """Gradients stay this process's own: they are averaged once, with the last part's."""
+        return self.wrapped.no_sync() if isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
+
+    def _average_noise_gradients(self) -> None:
+        """A learned schedule lies outside of the module whose gradients are averaged already."""
+        for parameter in self.noise.parameters():
+            if parameter.grad is not None:
+                self.world.sum(parameter.grad).div_(self.world.size)
+
+
+def parts(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
+    """For each part of an update, which sequences of the global batch this process takes.
+
+    UserError when the batch cannot be divided so.
+    """
+    size, pieces = training.batch_size, world.size * training.accum
+    if size % pieces:
+        divisors = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
+        raise UserError(
+            f"training.batch_size={size} cannot be divided among {world.size} processes in {training.accum} parts: "
+            f"processes times training.accum must be one of {divisors}."
+        )
+    return list(torch.arange(size).view(training.accum, world.size, -1)[:, world.rank])
 
 
 def adamw(
-    parameters: list[nn.Parameter], settings: Optimizer
+    parameters: list[nn.Parameter], settings: Optimizer, steps: int
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
-    """AdamW whose learning rate rises linearly: the update of step s (from 0) has lr * min((s + 1) / warmup, 1)."""
+    """AdamW and its learning rate: at update s (from 0), lr * min((s + 1) / warmup, 1) * fall(s / steps)."""
     optimizer = torch.optim.AdamW(
         parameters,
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
         eps=settings.eps,
         weight_decay=settings.weight_decay,
+        fused=parameters[0].device.type == "cuda" or None,
     )
     warmup = max(settings.warmup, 1)
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min((step + 1) / warmup, 1.0))
+    fall = {"constant": lambda u: 1.0, "linear": lambda u: 1 - u, "cosine": lambda u: (1 + math.cos(math.pi * u)) / 2}
+    falling = fall[settings.schedule]
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warmup, 1.0) * falling(min(step / steps, 1.0))
+    )
 
 
 def times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:

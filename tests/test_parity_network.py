@@ -14,7 +14,7 @@ from sedd_core.objective import ScoreEntropy
 from sedd_core.runs.settings import Optimizer, Training
 from sedd_core.score import ScoreModel
 from sedd_core.stages import NoiseLevel, PackedSequences
-from sedd_core.training import Trainer
+from sedd_core.training import LEVELS, Trainer
 
 from .golden_figures import GOLDEN, arrays, close
 
@@ -136,8 +136,12 @@ class Replay(Trainer):
     def replay(self, golden: dict[str, Tensor], step: int) -> tuple[float, float]:
         level = self.noise(golden["t"][step])
         x, x0 = golden["perturbed_batch"][step].long(), golden["batch"][step].long()
-        loss, _ = self.objective(x, x0, level, level.rate)
-        result = self.update(loss)
+        loss, losses = self.objective(x, x0, level, level.rate)
+        self.adamw.zero_grad()
+        loss.backward()
+        sums = torch.zeros(2 + 2 * LEVELS, dtype=torch.float64)
+        sums[1] = losses.detach().sum()
+        result = self.update(sums)
         return result.loss, result.grad_norm
 
 

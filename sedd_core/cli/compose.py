@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -86,14 +86,16 @@ def _points(target: str, sweep: str) -> list[list[str]]:
     return [[f"{path}={value}" for path, value in point.items()] for point in points]
 
 
-def execute_all(sweep: Sequence[tuple[Composed, Workspace]]) -> None:
+def execute_all(
+    sweep: Sequence[tuple[Composed, Workspace]], execute: Callable[[Composed, Workspace], dict[str, str]]
+) -> None:
     """Run after run, each in its workspace; then one table. A run that fails leaves the others to be done."""
     rows: list[dict[str, str]] = []
     failed = []
     for composed, workspace in sweep:
         rule(composed.label)
         try:
-            figures = composed.run.execute(workspace)
+            figures = execute(composed, workspace)
         except UserError as error:
             say(f"error: {error}")
             failed.append(composed.label)

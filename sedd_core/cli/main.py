@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
+from ..distributed import join, leave, place
 from ..errors import UserError
+from ..preemption import Stopped
 
 if TYPE_CHECKING:
-    from .compose import Changes
+    from ..runs.base import Workspace
+    from .compose import Changes, Composed
 
 # Fiddle's own flags of these names mean function names and take wrong types silently, so they are not imported.
 FLAGS = flags.FlagValues()
@@ -53,8 +58,13 @@ flags.DEFINE_bool("print_history", False, "The same with the values that were re
 flags.DEFINE_bool("fdl_help", False, "Print what can be set here: type, value, what it is.", flag_values=FLAGS)
 flags.DEFINE_bool("dry_run", False, "Compose everything, print it with its sizes, and stop.", flag_values=FLAGS)
 flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time> when not given.", flag_values=FLAGS)
+flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder; start it if need be.", flag_values=FLAGS)
+flags.DEFINE_bool("allow_changes", False, "Go on even with settings that make it another run.", flag_values=FLAGS)
+flags.DEFINE_integer("max_restarts", 0, "Start all processes again, so often, when one fails.", flag_values=FLAGS)
 flags.DEFINE_bool("help", False, "Print this and stop.", short_name="h", flag_values=FLAGS)
 
+STOPPED = 143
+"""The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
 USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
 SHORT = {"checkpoint": ("checkpoint",), "steps": ("steps", "training.steps")}
 """Flags that are settings, and the paths that each may mean."""
@@ -66,11 +76,17 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         launch(_parse(arguments), arguments)
     except UserError as error:
+        if place()[0]:
+            time.sleep(2)  # a mistake that all processes see is the main one's to tell, and ends the others
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return 130
+    except Stopped:
+        return STOPPED
+    finally:
+        leave()
     return 0
 
 
@@ -100,6 +116,12 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     if FLAGS.fdl_config and FLAGS.fdl_config_file:
         raise UserError("Give an experiment (--fdl_config) or a record (--fdl_config_file), not both.")
     FLAGS.fdl_config = FLAGS.fdl_config or FLAGS.fdl_config_file
+    restarted = any(int(os.environ.get(name, 0)) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    FLAGS.resume = FLAGS.resume or (restarted and FLAGS.run_folder is not None)
+    if FLAGS.resume and not FLAGS.run_folder:
+        raise UserError("--resume goes on with the run in --run_folder: name that too.")
+    if FLAGS.resume and not FLAGS.fdl_config:
+        FLAGS.fdl_config = f"{FLAGS.run_folder}/config.json"
     if not FLAGS.fdl_config:
         raise UserError(f"No experiment is named. For example: {USAGE}")
     FLAGS.fdl_set = [*FLAGS.fdl_set, *rest]
@@ -131,25 +153,48 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     sweep = compose(target, changes)
     for composed in sweep:
         description = composed.run.describe()  # parts that do not fit each other are found before any data is read
-        for warning in composed.run.warnings():
-            print(f"warning: {composed.label and composed.label + ': '}{warning}", file=sys.stderr)
+        if place()[0] == 0:
+            for warning in composed.run.warnings():
+                print(f"warning: {composed.label and composed.label + ': '}{warning}", file=sys.stderr)
         if options.dry_run:
             print(f"{composed.label}\n{resolved(composed.config)}\n\n{description}".lstrip("\n"))
     if options.dry_run:
         return
     folder = Path(options.run_folder or Path("runs") / name_of_run(target) / time.strftime("%Y%m%d-%H%M%S"))
+    execute = partial(_execute, options=options)
     spaces = [
         Workspace(
             folder / folder_name(composed.label) if len(sweep) > 1 else folder,
             record_of(composed.node, shlex.join(arguments)),
             resolved(composed.config) + "\n",
+            resume=options.resume,
         )
         for composed in sweep
     ]
     if len(sweep) == 1:
-        sweep[0].run.execute(spaces[0])
+        execute(sweep[0], spaces[0])
     else:
-        execute_all(list(zip(sweep, spaces, strict=True)))
+        execute_all(list(zip(sweep, spaces, strict=True)), execute)
+
+
+def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> dict[str, str]:
+    """Run one run: here, or where it wants several processes and this is none of them, in those."""
+    from ..console import quiet
+    from .processes import start
+    from .resume import take_up
+
+    if place()[0]:
+        quiet()
+    if workspace.resume:
+        take_up(workspace, composed.node, options.allow_changes)
+    processes = composed.run.processes()
+    if place()[1] == 1 and processes > 1:
+        return start(workspace, processes, options.max_restarts)
+    workspace.world = join()
+    workspace.folder = workspace.world.gather(workspace.folder)[0]  # the main one's time of start
+    figures = composed.run.execute(workspace)
+    workspace.write_results(figures)
+    return figures
 
 
 def _changes(options: flags.FlagValues) -> Changes:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
+from ..distributed import World
 from ..errors import UserError
 from ..record import Record
 
@@ -15,35 +19,67 @@ from ..record import Record
 class Workspace:
     """A run's folder and record. The folder is made by `open`, when the run knows that it can start.
 
-    config_text: every resolved value and where it was set.
+    config_text: every resolved value and where it was set; "" leaves the file as it is. world: this process among the
+    run's. resume: go on with what the folder holds. requeues: how often a job that is told to stop is put back into
+    its queue.
     """
 
     folder: Path
     record: Record
     config_text: str = ""
+    world: World = field(default_factory=World)
+    resume: bool = False
+    requeues: int = 0
 
     def open(self) -> None:
         """Make the folder, with config.json and config.txt. UserError when it cannot be, or is not empty."""
+        if not self.world.main:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.iterdir()):
-                raise UserError(f"{self.folder} holds something already. Name another folder: --run_folder=...")
+            if any(self.folder.iterdir()) and not self.resume:
+                raise UserError(
+                    f"{self.folder} holds something already. Name another folder: --run_folder=...; or go on with "
+                    "the run that it holds: --resume"
+                )
             self.record.write(self.folder / "config.json")
-            (self.folder / "config.txt").write_text(self.config_text, encoding="utf-8")
+            if self.config_text:
+                (self.folder / "config.txt").write_text(self.config_text, encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"The run folder {self.folder} cannot be made: {error.strerror}. Name another one: --run_folder=..."
             ) from error
 
-    def write_samples(self, texts: Sequence[str]) -> None:
-        """Write each text to its own file, samples/sample_<i>.txt."""
-        (self.folder / "samples").mkdir()
+    def write_results(self, figures: dict[str, str]) -> None:
+        """Keep the run's figures in results.json."""
+        if self.world.main:
+            (self.folder / "results.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+    def results(self) -> dict[str, str]:
+        """What `write_results` kept; nothing for a run that has not ended."""
+        file = self.folder / "results.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+    def snapshot(self, step: int) -> Path:
+        """Where the samples of a training step go."""
+        return self.folder / "samples" / f"step_{step:09d}"
+
+    def write_samples(self, texts: Sequence[str], step: int | None = None) -> None:
+        """Write each text to its own file, sample_<i>.txt below samples/, or below the folder of a training step."""
+        folder = self.folder / "samples" if step is None else self.snapshot(step)
+        folder.mkdir(parents=True, exist_ok=True)
         for index, text in enumerate(texts):
-            (self.folder / "samples" / f"sample_{index}.txt").write_text(text, encoding="utf-8")
+            (folder / f"sample_{index}.txt").write_text(text, encoding="utf-8")
 
 
 class Run(ABC):
-    """Something that `launch.py` runs."""
+    """Something that `launch.py` runs. ngpus: its processes, one a GPU (see `processes`)."""
+
+    ngpus: int | None = None
+
+    def processes(self) -> int:
+        """How many there shall be: `ngpus`, or one for each GPU of this machine, or one."""
+        return self.ngpus or max(torch.cuda.device_count(), 1)
 
     @abstractmethod
     def describe(self) -> str:

@@ -15,22 +15,23 @@ from ..references import ngram_bits_per_character
 from ..stages import Sampler, Sequences
 
 
-def report_bound(bound: Bound, ends: Sequence[float], folder: Path) -> dict[str, str]:
-    """Print the bound and each of its terms, and write them to validation.txt. Returns the bound by its unit."""
+def report_bound(name: str, bound: Bound, ends: Sequence[float], folder: Path) -> dict[str, str]:
+    """Print the bound and each of its terms, and add them to validation.txt. Returns it by its unit."""
     rows = []
-    for name, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
+    for term, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
         (token, token_error), (character, error) = bound.per(bound.tokens, nats), bound.per(bound.characters, nats)
         in_bits = f"{character / LN2:.4f} ± {error / LN2:.4f}"
-        rows.append([name, f"{token:.4f} ± {token_error:.4f}", in_bits])
+        rows.append([term, f"{token:.4f} ± {token_error:.4f}", in_bits])
     heading = (
-        f"Validation: likelihood bound of {len(bound.nats)} sequences, averaged weights, sigma from {ends[0]:.2g} to "
+        f"Likelihood bound of {len(bound.nats)} sequences of {name}, averaged weights, sigma from {ends[0]:.2g} to "
         f"{ends[1]:.3g}; ± one standard error"
     )
-    rule("validation")
+    rule(f"validation: {name}")
     say(heading)
     table("term", "nats/token", "bits/character", rows=rows)
     text = "\n".join(["\t".join(row) for row in [["term", "nats/token", "bits/character"], *rows]])
-    (folder / "validation.txt").write_text(f"{heading}\n{text}\n", encoding="utf-8")
+    with (folder / "validation.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{heading}\n{text}\n")
     return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}
 
 

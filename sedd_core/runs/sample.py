@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from .. import checkpoint, console
 from ..codec import Codec
@@ -67,7 +71,7 @@ class Sample(Run):
             noise,
             self.sampler,
             codec,
-            count=self.count,
+            indices=torch.arange(self.count),
             length=length,
             steps=self.steps,
             t_min=self.t_min,
@@ -87,25 +91,27 @@ def draw_texts(
     sampler: Sampler,
     codec: Codec,
     *,
-    count: int,
+    indices: Int64[Tensor, " n"],
     length: int,
     steps: int,
     t_min: float,
     seed: int,
     batch_size: int,
+    on_step: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Samples as text, drawn under a progress bar; see `sampling.sample`."""
-    with console.counted((steps + 2) * -(-count // batch_size), "sampling") as advance:
+    """The samples of these indices as text, drawn under a progress bar; see `sampling.sample`."""
+    with console.counted((steps + 2) * -(-len(indices) // batch_size), "sampling") as advance:
         tokens = sample(
             model,
             noise,
             sampler,
-            count=count,
+            count=len(indices),
+            which=indices,
             length=length,
             steps=steps,
             t_min=t_min,
             seed=seed,
             batch_size=batch_size,
-            on_step=lambda x: advance(),
+            on_step=lambda x: (advance(), on_step())[0],
         )
     return [codec.decode(row) for row in tokens.tolist()]

@@ -16,9 +16,10 @@ def _check(condition: bool, message: str) -> None:
 
 
 class Optimizer:
-    """AdamW with a linear warm-up and gradient clipping.
+    """torch's AdamW, with a linear warm-up and gradient clipping.
 
-    lr: learning rate after warm-up. warmup: its steps. clip: largest gradient norm.
+    lr: learning rate after warm-up. warmup: its steps. schedule: what follows: "constant" (as published), or down to
+    zero at the run's last step by a "cosine" or a "linear" fall. clip: largest gradient norm.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class Optimizer:
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         warmup: int = 2500,
+        schedule: Literal["constant", "cosine", "linear"] = "constant",
         clip: float = 1.0,
     ) -> None:
         _check(lr > 0, f"lr must be positive, not {lr}")
@@ -39,15 +41,20 @@ class Optimizer:
         _check(warmup >= 0, f"warmup must not be negative, not {warmup}")
         _check(clip > 0, f"clip must be positive, not {clip}")
         self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
-        self.weight_decay, self.warmup, self.clip = weight_decay, warmup, clip
+        self.weight_decay, self.warmup, self.schedule, self.clip = weight_decay, warmup, schedule, clip
 
 
 class Training:
     """How long and on what.
 
-    steps: updates. batch_size: sequences an update. times: "stratified" (one in each of batch_size equal parts of
-    (t_min, 1): the same expectation, less variance) or "iid" (as published). t_min: the smallest time trained on.
-    ema: largest decay of the average of the weights. log_every, checkpoint_every: steps (0: only at the end).
+    steps: updates. batch_size: sequences an update, over all processes. accum: parts in which each process takes its
+    share of a batch, one after another: less memory, the same update. times: "stratified" (one in each of batch_size
+    equal parts of (t_min, 1): the same expectation, less variance) or "iid" (as published). t_min: the smallest time
+    trained on. ema: largest decay of the average of the weights. precision: "bf16" (autocast; sums stay in float32),
+    "fp32", or "auto": bf16 on a GPU, fp32 on a CPU. compile: the network by torch.compile. log_every: steps between
+    lines of the log. snapshot_every: steps between validations with samples (0: only at the end). bad_steps: after so
+    many updates in a row whose loss or gradient is not finite, the run stops. profile: (first, last) steps of a trace
+    by torch's profiler.
     """
 
     def __init__(
@@ -55,25 +62,55 @@ class Training:
         *,
         steps: int,
         batch_size: int,
+        accum: int = 1,
         times: Literal["stratified", "iid"] = "stratified",
         t_min: float = 1e-3,
         ema: float = 0.9999,
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        compile: bool = False,
         log_every: int = 50,
-        checkpoint_every: int = 0,
+        snapshot_every: int = 0,
+        bad_steps: int = 10,
+        profile: tuple[int, int] | None = None,
     ) -> None:
-        _check(steps >= 1, f"steps must be at least 1, not {steps}")
-        _check(batch_size >= 1, f"batch_size must be at least 1, not {batch_size}")
+        counts = {"steps": steps, "batch_size": batch_size, "accum": accum, "log_every": log_every}
+        for name, value in {**counts, "bad_steps": bad_steps}.items():
+            _check(value >= 1, f"{name} must be at least 1, not {value}")
         _check(times in ("stratified", "iid"), f"times must be 'stratified' or 'iid', not '{times}'")
         _check(0 < t_min < 1, f"t_min must lie between 0 and 1, not {t_min}")
         _check(0 <= ema < 1, f"ema must lie in [0, 1), not {ema}")
-        _check(log_every >= 1, f"log_every must be at least 1, not {log_every}")
-        _check(checkpoint_every >= 0, f"checkpoint_every must not be negative, not {checkpoint_every}")
-        self.steps, self.batch_size, self.times, self.t_min, self.ema = steps, batch_size, times, t_min, ema
-        self.log_every, self.checkpoint_every = log_every, checkpoint_every
+        _check(snapshot_every >= 0, f"snapshot_every must not be negative, not {snapshot_every}")
+        _check(profile is None or 1 <= profile[0] <= profile[1], f"profile must be two rising steps, not {profile}")
+        self.steps, self.batch_size, self.accum, self.times = steps, batch_size, accum, times
+        self.t_min, self.ema, self.precision, self.compile = t_min, ema, precision, compile
+        self.log_every, self.snapshot_every = log_every, snapshot_every
+        self.bad_steps, self.profile = bad_steps, profile
+
+
+class Checkpoints:
+    """When the run is saved; also at its end, and when it is told to stop.
+
+    every: steps between checkpoints to resume from (0: none). keep: how many of those are kept, the newest.
+    milestone_every: steps between checkpoints that are kept for good (0: none).
+    """
+
+    def __init__(self, *, every: int = 0, keep: int = 2, milestone_every: int = 0) -> None:
+        _check(every >= 0, f"every must not be negative, not {every}")
+        _check(keep >= 1, f"keep must be at least 1, not {keep}")
+        _check(milestone_every >= 0, f"milestone_every must not be negative, not {milestone_every}")
+        self.every, self.keep, self.milestone_every = every, keep, milestone_every
+
+    def due(self, step: int) -> bool:
+        """Whether to save after this many steps."""
+        return any(every and step % every == 0 for every in (self.every, self.milestone_every))
+
+    def passing(self, step: int) -> bool:
+        """Whether the checkpoint of this step is given up once newer ones are there."""
+        return not (self.milestone_every and step % self.milestone_every == 0)
 
 
 class Validation:
-    """The likelihood bound after training.
+    """The likelihood bound, in snapshots and after training.
 
     sequences: of the validation split, the first ones. points: noise levels drawn for each. batch_size: sequences a
     network call. references: print character n-grams of the same split beside it.
@@ -89,7 +126,10 @@ class Validation:
 
 
 class Samples:
-    """Samples drawn after training. steps: of the sampler. t_min: where its last step ends, before denoising."""
+    """Samples drawn in snapshots and after training.
+
+    steps: of the sampler. t_min: where its last step ends, before denoising.
+    """
 
     def __init__(self, *, count: int = 4, steps: int = 128, t_min: float = 1e-5) -> None:
         _check(count >= 0, f"count must not be negative, not {count}")

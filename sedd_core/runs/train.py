@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from .. import bound, checkpoint, console
+from .. import checkpoint, console
 from ..codec import Codec
-from ..record import complete
+from ..errors import UserError
+from ..preemption import Stop, Stopped, requeue
+from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
-from ..stages import Backbone, Data, Graph, Noise, Sampler, Sequences
+from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
 from .base import Run, Workspace
 from .checks import CHECKS
-from .report import report_bound, report_references, report_samples
-from .sample import draw_texts
-from .settings import Optimizer, Samples, Training, Validation, check_seed
+from .loop import Loop
+from .meter import Meter
+from .settings import Checkpoints, Optimizer, Samples, Training, Validation, check_seed
+from .snapshot import Snapshots
 
 
 class Train(Run):
     """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights.
 
     graph and model wait for the vocabulary and the number of states, which are known when the data is.
-    seed: of everything random.
+    more_valid: other data whose validation split is measured too. monitor: where figures go, or None.
+    ngpus: processes, one a GPU; all of this machine's GPUs when None; on a CPU, that many processes, or one.
+    init_from: a run or a checkpoint whose averaged weights training starts from. seed: of everything random.
     """
 
     def __init__(
@@ -41,14 +48,22 @@ class Train(Run):
         sampler: Sampler,
         optimizer: Optimizer,
         training: Training,
+        checkpoints: Checkpoints,
         validation: Validation,
         samples: Samples,
+        more_valid: tuple[Data, ...] = (),
+        monitor: Monitor | None = None,
+        ngpus: int | None = None,
+        init_from: str | None = None,
         seed: int = 0,
     ) -> None:
         check_seed(seed)
+        if ngpus is not None and ngpus < 1:
+            raise ValueError(f"ngpus must be at least 1, not {ngpus}")
         self.data, self.noise, self.graph, self.model, self.score = data, noise, graph, model, score
-        self.sampler, self.optimizer, self.training = sampler, optimizer, training
-        self.validation, self.samples, self.seed = validation, samples, seed
+        self.sampler, self.optimizer, self.training, self.checkpoints = sampler, optimizer, training, checkpoints
+        self.validation, self.samples, self.more_valid, self.monitor = validation, samples, more_valid, monitor
+        self.ngpus, self.init_from, self.seed = ngpus, init_from, seed
 
     def describe(self) -> str:
         """The data, the states and the network's shapes."""
@@ -87,90 +102,108 @@ class Train(Run):
 
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Train and report, in the workspace's folder. The figures are those of the bound."""
-        started = time.monotonic()
+        started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
-        codec, train, valid = self.data.codec(), self.data.split("train"), self.data.split("valid")
+        codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
         torch.manual_seed(self.seed)
         model, arguments = self._compose(codec.vocab_size)
         for stage, values in arguments.items():
             workspace.record.node(stage)["args"].update(values)
         workspace.record.data = self.data.fingerprint()
+        if self.init_from is not None:
+            checkpoint.weights_of(Path(self.init_from), model, self.noise)
         workspace.open()
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, noise = model.to(device), self.noise.to(device)
-        count = sum(p.numel() for p in nn.ModuleList([model, noise]).parameters())
+        model, noise = model.to(world.device), self.noise.to(world.device)
+        trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed, world)
+        valid = next(iter(sets.values()))
         console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
-        console.say(f"model    {count:,} parameters on {device}")
+        console.say(f"model    {sum(p.numel() for p in trainer.parameters):,} parameters on {_where(workspace)}")
         console.say(f"folder   {workspace.folder}")
 
-        trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed)
-        self._train(trainer, workspace, codec)
-        with trainer.ema.in_place():
-            model.eval()
-            figures = self._validate(model, noise, codec, train, valid, workspace)
-            self._sample(model, noise, codec, workspace)
+        stop = Stop()
+        meter = Meter(trainer, self.data.length, _tokens_per_character(codec, train))
+        loop = Loop(trainer, workspace, self.checkpoints, self.monitor, codec, meter, stop)
+        first = loop.resume() if workspace.resume else 0
+        if first:
+            console.say(f"resumed  after step {first}")
+        snapshots = Snapshots(
+            *(model, noise, codec, self.sampler, sets, self.training, self.validation, self.samples),
+            *(self.data.length, self.seed, workspace, self.monitor, stop),
+        )
+        with self._monitored(workspace, first), stop.listening():
+            try:
+                trainer.objective.train()
+                loop.run(first, snapshots)
+                trainer.objective.eval()
+                with trainer.ema.in_place():
+                    figures = snapshots.last(self.training.steps, train)
+            except Stopped:
+                if world.main:
+                    console.say(f"Told to stop: saved. Go on with --resume --run_folder={workspace.folder}")
+                    requeue(workspace.requeues)
+                raise
+            self._compare(workspace, figures)
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
         return figures
+
+    def _sets(self) -> dict[str, Sequences]:
+        """The validation sets by name, the run's own first. UserError when another has other tokens."""
+        own = self.data.codec().tokenizer.to_str()
+        sets = {self.data.title: self.data.split("valid")}
+        for data in self.more_valid:
+            if data.codec().tokenizer.to_str() != own:
+                raise UserError(
+                    f"The validation set {data.title} is tokenised otherwise than the training data: give it the "
+                    "same tokenizer (one learned from a text belongs to that text)."
+                )
+            name = data.title if data.title not in sets else f"{data.title}_{len(sets)}"
+            sets[name] = data.split("valid")
+        return sets
+
+    @contextmanager
+    def _monitored(self, workspace: Workspace, first: int) -> Iterator[None]:
+        """Within: the monitor is told of the run; the main process's alone."""
+        if self.monitor is None or not workspace.world.main:
+            yield
+            return
+        self.monitor.start(workspace.folder, first)
+        try:
+            self.monitor.text("config", workspace.config_text, first)
+            self.monitor.text("command", workspace.record.command, first)
+            yield
+        finally:
+            self.monitor.close()
+
+    def _compare(self, workspace: Workspace, figures: dict[str, str]) -> None:
+        """Settings and results, for comparing runs."""
+        if self.monitor is not None and workspace.world.main:
+            numbers = {name: float(value.partition(" ")[0]) for name, value in figures.items()}
+            self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), numbers)
 
     def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
         graph, of_graph = complete(self.graph, "graph", vocab_size=vocab_size)
         model, of_model = complete(self.model, "model", num_states=graph.num_states)
         return ScoreModel(model, graph, self.score), {"graph": of_graph, "model": of_model}
 
-    def _train(self, trainer: Trainer, workspace: Workspace, codec: Codec) -> None:
-        training, length = self.training, self.data.length
-        first = trainer.data.batch(torch.arange(min(64, len(trainer.data)))).tokens
-        per_character = first.numel() / sum(codec.characters(row) for row in first.tolist())
-        trainer.objective.train()
-        with console.TrainingProgress(training.steps, workspace.folder / "log.txt") as progress:
-            for step in range(training.steps):
-                result = trainer.step(step)
-                progress.step(step + 1, result.loss / length, per_character, result.grad_norm)
-                if (step + 1) % training.log_every == 0:
-                    progress.log(training.batch_size * length * training.log_every)
-                last = step + 1 == training.steps
-                if last or (training.checkpoint_every and (step + 1) % training.checkpoint_every == 0):
-                    self._save(trainer, workspace, codec, step + 1)
 
-    def _save(self, trainer: Trainer, workspace: Workspace, codec: Codec, step: int) -> None:
-        folder = workspace.folder / "checkpoints" / f"step_{step:09d}"
-        checkpoint.save(folder, trainer.objective.model, trainer.noise, trainer.ema, codec, workspace.record)
+def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
+    """Of the first sequences."""
+    tokens = sequences.batch(torch.arange(min(64, len(sequences)))).tokens
+    return tokens.numel() / max(sum(codec.characters(row) for row in tokens.tolist()), 1)
 
-    def _validate(
-        self, model: ScoreModel, noise: Noise, codec: Codec, train: Sequences, valid: Sequences, workspace: Workspace
-    ) -> dict[str, str]:
-        settings = self.validation
-        count = min(settings.sequences, len(valid))
-        device = next(model.parameters()).device
-        batches = console.track(torch.arange(count).split(settings.batch_size), "validation")
-        result = bound.estimate(
-            model,
-            noise,
-            ((indices.to(device), valid.batch(indices).to(device)) for indices in batches),
-            lambda tokens: torch.tensor([codec.characters(row) for row in tokens.tolist()]),
-            seed=self.seed,
-            points=settings.points,
-            t_min=self.training.t_min,
-        )
-        ends = noise(torch.tensor([self.training.t_min, 1.0], dtype=torch.float64)).sigma.tolist()
-        figures = report_bound(result, ends, workspace.folder)
-        if settings.references:
-            report_references(codec, train, valid, count)
-        return figures
 
-    def _sample(self, model: ScoreModel, noise: Noise, codec: Codec, workspace: Workspace) -> None:
-        settings = self.samples
-        texts = draw_texts(
-            model,
-            noise,
-            self.sampler,
-            codec,
-            count=settings.count,
-            length=self.data.length,
-            steps=settings.steps,
-            t_min=settings.t_min,
-            seed=self.seed,
-            batch_size=max(settings.count, 1),
-        )
-        report_samples(texts, self.sampler)
-        workspace.write_samples(texts)
+def _where(workspace: Workspace) -> str:
+    device, size = workspace.world.device.type, workspace.world.size
+    return device if size == 1 else f"{device}, {size} processes"
+
+
+def _flat(node: Node, path: str) -> Iterator[tuple[str, bool | int | float | str]]:
+    """Every scalar of a node by its path, and the variant of each stage."""
+    for name, value in node["args"].items():
+        here = f"{path}.{name}".lstrip(".")
+        if isinstance(value, dict) and "args" in value:
+            if "core" not in value:
+                yield here, value.get("plugin", value.get("class", ""))
+            yield from _flat(value, here)
+        elif isinstance(value, bool | int | float | str):
+            yield here, value

@@ -4,6 +4,7 @@ from .backbone import Backbone
 from .data import Batch, Data, PackedSequences, Sequences, Split
 from .graph import Graph, Weights
 from .interpolating import InterpolatingGraph
+from .monitor import Monitor
 from .noise import Noise, NoiseLevel
 from .sampler import Counts, FactorisedSampler, Given, Sampler, Step, TimedScore
 
@@ -16,6 +17,7 @@ __all__ = [
     "Given",
     "Graph",
     "InterpolatingGraph",
+    "Monitor",
     "Noise",
     "NoiseLevel",
     "PackedSequences",

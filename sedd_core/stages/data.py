@@ -60,6 +60,11 @@ class Data(ABC):
 
     length: int
 
+    @property
+    def title(self) -> str:
+        """A short name, for charts and tables."""
+        return type(self).__name__.lower()
+
     @abstractmethod
     def describe(self) -> str:
         """One line on what will be read, without reading it."""

@@ -57,13 +57,16 @@ def train(folder: str, *sets: str) -> Path:
 
 
 def test_a_run_leaves_its_folder(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train("run", "training.steps=4", "training.checkpoint_every=2")
+    folder = train("run", "training.steps=4", "checkpoints.every=2")
     out = capsys.readouterr().out
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     steps = [f"checkpoints/step_{step:09d}" for step in (2, 4)]
-    files = ["model.safetensors", "ema.safetensors", "tokenizer.json", "config.json", "sha256"]
+    files = ["model.safetensors", "ema.safetensors", "tokenizer.json", "config.json", "trainer.pt", "sha256"]
+    (events,) = (name for name in names if name.startswith("tensorboard/events"))
+    assert (folder / "checkpoints" / "newest").resolve().name == "step_000000004"
     assert names == {
-        *("config.json", "config.txt", "log.txt", "validation.txt", "samples/sample_0.txt", "samples/sample_1.txt"),
+        *("config.json", "config.txt", "log.txt", "validation.txt", "results.json", events),
+        *(f"samples/step_000000004/sample_{index}.txt" for index in (0, 1)),
         *(f"{step}/{file}" for step in steps for file in files),
     }
     record = Record.read(folder / "config.json")
@@ -82,7 +85,7 @@ def test_a_run_leaves_its_folder(text: Path, capsys: pytest.CaptureFixture[str])
     assert [line.split()[1] for line in (folder / "log.txt").read_text().splitlines()] == ["2/4", "4/4"]
     for word in ["diffusion", "reconstruction", "prior", "bound", "3-gram", "sample 1", "network calls", "Done in"]:
         assert word in out
-    sample = (folder / "samples" / "sample_0.txt").read_text()
+    sample = (folder / "samples" / "step_000000004" / "sample_0.txt").read_text()
     assert len(sample) == 16
     assert sample in out
 

@@ -1,0 +1,52 @@
+"""Runs in TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sedd_core import hookimpl
+from sedd_core.stages import Monitor
+
+
+class TensorBoard(Monitor):
+    """Writes event files to the run folder's tensorboard/."""
+
+    def __init__(self) -> None:
+        self._writer: Any = None
+
+    def start(self, folder: Path, step: int) -> None:
+        """Open the event file; events of steps after `step` are hidden."""
+        from torch.utils.tensorboard import SummaryWriter  # a second to import: only where a run is watched
+
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        """One chart a name, one section a group."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Indented, which Markdown shows as it is."""
+        self._writer.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), step)
+        self._writer.flush()
+
+    def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
+        """In this run's own event file: `add_hparams` would make a second run of it."""
+        from torch.utils.tensorboard.summary import hparams
+
+        named = {f"result/{name}": value for name, value in figures.items()}
+        for summary in hparams(dict(values), named):
+            self._writer.file_writer.add_summary(summary)
+        self.scalars(named, 0)
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
+
+@hookimpl
+def sedd_monitor() -> type[Monitor]:
+    """The class of this plugin."""
+    return TensorBoard

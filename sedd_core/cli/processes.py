@@ -1,0 +1,65 @@
+"""Several processes from one command: torch's own elastic launcher, each process going on from the run's folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+from ..errors import UserError
+from ..record import Node
+from ..runs.base import Workspace
+
+
+def command_of(workspace: Workspace) -> list[str]:
+    """The command that runs, or goes on with, what a run's folder describes."""
+    command = [sys.executable, "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
+    return [*command, "--trust"] if _names_files(workspace.record.run) else command
+
+
+def start(workspace: Workspace, processes: int, max_restarts: int) -> dict[str, str]:
+    """Run what a workspace describes in so many processes of this machine. Returns the run's figures.
+
+    When one fails, all start again from the newest checkpoint, up to `max_restarts` times. UserError, with the
+    reason, when that is used up; a folder in which nothing has happened yet is removed then.
+    """
+    workspace.open()
+    try:
+        _launch(command_of(workspace), processes, max_restarts)
+    except UserError:
+        if not any((workspace.folder / name).exists() for name in ("log.txt", "checkpoints", "samples")):
+            shutil.rmtree(workspace.folder)
+        raise
+    return workspace.results()
+
+
+def _names_files(node: Node) -> bool:
+    """Whether a class of an experiment's file is in a node: the user named that experiment, so it is trusted."""
+    return "file" in node or any(
+        _names_files(value) for value in node.get("args", {}).values() if isinstance(value, dict)
+    )
+
+
+def _launch(command: list[str], processes: int, max_restarts: int) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else restarts fail: pytorch issue 135712
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=max_restarts,
+        signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
+    )
+    try:
+        elastic_launch(config, command[0])(*command[1:])
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        more = " (out of memory?)" if code == -9 else " (its message is above)" if code > 0 else ""
+        raise UserError(f"Process {rank} {how}{more}, and the others were stopped. Go on with --resume.") from error

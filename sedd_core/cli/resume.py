@@ -1,0 +1,75 @@
+"""Going on with a run: what may be changed meanwhile, and what would make it another run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..console import say
+from ..errors import UserError
+from ..record import Node, Record
+from ..runs.base import Workspace
+
+HARMLESS = (
+    *("training.steps", "training.accum", "training.compile", "training.log_every", "training.snapshot_every"),
+    *("training.bad_steps", "training.profile", "checkpoints", "validation", "samples", "sampler", "more_valid"),
+    *("monitor", "ngpus", "init_from"),
+)
+"""Paths that change what is looked at or how it is computed, and not what is learned."""
+
+
+def take_up(workspace: Workspace, node: Node, allowed: bool) -> None:
+    """Go on under the record in the workspace's folder, if there is one; say in what the run differs from it.
+
+    UserError for a difference that changes its meaning, unless that is allowed.
+    """
+    folder = workspace.folder
+    if not (folder / "config.json").is_file():
+        return
+    record = Record.read(folder / "config.json")
+    stored, changes = record.run, list(differences(record.run, node))
+    for path, old, new in changes:
+        say(f"changed  {path}: {old!r} -> {new!r}")
+    serious = [path for path, _, _ in changes if not _harmless(path, stored)]
+    if serious and not allowed:
+        raise UserError(
+            f"{', '.join(serious)} would make this another run than the one in {folder}. Leave it as it was, start "
+            "another run (init_from takes this one's weights), or insist: --allow_changes."
+        )
+    workspace.record = replace(record, run=node)
+    workspace.config_text = workspace.config_text if changes else ""
+
+
+def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Path, old and new value of whatever differs; what only the run filled in is no difference."""
+    if isinstance(stored, dict) and isinstance(new, dict) and "args" in stored and "args" in new:
+        names = [{key: value for key, value in node.items() if key != "args"} for node in (stored, new)]
+        if names[0] != names[1]:
+            yield path, _name(stored), _name(new)
+            return
+        for name, value in new["args"].items():
+            here = f"{path}.{name}".lstrip(".")
+            if name in stored["args"]:
+                yield from differences(stored["args"][name], value, here)
+            else:
+                yield here, "its default", _name(value)
+        yield from (
+            (f"{path}.{name}".lstrip("."), _name(value), "its default")
+            for name, value in stored["args"].items()
+            if name not in new["args"] and name not in ("vocab_size", "num_states")
+        )
+    elif stored != new:
+        yield path, _name(stored), _name(new)
+
+
+def _harmless(path: str, stored: Node) -> bool:
+    if path == "training.steps":  # a schedule that falls until the last step has another fall
+        return stored["args"]["optimizer"]["args"].get("schedule", "constant") == "constant"
+    return any(path == known or path.startswith(known + ".") for known in HARMLESS)
+
+
+def _name(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return value.get("plugin", value.get("class", value.get("core", tuple(value.get("tuple", ())))))

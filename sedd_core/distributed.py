@@ -1,0 +1,96 @@
+"""The processes of a run: one a GPU, or one or more on CPUs. Each finds its place in the environment.
+
+torchrun, `launch.py` itself and srun (one task a GPU) say the place; with none of them there is one process.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among `size`: its rank, and the device that it computes on."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")  # noqa: RUF009 - a device is immutable
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def sum(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """In place, the sum over all processes, on each of them."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def gather(self, thing: T) -> list[T]:
+        """Every process's thing, by rank, on each of them."""
+        if self.size == 1:
+            return [thing]
+        things: list[Any] = [None] * self.size
+        dist.all_gather_object(things, thing)
+        return things
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def share(self, count: int) -> Int64[Tensor, " n"]:
+        """Which of `count` things are this process's: every size-th, so that none has more than one more."""
+        return torch.arange(self.rank, count, self.size)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module with its gradients averaged over the processes in each backward pass."""
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def place() -> tuple[int, int, int]:
+    """Rank, number of processes and rank within the machine, as torchrun or srun say them."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in os.environ:
+        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
+    rank, size, local = (int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0), strict=True))
+    return rank, size, local
+
+
+def join() -> World:
+    """Take this process's place, and wait for the others. UserError when there are more processes than GPUs."""
+    rank, size, local = place()
+    gpus = torch.cuda.device_count()
+    if gpus and local >= gpus:
+        raise UserError(f"This machine has {gpus} GPUs, and process {local} would need one more: start fewer.")
+    device = torch.device("cuda", local) if gpus else torch.device("cpu")
+    if gpus:
+        torch.cuda.set_device(device)
+    if size > 1 and not dist.is_initialized():
+        if "RANK" not in os.environ:  # srun: the rest of what torch asks for
+            os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(local))
+        if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
+            raise UserError("MASTER_ADDR and MASTER_PORT are not set: start with --slurm, or with torchrun.")
+        dist.init_process_group("nccl" if gpus else "gloo", device_id=device if gpus else None)
+    return World(rank, size, device)
+
+
+def leave() -> None:
+    """Give the place back, so that the other processes are not left waiting."""
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -1,0 +1,150 @@
+"""The training loop: updates, and between them the log, checkpoints, snapshots, and being told to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from .. import checkpoint
+from ..codec import Codec
+from ..console import TrainingProgress
+from ..errors import UserError
+from ..preemption import Stop, Stopped
+from ..stages import Monitor
+from ..training import StepResult, Trainer
+from .base import Workspace
+from .meter import Meter
+from .settings import Checkpoints
+
+Snapshot = Callable[[int], object]
+"""Validate and sample after a step."""
+
+
+class Loop:
+    """Runs a trainer from any step to the last. Only the main process writes."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        workspace: Workspace,
+        checkpoints: Checkpoints,
+        monitor: Monitor | None,
+        codec: Codec,
+        meter: Meter,
+        stop: Stop,
+    ) -> None:
+        self.trainer, self.workspace, self.checkpoints = trainer, workspace, checkpoints
+        self.monitor, self.codec, self.meter, self.stop = monitor, codec, meter, stop
+        self.training, self.main = trainer.training, trainer.world.main
+
+    def resume(self) -> int:
+        """Go on from the newest whole checkpoint of the run. Returns its step; 0 where there is none."""
+        if not checkpoint.steps(self.workspace.folder):
+            return 0
+        folder = checkpoint.find(self.workspace.folder)
+        state = checkpoint.resume(folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema)
+        self.trainer.load(state["trainer"])
+        self.meter.load(state["meter"])
+        return int(state["step"])
+
+    def run(self, first: int, snapshot: Snapshot) -> None:
+        """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""
+        training, log = self.training, self.workspace.folder / "log.txt"
+        with (
+            self._profiler(first) as profiler,
+            TrainingProgress(training.steps, first, log if self.main else None) as progress,
+        ):
+            if first and self._snapshot_due(first) and not self.workspace.snapshot(first).exists():
+                self._snapshot(first, snapshot)
+            for step in range(first, training.steps):
+                result = self.trainer.step(step, self.stop.asked)
+                self.meter.add(result)
+                self._check(result, step)
+                self._after(step + 1, result.asked, progress, snapshot)
+                if profiler is not None:
+                    profiler.step()
+
+    def _after(self, done: int, asked: bool, progress: TrainingProgress, snapshot: Snapshot) -> None:
+        """What may be due after a step."""
+        if self.main:
+            progress.step(done, self.meter.mean_loss())
+        if done % self.training.log_every == 0:
+            self._log(done, progress)
+        last = done == self.training.steps
+        if last or asked or self.checkpoints.due(done):
+            self.save(done)
+        if asked and not last:
+            raise Stopped
+        if self._snapshot_due(done):
+            self._snapshot(done, snapshot)
+
+    def _snapshot_due(self, done: int) -> bool:
+        every = self.training.snapshot_every
+        return every > 0 and done % every == 0 and done < self.training.steps
+
+    def _snapshot(self, done: int, snapshot: Snapshot) -> None:
+        """Validation and samples. When told to stop meanwhile, they are done again after resuming."""
+        self.trainer.objective.eval()
+        try:
+            with self.trainer.ema.in_place():
+                snapshot(done)
+        except Stopped:
+            self.save(done)
+            raise
+        finally:
+            self.trainer.objective.train()
+
+    def _log(self, done: int, progress: TrainingProgress) -> None:
+        figures = self.meter.figures()
+        if self.main:
+            progress.log(done, {name: v for name, v in figures.items() if not name.startswith("loss_by_time")})
+            if self.monitor:
+                self.monitor.scalars(figures, done)
+
+    def save(self, done: int) -> None:
+        """Write the checkpoint of a step, and remove those that are no longer kept."""
+        if self.main:
+            trainer, folder = self.trainer, self.workspace.folder
+            state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
+            target = folder / "checkpoints" / f"step_{done:09d}"
+            parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.workspace.record)
+            checkpoint.save(target, *parts, state)
+            checkpoint.prune(folder, self.checkpoints.passing, self.checkpoints.keep)
+        self.trainer.world.wait()
+
+    def _check(self, result: StepResult, step: int) -> None:
+        """Too many updates in a row that were not finite end the run, with this process's last batch kept."""
+        if self.meter.in_a_row < self.training.bad_steps:
+            return
+        rank = self.trainer.world.rank
+        file = self.workspace.folder / f"bad_step_{step:09d}_rank_{rank}.safetensors"
+        x0, t = self.trainer.drawn(step)
+        save_file({"step": torch.tensor(step), "tokens": x0, "times": t}, file)
+        raise UserError(
+            f"Loss or gradient was not finite in {self.meter.in_a_row} updates in a row (loss {result.loss}, norm "
+            f"{result.grad_norm}); the weights are those before. The last batch and its times are in {file}. "
+            "Lower optimizer.lr, or train in training.precision=fp32."
+        )
+
+    def _profiler(self, first: int) -> AbstractContextManager[Any]:
+        """A trace of the steps that training.profile names, in the folder's profile/."""
+        if self.training.profile is None or not self.main:
+            return nullcontext()
+        start, end = self.training.profile
+        schedule = torch.profiler.schedule(
+            wait=max(start - 1 - first, 0), warmup=0, active=end - max(start - 1, first), repeat=1
+        )
+        return torch.profiler.profile(schedule=schedule, on_trace_ready=_write_trace(self.workspace.folder))
+
+
+def _write_trace(folder: Path) -> Callable[[torch.profiler.profile], None]:
+    def write(profiler: torch.profiler.profile) -> None:
+        (folder / "profile").mkdir(exist_ok=True)
+        profiler.export_chrome_trace(str(folder / "profile" / "trace.json"))
+
+    return write

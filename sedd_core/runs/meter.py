@@ -1,0 +1,121 @@
+"""The figures of training between two lines of the log."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..draws import Draws
+from ..numerics import LN2
+from ..training import LEVELS, StepResult, Trainer
+
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "V100": 125e12, "4090": 165e12, "3090": 71e12}
+"""Dense bf16 (V100: fp16) operations a second of a GPU, as its maker states."""
+
+
+class Meter:
+    """Sums over the updates since the last line, and the figures made of them."""
+
+    def __init__(self, trainer: Trainer, length: int, tokens_per_character: float) -> None:
+        self.trainer, self.length, self.tokens_per_character = trainer, length, tokens_per_character
+        self.flops = flops_per_token(trainer, length)
+        self.skipped = self.in_a_row = 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self.steps = self.updates = self.clipped = 0
+        self.loss = self.grad_norm = self.waited = 0.0
+        self.by_time, self.seen = [0.0] * LEVELS, [0.0] * LEVELS
+        self.since = time.monotonic()
+
+    def add(self, result: StepResult) -> None:
+        """Take in one update; those that were left out count as such only."""
+        self.steps += 1
+        self.waited += result.waited
+        self.in_a_row = 0 if result.updated else self.in_a_row + 1
+        if not result.updated:
+            self.skipped += 1
+            return
+        self.updates += 1
+        self.loss += result.loss / self.length
+        self.grad_norm += result.grad_norm
+        self.clipped += result.grad_norm > self.trainer.clip
+        self.by_time = [a + b / self.length for a, b in zip(self.by_time, result.by_time, strict=True)]
+        self.seen = [a + b for a, b in zip(self.seen, result.seen, strict=True)]
+
+    def mean_loss(self) -> float:
+        """Nats a token."""
+        return self.loss / max(self.updates, 1)
+
+    def figures(self) -> dict[str, float]:
+        """By the names they have in charts; what comes after is counted anew."""
+        n, seconds = max(self.updates, 1), time.monotonic() - self.since
+        speed = self.trainer.training.batch_size * self.length * self.steps / seconds
+        figures = {
+            "train/loss": self.mean_loss(),
+            "train/bits_per_character": self.mean_loss() * self.tokens_per_character / LN2,
+            "train/grad_norm": self.grad_norm / n,
+            "train/clipped": self.clipped / n,
+            "train/lr": self.trainer.schedule.get_last_lr()[0],
+            "train/ema_distance": self.trainer.ema.distance(),
+            "train/skipped": float(self.skipped),
+            "speed/tokens_per_second": speed,
+            "speed/data_wait": self.waited / seconds,
+            **_of_the_gpu(self.trainer, speed * self.flops),
+        }
+        for part, (loss, seen) in enumerate(zip(self.by_time, self.seen, strict=True)):
+            if seen:
+                figures[f"loss_by_time/{part / LEVELS:.1f}-{(part + 1) / LEVELS:.1f}"] = loss / seen
+        self._clear()
+        return figures
+
+    def state(self) -> dict[str, Any]:
+        """The sums, so that a resumed run's next line is that of one that was not interrupted."""
+        names = ("steps", "updates", "clipped", "loss", "grad_norm", "by_time", "seen", "skipped", "in_a_row")
+        return {name: getattr(self, name) for name in names}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def flops_per_token(trainer: Trainer, length: int) -> float:
+    """Operations of training on one token: three times those of the network's forward pass, counted on one batch."""
+    indices = trainer.parts[0][:1]
+    batch = trainer.data.batch(trainer.order.indices(0, trainer.training.batch_size)[indices]).to(trainer.device)
+    draws = Draws(trainer.seed, indices.to(trainer.device))
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        x = trainer.objective.model.graph.prior(draws, length)
+        level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device))
+        trainer.objective.model.backbone(x, level.sigma.float(), batch.cond)
+    trunk = counter.get_total_flops() / length
+    head = 2 * trainer.objective.model.backbone.head.weight.numel()
+    return 3 * (trunk + head * _counted_rows(trainer))
+
+
+def _counted_rows(trainer: Trainer) -> float:
+    """The share of positions at which the head runs, in the mean over times: where the process can have entered."""
+    graph, t = (
+        trainer.objective.model.graph,
+        (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64,
+    )
+    x0 = torch.zeros(64, 64, dtype=torch.int64, device=trainer.device)
+    x = graph.perturb(x0, trainer.noise(t).sigma, Draws(0, torch.arange(64, device=trainer.device)))
+    return graph.active(x).double().mean().item()
+
+
+def _of_the_gpu(trainer: Trainer, flops: float) -> dict[str, float]:
+    """Memory at most, and the share of the GPUs' peak that is used; nothing on a CPU."""
+    if trainer.device.type != "cuda":
+        return {}
+    figures = {"speed/memory_gib": torch.cuda.max_memory_allocated() / 2**30}
+    name = torch.cuda.get_device_name()
+    peak = next((peak for kind, peak in PEAK.items() if kind in name), None)
+    if peak:
+        figures["speed/flop_utilisation"] = flops / (peak * trainer.world.size)
+    return figures

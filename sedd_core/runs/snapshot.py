@@ -1,0 +1,157 @@
+"""Validation and samples from the averaged weights: in the middle of training, and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from .. import bound, console
+from ..bound import Bound
+from ..codec import Codec
+from ..numerics import LN2
+from ..preemption import Stop, together
+from ..score import ScoreModel
+from ..stages import Batch, Counts, Monitor, Noise, Sampler, Sequences
+from .base import Workspace
+from .report import report_bound, report_references, report_samples
+from .sample import draw_texts
+from .settings import Samples, Training, Validation
+
+
+@dataclass
+class Snapshots:
+    """What is looked at, with what, and where it goes. All processes share the work; the main one writes.
+
+    sets: validation sequences by name, the first the run's own. length: tokens a sample.
+    """
+
+    model: ScoreModel
+    noise: Noise
+    codec: Codec
+    sampler: Sampler
+    sets: dict[str, Sequences]
+    training: Training
+    validation: Validation
+    samples: Samples
+    length: int
+    seed: int
+    workspace: Workspace
+    monitor: Monitor | None
+    stop: Stop
+
+    def __call__(self, step: int) -> None:
+        """Bounds to the monitor and a line of the terminal, samples to files and the monitor."""
+        for name, sequences in self.sets.items():
+            result = self.bound(name, sequences)
+            nats, error = result.per(result.tokens)
+            bits, bits_error = result.bits_per_character
+            if self.workspace.world.main:
+                console.say(
+                    f"step {step:>7}  {name}: {nats:.4f} ± {error:.4f} nats/token, "
+                    f"{bits:.4f} ± {bits_error:.4f} bits/character"
+                )
+            self._tell(name, result, step)
+        texts = self.draw()
+        if self.workspace.world.main:
+            self._keep(texts, step)
+
+    def last(self, step: int, train: Sequences) -> dict[str, str]:
+        """The same, told in full. Returns the figures of the run's own validation set, and others' by name."""
+        figures: dict[str, str] = {}
+        if self.workspace.world.main:
+            (self.workspace.folder / "validation.txt").unlink(missing_ok=True)  # of a run that has gone on since
+        for name, sequences in self.sets.items():
+            result = self.bound(name, sequences)
+            self._tell(name, result, step)
+            if self.workspace.world.main:
+                ends = self.noise(torch.tensor([self.training.t_min, 1.0], dtype=torch.float64)).sigma.tolist()
+                own = report_bound(name, result, ends, self.workspace.folder)
+                figures |= own if not figures else {f"{name} {unit}": value for unit, value in own.items()}
+        if not self.workspace.world.main:
+            self.draw()
+            return figures
+        if self.validation.references:
+            own = next(iter(self.sets.values()))
+            report_references(self.codec, train, own, min(self.validation.sequences, len(own)))
+        texts = self.draw()
+        report_samples(texts, self.sampler)
+        self._keep(texts, step)
+        return figures
+
+    def bound(self, name: str, sequences: Sequences) -> Bound:
+        """The bound of the first sequences of a set: always the same ones, at the same noise levels."""
+        settings, world = self.validation, self.workspace.world
+        mine = world.share(min(settings.sequences, len(sequences)))
+
+        def share() -> Bound | None:
+            if not len(mine):
+                return None
+            return bound.estimate(
+                self.model,
+                self.noise,
+                (self._batch(sequences, indices) for indices in console.track(mine.split(settings.batch_size), name)),
+                self._characters,
+                seed=self.seed,
+                points=settings.points,
+                t_min=self.training.t_min,
+            )
+
+        return bound.merge([part for part in together(world, share) if part is not None])
+
+    def draw(self) -> list[str]:
+        """Samples as text, in order, on every process."""
+        world, settings = self.workspace.world, self.samples
+        self.sampler.counts = Counts()
+        mine = world.share(settings.count)
+
+        def share() -> list[str]:
+            return draw_texts(
+                self.model,
+                self.noise,
+                self.sampler,
+                self.codec,
+                indices=mine,
+                length=self.length,
+                steps=settings.steps,
+                t_min=settings.t_min,
+                seed=self.seed,
+                batch_size=max(settings.count, 1),
+                on_step=self.stop.check,
+            )
+
+        shares = together(world, share)
+        return [shares[index % world.size][index // world.size] for index in range(settings.count)]
+
+    def _batch(self, sequences: Sequences, indices: torch.Tensor) -> tuple[torch.Tensor, Batch]:
+        self.stop.check()
+        device = self.workspace.world.device
+        return indices.to(device), sequences.batch(indices).to(device)
+
+    def _characters(self, batch: Batch) -> torch.Tensor:
+        """Characters of each sequence, of the positions that count."""
+        counts = torch.ones_like(batch.tokens, dtype=torch.bool) if batch.counts is None else batch.counts
+        rows = zip(batch.tokens.cpu(), counts.cpu(), strict=True)
+        return torch.tensor([self.codec.characters(row[kept].tolist()) for row, kept in rows])
+
+    def _tell(self, name: str, result: Bound, step: int) -> None:
+        """The bound of a set in each unit, with its standard error."""
+        if self.monitor is None or not self.workspace.world.main:
+            return
+        nats, error = result.per(result.tokens)
+        bits, bits_error = result.bits_per_character
+        figures = {
+            "nats_per_token": nats,
+            "nats_per_token_error": error,
+            "perplexity": float(torch.tensor(nats).exp()),
+            "bits_per_character": bits,
+            "bits_per_character_error": bits_error,
+            "bits_per_token": nats / LN2,
+        }
+        self.monitor.scalars({f"valid_{name}/{unit}": value for unit, value in figures.items()}, step)
+
+    def _keep(self, texts: list[str], step: int) -> None:
+        self.workspace.write_samples(texts, step)
+        for index, text in enumerate(texts):
+            if self.monitor:
+                self.monitor.text(f"samples/{index}", text, step)
