@@ -1,0 +1,54 @@
+"""Tokens on lines of fixed-width characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rich.cells import cell_len
+
+NEWLINE = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
+
+
+class Box(NamedTuple):
+    """A text without leading spaces, in characters from the left and lines from the top."""
+
+    column: int
+    line: int
+    text: str
+
+
+def layout(texts: Sequence[str], columns: int) -> list[list[Box]]:
+    """The boxes of each token, one for every line of its text.
+
+    Lines break between words where these fit on a line, else between tokens; the space at a break takes no room.
+    A newline in a text is shown by a sign and made.
+    """
+    places: list[list[Box]] = []
+    column = line = 0
+    for word in _words(texts):
+        if column > 0 and column + cell_len("".join(word).partition("\n")[0]) > columns:
+            column, line = 0, line + 1
+            word = [word[0].lstrip(" "), *word[1:]]
+        for text in word:
+            boxes: list[Box] = []
+            for i, part in enumerate(text.replace("\n", f"{NEWLINE}\n").split("\n")):
+                if i > 0 or (column > 0 and column + cell_len(part.rstrip(NEWLINE)) > columns):
+                    column, line = 0, line + 1
+                bare = part.lstrip(" ")
+                boxes.append(Box(column + len(part) - len(bare), line, bare))
+                column += cell_len(part)
+            places.append(boxes)
+    return places
+
+
+def _words(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Tokens that belong together: a word begins with white space or after it."""
+    word: list[str] = []
+    for text in texts:
+        if word and (text[:1].isspace() or word[-1][-1:].isspace()):
+            yield word
+            word = []
+        word.append(text)
+    if word:
+        yield word
