@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -155,7 +156,12 @@ def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> dict[str,
     _read_weights(folder / MODEL, model, noise)
     with ema.in_place():
         _read_weights(folder / AVERAGE, model, noise)
-    return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise UserError(
+            f"{folder / STATE} holds more than a trainer's state, and was not run: leave it alone."
+        ) from error
 
 
 def weights_of(path: Path, model: ScoreModel, noise: Noise) -> None:

@@ -14,6 +14,10 @@ class UserError(Exception):
     """
 
 
+class Told(UserError):
+    """A mistake that another process has told already."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest of `names`, or nothing when none is close."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from ..distributed import join, leave, place
-from ..errors import UserError
+from ..errors import Told, UserError
 from ..preemption import Stopped
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         if place()[0]:
             time.sleep(2)  # a mistake that all processes see is the main one's to tell, and ends the others
-        print(f"error: {error}", file=sys.stderr)
+        if not isinstance(error, Told):
+            print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

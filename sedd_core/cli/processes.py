@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import signal
 import sys
 
-from ..errors import UserError
+from ..errors import Told, UserError
+from ..preemption import Stopped
 from ..record import Node
 from ..runs.base import Workspace
 
@@ -41,9 +44,11 @@ def _names_files(node: Node) -> bool:
 
 
 def _launch(command: list[str], processes: int, max_restarts: int) -> None:
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    logging.getLogger("torch.distributed").setLevel(logging.ERROR)
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else restarts fail: pytorch issue 135712
     config = LaunchConfig(
@@ -57,9 +62,15 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
     )
     try:
         elastic_launch(config, command[0])(*command[1:])
+    except SignalException as error:  # passed on to the processes, which have saved
+        raise Stopped from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        more = " (out of memory?)" if code == -9 else " (its message is above)" if code > 0 else ""
-        raise UserError(f"Process {rank} {how}{more}, and the others were stopped. Go on with --resume.") from error
+        if code > 0:
+            raise Told(f"process {rank} ended with exit code {code}") from error
+        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+        raise UserError(
+            f"Process {rank} was killed by signal {-code}{memory}, and the others were stopped. "
+            "Go on from the newest checkpoint with --resume and the same --run_folder."
+        ) from error

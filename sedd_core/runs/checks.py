@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from ..distributed import World
 from ..errors import UserError
 from ..plugins import name_of
 from ..stages import Graph, Noise, Sampler
+from ..training import parts
 from .settings import Optimizer, Training
 
 LARGEST_PRIOR = 1e-4
@@ -48,5 +50,17 @@ def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
     yield from ()
 
 
-CHECKS: tuple[Callable[..., Iterator[str]], ...] = (sampler_suits, prior_is_reached, warm_up_ends, log_is_written)
-"""Each takes what it needs, by name: graph, noise, sampler, optimizer, training."""
+def batch_divides(training: Training, processes: int) -> Iterator[str]:
+    """Each process takes an equal share of a batch."""
+    parts(training, World(size=processes))
+    yield from ()
+
+
+CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
+    sampler_suits,
+    batch_divides,
+    prior_is_reached,
+    warm_up_ends,
+    log_is_written,
+)
+"""Each takes what it needs, by name: graph, noise, sampler, optimizer, training, processes."""

@@ -14,6 +14,7 @@ import torch
 
 from .. import checkpoint, console
 from ..codec import Codec
+from ..distributed import place
 from ..errors import UserError
 from ..preemption import Stop, Stopped, requeue
 from ..record import Node, complete
@@ -90,6 +91,7 @@ class Train(Run):
     def warnings(self) -> list[str]:
         """What the checks of `runs.checks` say; those of the graph once its vocabulary is known."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in ("noise", "sampler", "optimizer", "training")}
+        parts["processes"] = max(place()[1], self.processes())
         vocab_size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
         if vocab_size is not None:
             parts["graph"] = complete(self.graph, "graph", vocab_size=vocab_size)[0]

@@ -1,0 +1,92 @@
+"""Tiny runs for tests of what lasts, in this process or another."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sedd_core.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}",
+    *("data.paths=text.txt", "data.tokenizer=char", "data.length=16", "model.hidden_size=16", "model.n_heads=2"),
+    *("model.n_blocks=1", "model.dropout=0.1", "training.batch_size=8", "training.steps=12", "training.log_every=2"),
+    *("optimizer.warmup=2", "validation.sequences=8", "validation.points=2", "validation.references=false"),
+    *("samples.steps=4", "samples.count=2", "checkpoints.every=3", "training.snapshot_every=4"),
+]
+KILLER = """
+import os, signal, sys
+from sedd_core import checkpoint, console, sampling, training
+from sedd_core.runs import snapshot
+from sedd_core.cli.main import main
+place, calls = sys.argv[1], int(sys.argv[2])
+owner, name = {
+    "in a step": (training.Trainer, "update"),
+    "in a save": (checkpoint, "_write_weights"),
+    "before the rename": (checkpoint.os, "rename"),
+    "in evaluation": (snapshot.bound, "estimate"),
+    "in sampling": (snapshot, "draw_texts"),
+}[place]
+original = getattr(owner, name)
+def deadly(*args, **named):
+    global calls
+    calls -= 1
+    if calls == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(*args, **named)
+setattr(owner, name, deadly)
+sys.exit(main(["launch.py", *sys.argv[3:]]))
+"""
+
+
+def write_text(folder: Path) -> None:
+    (folder / "text.txt").write_text("the cat sat on the mat, and the dog ate the hat.\n" * 60)
+
+
+def run(*arguments: str, code: int = 0) -> None:
+    """In this process."""
+    assert main(["launch.py", *arguments]) == code
+
+
+def apart(*arguments: str, code: int = 0, program: tuple[str, ...] = (str(ROOT / "launch.py"),)) -> str:
+    """In a process of its own. Returns all that it said."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *program, *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
+    assert result.returncode == code, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def log(folder: str) -> list[str]:
+    """The lines of a run's log without what depends on the time."""
+    lines = Path(folder, "log.txt").read_text().splitlines()
+    return [re.sub(r"  (tokens_per_second|data_wait) \S+", "", line) for line in lines if line.startswith("step")]
+
+
+def losses(folder: str) -> Tensor:
+    """The losses in a run's log."""
+    return torch.tensor([float(re.findall(r"loss (\S+)", line)[0]) for line in log(folder)])
+
+
+def weights(folder: str, file: str = "model") -> dict[str, Tensor]:
+    """Of a run's newest checkpoint."""
+    return load_file(Path(folder, "checkpoints", "newest", f"{file}.safetensors"))
+
+
+def assert_same(one: str, other: str) -> None:
+    """Two runs left the same weights, averages, log, samples and bound, to the bit."""
+    for file in ("model", "ema"):
+        left, right = weights(one, file), weights(other, file)
+        assert all(torch.equal(left[name], right[name]) for name in left)
+    assert log(one) == log(other)
+    texts = [{p.relative_to(f): p.read_text() for p in Path(f).glob("samples/*/*.txt")} for f in (one, other)]
+    assert texts[0] == texts[1]
+    assert Path(one, "results.json").read_text() == Path(other, "results.json").read_text()

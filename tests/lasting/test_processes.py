@@ -1,0 +1,80 @@
+"""The same run in any shape: one process, two, or accumulation; and processes that end badly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from sedd_core import UserError
+from sedd_core.distributed import World, place
+from sedd_core.runs.settings import Training
+from sedd_core.training import parts
+
+from .runs import TINY, apart, losses, run, weights, write_text
+
+EXACT = [*TINY, "model.dropout=0"]
+
+
+@pytest.fixture(autouse=True)
+def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def assert_close(one: str, other: str) -> None:
+    """The same losses and weights to the rounding of float32, after AdamW has made the most of it."""
+    assert torch.allclose(losses(one), losses(other), rtol=2e-3)
+    for name, value in weights(one).items():
+        assert torch.allclose(value, weights(other)[name], atol=2e-4), name
+
+
+@pytest.mark.parametrize("accum", [2, 4])
+def test_accumulation_changes_nothing(accum: int) -> None:
+    run(*EXACT, "--run_folder=one")
+    run(*EXACT, "--run_folder=other", f"training.accum={accum}")
+    assert_close("one", "other")
+    run(*EXACT, "--run_folder=another_seed", "seed=1")
+    with pytest.raises(AssertionError):
+        assert_close("one", "another_seed")
+
+
+@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+def test_two_processes_train_as_one(graph: str) -> None:
+    """Gradients by DDP over gloo, validation and samples shared: the files of one process, the numbers of one."""
+    run(*EXACT, f"graph={graph}", "--run_folder=one")
+    apart(*EXACT, f"graph={graph}", "ngpus=2", "training.accum=2", "--run_folder=two")
+    assert_close("one", "two")
+    one, two = (sorted(str(p.relative_to(f)) for p in Path(f).rglob("*") if p.is_file()) for f in ("one", "two"))
+    assert [name for name in one if "events" not in name] == [name for name in two if "events" not in name]
+    texts = [Path(f, "samples/step_000000004/sample_1.txt").read_text() for f in ("one", "two")]
+    assert len(texts[0]) == len(texts[1]) == 16
+
+
+def test_a_mistake_in_several_processes_is_one_message() -> None:
+    said = apart(*EXACT, "ngpus=2", "training.batch_size=9", "--run_folder=run", code=1)
+    assert said.count("error: ") == 1
+    assert "training.batch_size=9 cannot be divided among 2 processes" in said
+    assert "one of 1, 3, 9" in said
+    assert "Traceback" not in said
+    assert not Path("run").exists()
+
+
+def test_every_sequence_of_a_batch_is_taken_once() -> None:
+    training = Training(steps=1, batch_size=24, accum=3)
+    shares = [torch.cat(parts(training, World(rank=rank, size=4))) for rank in range(4)]
+    assert sorted(torch.cat(shares).tolist()) == list(range(24))
+    assert {len(part) for rank in range(4) for part in parts(training, World(rank=rank, size=4))} == {2}
+    with pytest.raises(UserError, match=r"must be one of 1, 2, 3, 4, 6, 8, 12, 24\."):
+        parts(training, World(rank=0, size=5))
+
+
+def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place() == (0, 1, 0)
+    for name, value in {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert place() == (5, 8, 1)
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
+        monkeypatch.setenv(name, value)
+    assert place() == (3, 4, 3)

@@ -1,0 +1,183 @@
+"""Going on after any end: the run that was interrupted is the run that was not."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sedd_core import checkpoint
+from sedd_core.runs.settings import Checkpoints
+from sedd_core.training import Trainer
+
+from .runs import KILLER, TINY, apart, assert_same, log, run, weights, write_text
+
+
+@pytest.fixture(autouse=True)
+def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("place", "call"), [("in a step", 8), ("in a save", 3), ("in evaluation", 1)])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(place: str, call: int) -> None:
+    """SIGKILL, at the call-th time that the run is there; with dropout."""
+    apart(place, str(call), *TINY, "--run_folder=killed", code=-signal.SIGKILL, program=("-c", KILLER))
+    run("--resume", "--run_folder=killed")
+    run(*TINY, "--run_folder=whole")
+    assert_same("killed", "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("moment", ["in a step", "in evaluation"])
+def test_a_run_that_is_told_to_stop_saves_and_goes_on(
+    number: int, moment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sedd_core.runs import snapshot
+
+    run(*TINY, "--run_folder=whole")
+    owner, name = {"in a step": (Trainer, "update"), "in evaluation": (snapshot.bound, "estimate")}[moment]
+    original, calls = getattr(owner, name), iter(range(100))
+
+    def told(*args: object, **named: object) -> object:
+        if next(calls) == (4 if moment == "in a step" else 0):
+            os.kill(os.getpid(), number)
+        return original(*args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, told)
+        run(*TINY, "--run_folder=told", code=143)
+    assert "Told to stop: saved" in capsys.readouterr().out
+    assert Path("told/checkpoints/newest").resolve().name == (
+        "step_000000006" if moment == "in a step" else "step_000000004"
+    )
+    assert signal.getsignal(number) == signal.SIG_DFL
+    run("--resume", "--run_folder=told")
+    assert_same("told", "whole")
+
+
+def test_a_fault_in_the_state_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of the tests above fails when resuming forgets the optimizer's moments."""
+    run(*TINY, "--run_folder=whole")
+    run(*TINY, "--run_folder=part", "training.steps=6")
+    monkeypatch.setattr(Trainer, "load", lambda self, state: None)
+    run("--resume", "--run_folder=part", "training.steps=12")
+    with pytest.raises(AssertionError):
+        assert_same("part", "whole")
+
+
+def test_a_longer_run_is_one_that_was_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=whole")
+    run(*TINY, "--run_folder=part", "training.steps=8")
+    capsys.readouterr()
+    run("--resume", "--run_folder=part", "training.steps=12")
+    out = capsys.readouterr().out
+    assert "changed  training.steps: 8 -> 12" in out
+    assert "resumed  after step 8" in out
+    assert [line.replace("/8 ", "/12 ") for line in log("part")] == log("whole")
+    assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "sha256"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_used(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=whole")
+    run(*TINY, "--run_folder=part", "training.steps=9")
+    damaged = Path("part/checkpoints/step_000000009") / file
+    damaged.write_bytes(damaged.read_bytes()[:-3] + b"xyz")
+    capsys.readouterr()
+    run("--resume", "--run_folder=part", "training.steps=12")
+    out = capsys.readouterr().out
+    assert f"step_000000009{'/' + file if file != 'sha256' else ''}" in out
+    assert "The one before it is used" in out
+    assert "resumed  after step 6" in out
+    assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+
+
+def test_what_would_make_another_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=4")
+    before = sorted(Path("run").rglob("*"))
+    capsys.readouterr()
+    run("--resume", "--run_folder=run", "optimizer.lr=5", "training.log_every=3", "noise=geometric", code=1)
+    said = capsys.readouterr()
+    assert "changed  optimizer.lr: 0.002 -> 5.0" in said.out
+    assert "error: noise, optimizer.lr would make this another run" in said.err
+    assert "--allow_changes" in said.err
+    assert sorted(Path("run").rglob("*")) == before
+    run("--resume", "--run_folder=run", "training.steps=6", "optimizer.lr=0.5", "--allow_changes")
+    falling = ["optimizer.schedule=linear", "--allow_changes"]
+    run("--resume", "--run_folder=run", "training.steps=8", *falling)
+    run("--resume", "--run_folder=run", "training.steps=9", code=1)  # another fall
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--resume"], "--run_folder"),
+        (["--resume", "--run_folder=nowhere"], "nowhere/config.json cannot be read"),
+    ],
+)
+def test_nothing_to_go_on_with(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(*arguments, code=1)
+    assert words in capsys.readouterr().err
+    assert not Path("nowhere").exists()
+
+
+def test_resume_starts_a_run_that_is_not_there_yet() -> None:
+    run(*TINY, "--resume", "--run_folder=new", "training.steps=2")
+    assert log("new")
+
+
+def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = torch.save
+
+    def full(state: dict, path: Path) -> None:
+        if state["step"] == 6:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(state, path)
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    run(*TINY, "--run_folder=run", code=1)
+    assert "No space left on device" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("run/checkpoints").iterdir()) == ["newest", "step_000000003"]
+    assert checkpoint.fault(Path("run/checkpoints/newest")) is None
+
+
+def test_which_checkpoints_are_kept() -> None:
+    run(*TINY, "--run_folder=run", "checkpoints.every=1", "checkpoints.keep=2", "checkpoints.milestone_every=5")
+    kept = sorted(path.name for path in Path("run/checkpoints").glob("step_*"))
+    assert kept == [f"step_{step:09d}" for step in (5, 10, 11, 12)]
+    assert not Checkpoints(every=2).due(3)
+
+
+def test_init_from_takes_the_averaged_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=first", "training.steps=4")
+    run(*TINY, "--run_folder=second", "training.steps=1", "init_from=first", "optimizer.lr=1e-12")
+    first = load_file("first/checkpoints/newest/ema.safetensors")
+    assert all(torch.allclose(value, first[name], atol=1e-9) for name, value in weights("second").items())
+    run(*TINY, "--run_folder=third", "training.steps=1", "init_from=first", "model.hidden_size=32", code=1)
+    assert "do not fit" in capsys.readouterr().err
+    assert not Path("third").exists()
+
+
+def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Attack:
+        def __reduce__(self) -> tuple:
+            return (os.mkdir, (str(tmp_path / "hit"),))
+
+    run(*TINY, "--run_folder=run", "training.steps=3")
+    file = Path("run/checkpoints/step_000000003/trainer.pt")
+    torch.save({"step": 3, "trainer": Attack(), "meter": {}}, file)
+    sums = file.with_name("sha256")
+    digest = checkpoint._digest(file)
+    sums.write_text("".join(f"{digest}  trainer.pt\n" if "trainer.pt" in line else line for line in sums.open()))
+    run("--resume", "--run_folder=run", "training.steps=4", code=1)
+    assert "holds more than a trainer's state, and was not run" in capsys.readouterr().err
+    assert not (tmp_path / "hit").exists()

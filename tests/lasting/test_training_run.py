@@ -1,0 +1,145 @@
+"""What a run does besides learning: bad numbers, precision, schedules, profiles, several validation sets, figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sedd_core import UserError
+from sedd_core.objective import ScoreEntropy
+from sedd_core.record import Record, build
+from sedd_core.runs.settings import Optimizer
+from sedd_core.training import Trainer, adamw
+
+from .runs import TINY, log, losses, run, weights, write_text
+
+
+@pytest.fixture(autouse=True)
+def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
+    """The loss is not a number in these calls."""
+    forward, calls = ScoreEntropy.forward, iter(range(1000))
+
+    def spoiled(self: ScoreEntropy, *arguments: object) -> tuple:
+        loss, losses = forward(self, *arguments)
+        return (loss * math.nan, losses * math.nan) if next(calls) in bad else (loss, losses)
+
+    monkeypatch.setattr(ScoreEntropy, "forward", spoiled)
+
+
+def test_a_loss_that_is_no_number_leaves_the_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil(monkeypatch, {2, 3})
+    run(*TINY, "--run_folder=run")
+    assert [line.rpartition("skipped ")[2] for line in log("run")] == ["0", "2", "2", "2", "2", "2"]
+    assert all(value.isfinite().all() for value in weights("run").values())
+    state = torch.load("run/checkpoints/newest/trainer.pt", weights_only=True)["trainer"]
+    assert state["updates"] == state["schedule"]["last_epoch"] == 10  # neither the average nor the warm-up moved on
+
+
+def test_many_in_a_row_stop_the_run_and_keep_the_batch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(monkeypatch, set(range(4, 100)))
+    run(*TINY, "--run_folder=run", "training.bad_steps=3", code=1)
+    error = capsys.readouterr().err
+    assert "not finite in 3 updates in a row" in error
+    assert "Traceback" not in error
+    kept = load_file("run/bad_step_000000006_rank_0.safetensors")
+    assert kept["tokens"].shape == (8, 16)
+    assert kept["times"].shape == (8,)
+
+
+def test_lower_precision_is_close_and_sums_stay_exact() -> None:
+    run(*TINY, "--run_folder=full", "training.precision=fp32", "model.dropout=0")
+    run(*TINY, "--run_folder=half", "training.precision=bf16", "model.dropout=0")
+    apart = (losses("full") - losses("half")).abs() / losses("full")
+    assert 0 < apart.max() < 0.05
+    assert all(value.dtype == torch.float32 for value in weights("half").values())
+
+
+@pytest.mark.parametrize(("schedule", "middle"), [("constant", 1.0), ("linear", 0.5), ("cosine", 0.5)])
+def test_schedules(schedule: str, middle: float) -> None:
+    _, rate = adamw([torch.nn.Parameter(torch.zeros(1))], Optimizer(lr=2.0, warmup=4, schedule=schedule), 100)
+    seen = []
+    for _ in range(100):
+        seen.append(rate.get_last_lr()[0])
+        rate.optimizer.step()
+        rate.step()
+    assert seen[1] == pytest.approx(2.0 * 0.5, rel=0.02)
+    assert seen[50] == pytest.approx(2.0 * middle)
+    assert seen[99] == pytest.approx(
+        {"constant": 2.0, "linear": 0.02, "cosine": 2 * (1 + math.cos(0.99 * math.pi)) / 2}[schedule]
+    )
+
+
+def test_a_profile_of_some_steps() -> None:
+    run(*TINY, "--run_folder=run", "training.profile=(3, 4)")
+    events = json.loads(Path("run/profile/trace.json").read_text())["traceEvents"]
+    names = {event["name"] for event in events if event.get("name", "").startswith("ProfilerStep")}
+    assert len(names) == 2
+
+
+def test_compiling_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the compiler's front end alone, which is what may break on our code; inductor is a slow test."""
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled(self, backend="aot_eager"))
+    run(*TINY, "--run_folder=plain", "model.dropout=0")
+    run(*TINY, "--run_folder=compiled", "model.dropout=0", "training.compile=true")
+    assert torch.allclose(losses("plain"), losses("compiled"), rtol=1e-3)
+    assert weights("plain").keys() == weights("compiled").keys()
+
+
+def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=1")
+    record = Record.read(Path("run/config.json"))
+    node = {**record.run, "args": {**record.run["args"], "more_valid": {"tuple": [deepcopy(record.node("data"))]}}}
+    record.run = node
+    record.write(Path("two.json"))
+    run("--fdl_config_file=two.json", "--run_folder=two")
+    out = capsys.readouterr().out
+    assert out.count("Likelihood bound of 8 sequences of") == 3
+    assert len(json.loads(Path("two/results.json").read_text())) == 4
+    Path("other.txt").write_text("another alphabet: xyz 123\n" * 40)
+    node["args"]["more_valid"]["tuple"][0]["args"]["paths"] = {"tuple": ["other.txt"]}
+    with pytest.raises(UserError, match="is tokenised otherwise than the training data"):
+        build(node)._sets()
+
+
+def test_what_the_monitor_is_told() -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(*TINY, "--run_folder=run")
+    events = EventAccumulator("run/tensorboard").Reload()
+    scalars = set(events.Tags()["scalars"])
+    assert {"train/loss", "train/grad_norm", "train/clipped", "train/ema_distance", "train/lr"} <= scalars
+    assert {"speed/tokens_per_second", "speed/data_wait", "loss_by_time/0.0-0.1"} <= scalars
+    assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
+    (valid,) = (name for name in scalars if name.startswith("valid_") and name.endswith("/nats_per_token"))
+    assert [event.step for event in events.Scalars(valid)] == [4, 8, 12]
+    assert {"config/text_summary", "command/text_summary", "samples/0/text_summary"} <= set(events.Tags()["tensors"])
+
+
+def test_losses_by_time_add_up_to_the_loss() -> None:
+    seen = []
+    original = Trainer.step
+
+    def step(self: Trainer, *arguments: object) -> object:
+        seen.append(original(self, *arguments))
+        return seen[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", step)
+        run(*TINY, "--run_folder=run")
+    for result in seen:
+        assert sum(result.seen) == 8
+        assert sum(result.by_time) / 8 == pytest.approx(result.loss)

@@ -1,0 +1,115 @@
+"""Ends that take long to test: many kills, a killed rank, restarts, torchrun, the compiler."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.lasting.runs import KILLER, ROOT, TINY, apart, assert_same, losses, run, weights, write_text
+
+pytestmark = pytest.mark.slow
+LONG = [*TINY, "training.steps=400", "training.snapshot_every=100", "checkpoints.every=25", "training.log_every=20"]
+
+
+@pytest.fixture(autouse=True)
+def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "launch.py"), *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def wait_for(file: Path, words: str, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not (file.is_file() and words in file.read_text()):
+        assert time.monotonic() < until, f"{words} did not come"
+        time.sleep(0.05)
+
+
+def workers(folder: str) -> list[int]:
+    """The processes of a run that `launch.py` started, by their ranks."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_text()
+            if "sedd_core" in command and f"--run_folder={folder}" in command:
+                variables = dict(v.partition("=")[::2] for v in (entry / "environ").read_text().split("\0"))
+                found[int(variables["RANK"])] = int(entry.name)
+        except (OSError, KeyError):
+            continue
+    return [found[rank] for rank in sorted(found)]
+
+
+def test_twenty_kills(seed: int) -> None:
+    """At random moments, wherever the run is: each time it goes on, and ends as the run that was left alone."""
+    run(*LONG, "--run_folder=whole")
+    draw = random.Random(seed)
+    places = ["in a step", "in a save", "before the rename", "in evaluation", "in sampling"]
+    killed = 0
+    while killed < 20:
+        place = draw.choice(places)
+        call = draw.randint(1, 40) if place == "in a step" else draw.randint(1, 2)
+        command = [sys.executable, "-c", KILLER, place, str(call), *LONG, "--resume", "--run_folder=killed"]
+        code = subprocess.run(command, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
+        assert code in (0, -signal.SIGKILL)
+        killed += code != 0
+        if code == 0:  # it came through to the end
+            break
+    run(*LONG, "--resume", "--run_folder=killed")
+    assert killed >= 10
+    assert_same("killed", "whole")
+
+
+def test_when_one_process_is_killed_the_others_stop_and_say_why() -> None:
+    process = start(*LONG, "ngpus=2", "training.steps=100000", "--run_folder=run")
+    wait_for(Path("run/log.txt"), "step      40")
+    os.kill(workers("run")[1], signal.SIGKILL)
+    killed = time.monotonic()
+    said, _ = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 20
+    assert process.returncode == 1
+    assert "Process 1 was killed by signal 9 (out of memory?)" in said
+    assert "Traceback" not in said.rpartition("error: ")[2]
+    assert not workers("run")
+
+
+def test_restarts_recover_from_a_killed_process() -> None:
+    apart(*LONG, "ngpus=2", "--run_folder=whole")
+    process = start(*LONG, "ngpus=2", "--max_restarts=2", "--run_folder=run")
+    wait_for(Path("run/log.txt"), "step     100")
+    os.kill(workers("run")[1], signal.SIGKILL)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "resumed  after step" in said
+    assert_same("run", "whole")
+
+
+def test_torchrun_starts_the_same_run_and_restarts_it() -> None:
+    apart(*LONG, "ngpus=2", "--run_folder=whole")
+    torchrun = ("-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1", "--rdzv-backend=c10d")
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    try:
+        apart(*LONG, "--run_folder=run", program=(*torchrun, str(ROOT / "launch.py")))
+    finally:
+        del os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"]
+    assert_same("run", "whole")
+
+
+def test_the_compiler() -> None:
+    exact = [*TINY, "model.dropout=0"]
+    run(*exact, "--run_folder=plain")
+    apart(*exact, "training.compile=true", "--run_folder=compiled")
+    assert torch.allclose(losses("plain"), losses("compiled"), rtol=2e-3)
+    assert weights("plain").keys() == weights("compiled").keys()
