@@ -9,8 +9,8 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 BLOCK = 256
-CHUNK = 2**23
-"""Numbers of a law that are worked on at once: float64 sums over float32 copy what they sum, here 64 MiB."""
+CHUNK = 2**22
+"""Numbers of a law that are worked on at once: float64 sums over float32 copy what they sum, here 32 MiB."""
 
 
 def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -> Int64[Tensor, " N"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from sedd_core import plugin
 from sedd_core.draws import Draws
 from sedd_core.sampling import GivenNoise, clamping_floor, free_rows, sample, time_grid
 from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import Given, Graph, Noise
+from sedd_core.stages import Given, Graph, InterpolatingGraph, Noise
 from sedd_core.testing import total_variation
 
 from .test_exact_graphs import GRAPHS, random_pi
@@ -46,7 +47,7 @@ def errors(
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_absorb_tends_to_the_conditional_law_whatever_is_given(sampler: str, where: tuple[bool, ...]) -> None:
     """At first order where two or more positions are free; exactly, in any number of steps, otherwise."""
-    error = errors("absorb", sampler, where, "same", [2, 64, 128])
+    error = errors("absorb", sampler, where, "same", [2, 32, 64])
     if sum(where) >= 2:
         assert max(error) < 1e-12
     else:
@@ -68,12 +69,12 @@ def test_absorb_conditioned_in_longer_sequences() -> None:
 @pytest.mark.parametrize("where", SOME_FREE + ONE_FREE)
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_uniform_tends_to_it_when_given_tokens_have_no_noise(sampler: str, where: tuple[bool, ...]) -> None:
-    error = errors("uniform", sampler, where, "none", [64, 128])
+    error = errors("uniform", sampler, where, "none", [32, 64])
     if sampler == "analytic" and sum(where) == 2:
         assert max(error) < 1e-12  # one position by its exact posterior
     else:
         assert abs(math.log2(error[0] / error[1]) - 1) < 0.1
-        assert error[1] < 0.01
+        assert error[1] < 0.02
 
 
 @pytest.mark.parametrize("where", SOME_FREE)
@@ -98,23 +99,31 @@ def network(graph: Graph, seed: int) -> ScoreModel:
     )
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return ScoreModel(model, graph, ScoreHead()).eval()
+    return ScoreModel(model, graph, ScoreHead(scale_by_sigma=isinstance(graph, InterpolatingGraph))).eval()
 
 
 def noise_for(graph: str) -> Noise:
-    return plugin(f"noise_{PAIRS[graph]}")()
+    return plugin(f"noise_{PAIRS.get(graph, 'geometric')}")()
+
+
+EVERY_GRAPH: dict[str, Callable[[], Graph]] = {
+    "absorb": lambda: plugin("graph_absorb")(vocab_size=5),
+    "uniform": lambda: plugin("graph_uniform")(vocab_size=5),
+    "mixture": lambda: random_pi(1, mask=True),
+    "ring": GRAPHS["ring"],
+}
 
 
 @settings(max_examples=10)
 @pytest.mark.parametrize("given_noise", ["same", "none"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("graph", PAIRS)
+@pytest.mark.parametrize("graph", EVERY_GRAPH)
 @examples(data=st.data())
 def test_given_tokens_survive_in_every_state(
     graph: str, sampler: str, given_noise: GivenNoise, data: st.DataObject
 ) -> None:
     """Of a network that says anything, few steps, any prompt, any temperature; and on_step sees every state."""
-    model = network(plugin(f"graph_{graph}")(vocab_size=5), data.draw(st.integers(0, 99)))
+    model = network(EVERY_GRAPH[graph](), data.draw(st.integers(0, 99)))
     tokens = torch.tensor(
         data.draw(st.lists(st.lists(st.integers(0, 4), min_size=6, max_size=6), min_size=3, max_size=3))
     )

@@ -159,8 +159,7 @@ def test_coarse_races_do(seed: int) -> None:
 @pytest.mark.parametrize("name", ["analytic", "euler"])
 @pytest.mark.parametrize("graph", ["absorb", "uniform"])
 def test_nothing_of_the_size_of_all_scores_in_float64(graph: str, name: str, top_p: float, monkeypatch) -> None:
-    """No allocation, hidden ones in sums included, of 8 bytes for each of B L S; the scores have 4."""
-    monkeypatch.setattr("sedd_core.categorical.CHUNK", 2**16)
+    """No allocation, hidden ones in sums included, of 8 bytes for each of B L S; and slices change no draw."""
     process, noise = plugin(f"graph_{graph}")(vocab_size=4095), plugin("noise_geometric")()
     states = process.num_states
     sampler, draws = plugin(f"sampler_{name}")(top_p=top_p), Draws(0, torch.arange(2))
@@ -170,8 +169,11 @@ def test_nothing_of_the_size_of_all_scores_in_float64(graph: str, name: str, top
         return score[: int(rows.sum())].scatter(-1, x[rows][:, None], 0.0)
 
     x = process.prior(draws, 64)
+    at_once = sampler.run(x, time_grid(2, 0.5), model, noise, process, draws)
+    monkeypatch.setattr("sedd_core.categorical.CHUNK", 2**16)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        sampler.run(x, time_grid(2, 0.5), model, noise, process, draws)
+        in_slices = sampler.run(x, time_grid(2, 0.5), model, noise, process, draws)
+    assert torch.equal(in_slices, at_once)
     largest = max(event.nbytes() for event in memory_events(seen))
     assert score.nbytes <= largest < 2 * score.nbytes
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
