@@ -6,6 +6,7 @@ torchrun, `launch.py` itself and srun (one task a GPU) say the place; with none 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -60,7 +61,9 @@ class World:
         """The module with its gradients averaged over the processes in each backward pass."""
         if self.size == 1:
             return module
-        return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
+        with warnings.catch_warnings():  # buffers are constants; torch 2.13 renames the argument, 2.11 has it not
+            warnings.simplefilter("ignore", FutureWarning)
+            return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def place() -> tuple[int, int, int]:

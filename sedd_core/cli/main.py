@@ -195,6 +195,7 @@ def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues
     workspace.folder = workspace.world.gather(workspace.folder)[0]  # the main one's time of start
     figures = composed.run.execute(workspace)
     workspace.write_results(figures)
+    workspace.world.wait()  # a process that leaves early takes the others' connection with it
     return figures
 
 
