@@ -101,13 +101,15 @@ def sample(
     t_min: float,
     seed: int,
     batch_size: int,
+    which: Int64[Tensor, " n"] | None = None,
     grid: Grid = "uniform",
     given: Given | None = None,
     given_noise: GivenNoise = "same",
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
-) -> Int64[Tensor, "count L"]:
+) -> Int64[Tensor, "n L"]:
     """Draw `count` sequences. The i-th is a function of (seed, i), whatever the batch size.
 
+    which: draw only these of them (a process's share).
     given: known tokens of all `count` sequences, kept through every step. given_noise: what the network is told of
     the noise at given positions: the "same" as elsewhere, or "none" (sigma 0, which is true). grid: see `time_grid`.
     on_step sees each batch steps + 2 times: its first state, that after each step, and the result.
@@ -115,7 +117,7 @@ def sample(
     device = next(model.parameters()).device
     times = time_grid(steps, t_min, grid, noise, device)
     done: list[Tensor] = []
-    for indices in torch.arange(count).split(batch_size):
+    for indices in (torch.arange(count) if which is None else which).split(batch_size):
         draws = Draws(seed, indices.to(device))
         score, known = timed_score(model, noise), None
         if given:
