@@ -51,7 +51,9 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "trust", False, "Let a record name classes of an experiment's file, and run that file.", flag_values=FLAGS
 )
-flags.DEFINE_string("checkpoint", None, "Short for the setting `checkpoint`.", flag_values=FLAGS)
+for name in ("checkpoint", "prefix", "suffix", "prompt"):
+    flags.DEFINE_string(name, None, f"Short for the setting `{name}`, the text as it is.", flag_values=FLAGS)
+flags.DEFINE_bool("trajectory", None, "Short for the setting `trajectory`.", flag_values=FLAGS)
 flags.DEFINE_string("steps", None, "Short for the setting `steps`, or `training.steps`.", flag_values=FLAGS)
 flags.DEFINE_bool("print_config", False, "Print every value and where it was set, and stop.", flag_values=FLAGS)
 flags.DEFINE_bool("print_history", False, "The same with the values that were replaced.", flag_values=FLAGS)
@@ -66,7 +68,8 @@ flags.DEFINE_bool("help", False, "Print this and stop.", short_name="h", flag_va
 STOPPED = 143
 """The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
 USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
-SHORT = {"checkpoint": ("checkpoint",), "steps": ("steps", "training.steps")}
+SHORT = {name: (name,) for name in ("checkpoint", "prefix", "suffix", "prompt", "trajectory")}
+SHORT["steps"] = ("steps", "training.steps")
 """Flags that are settings, and the paths that each may mean."""
 
 
@@ -207,7 +210,8 @@ def _changes(options: flags.FlagValues) -> Changes:
 
     given = {flag: options[flag].value for flag in SHORT if options[flag].value is not None}
     config = load(options.fdl_config) if given else None
-    short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={value}" for flag, value in given.items() if config]
+    texts = {flag: value if flag == "steps" else repr(value) for flag, value in given.items()}  # commas are no sweep
+    short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={text}" for flag, text in texts.items() if config]
     return Changes(options.fiddler, options.fdl_tags_set, [*short, *options.fdl_set], options.sweep)
 
 

@@ -11,11 +11,11 @@ from ..bound import Bound
 from ..codec import Codec
 from ..numerics import LN2
 from ..preemption import Stop, together
+from ..sampling import sample
 from ..score import ScoreModel
 from ..stages import Batch, Counts, Monitor, Noise, Sampler, Sequences
 from .base import Workspace
 from .report import report_bound, report_references, report_samples
-from .sample import draw_texts
 from .settings import Samples, Training, Validation
 
 
@@ -106,19 +106,26 @@ class Snapshots:
         mine = world.share(settings.count)
 
         def share() -> list[str]:
-            return draw_texts(
-                self.model,
-                self.noise,
-                self.sampler,
-                self.codec,
-                indices=mine,
-                length=self.length,
-                steps=settings.steps,
-                t_min=settings.t_min,
-                seed=self.seed,
-                batch_size=max(settings.count, 1),
-                on_step=self.stop.check,
-            )
+            with console.counted(settings.steps + 2, "sampling") as advance:
+
+                def on_step(x: torch.Tensor) -> None:
+                    self.stop.check()
+                    advance()
+
+                tokens = sample(
+                    self.model,
+                    self.noise,
+                    self.sampler,
+                    count=len(mine),
+                    which=mine,
+                    length=self.length,
+                    steps=settings.steps,
+                    t_min=settings.t_min,
+                    seed=self.seed,
+                    batch_size=max(settings.count, 1),
+                    on_step=on_step,
+                )
+            return [self.codec.decode(row) for row in tokens.tolist()]
 
         shares = together(world, share)
         return [shares[index % world.size][index // world.size] for index in range(settings.count)]

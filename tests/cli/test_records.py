@@ -48,9 +48,28 @@ def test_the_resolved_values_of_every_experiment(name: str, capsys: pytest.Captu
 
 def test_the_flags_are_frozen() -> None:
     assert sorted(FLAGS) == [
-        *("allow_changes", "checkpoint", "dry_run", "fdl_config", "fdl_config_file", "fdl_diff", "fdl_help", "fdl_set"),
-        *("fdl_tags_set", "fiddler", "h", "help", "max_restarts", "print_config", "print_history", "resume"),
-        *("run_folder", "steps", "sweep", "trust"),
+        *(
+            "allow_changes",
+            "checkpoint",
+            "dry_run",
+            "fdl_config",
+            "fdl_config_file",
+            "fdl_diff",
+            "fdl_help",
+            "fdl_set",
+        ),
+        *(
+            "fdl_tags_set",
+            "fiddler",
+            "h",
+            "help",
+            "max_restarts",
+            "prefix",
+            "print_config",
+            "print_history",
+            "prompt",
+        ),
+        *("resume", "run_folder", "steps", "suffix", "sweep", "trajectory", "trust"),
     ]
 
 

@@ -24,7 +24,7 @@ TINY = [
 ]
 KILLER = """
 import os, signal, sys
-from sedd_core import checkpoint, console, sampling, training
+from sedd_core import checkpoint, training
 from sedd_core.runs import snapshot
 from sedd_core.cli.main import main
 place, calls = sys.argv[1], int(sys.argv[2])
@@ -33,7 +33,7 @@ owner, name = {
     "in a save": (checkpoint, "_write_weights"),
     "before the rename": (checkpoint.os, "rename"),
     "in evaluation": (snapshot.bound, "estimate"),
-    "in sampling": (snapshot, "draw_texts"),
+    "in sampling": (snapshot, "sample"),
 }[place]
 original = getattr(owner, name)
 def deadly(*args, **named):
