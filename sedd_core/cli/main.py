@@ -68,7 +68,9 @@ flags.DEFINE_bool("help", False, "Print this and stop.", short_name="h", flag_va
 STOPPED = 143
 """The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
 USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
-SHORT = {name: (name,) for name in ("checkpoint", "prefix", "suffix", "prompt", "trajectory")}
+SHORT: dict[str, tuple[str, ...]] = {
+    name: (name,) for name in ("checkpoint", "prefix", "suffix", "prompt", "trajectory")
+}
 SHORT["steps"] = ("steps", "training.steps")
 """Flags that are settings, and the paths that each may mean."""
 

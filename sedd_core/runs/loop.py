@@ -102,7 +102,7 @@ class Loop:
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
         if self.main:
-            progress.log(done, {name: v for name, v in figures.items() if not name.startswith("loss_by_time")})
+            progress.log(done, {name: v for name, v in figures.items() if "by_time" not in name})
             if self.monitor:
                 self.monitor.scalars(figures, done)
 

@@ -62,13 +62,13 @@ class Meter:
             "train/lr": self.trainer.schedule.get_last_lr()[0],
             "train/ema_distance": self.trainer.ema.distance(),
             "train/skipped": float(self.skipped),
-            "speed/tokens_per_second": speed,
-            "speed/data_wait": self.waited / seconds,
+            "train_speed/tokens_per_second": speed,
+            "train_speed/data_wait": self.waited / seconds,
             **_of_the_gpu(self.trainer, speed * self.flops),
         }
         for part, (loss, seen) in enumerate(zip(self.by_time, self.seen, strict=True)):
             if seen:
-                figures[f"loss_by_time/{part / LEVELS:.1f}-{(part + 1) / LEVELS:.1f}"] = loss / seen
+                figures[f"train_loss_by_time/{part / LEVELS:.1f}-{(part + 1) / LEVELS:.1f}"] = loss / seen
         self._clear()
         return figures
 
@@ -113,9 +113,9 @@ def _of_the_gpu(trainer: Trainer, flops: float) -> dict[str, float]:
     """Memory at most, and the share of the GPUs' peak that is used; nothing on a CPU."""
     if trainer.device.type != "cuda":
         return {}
-    figures = {"speed/memory_gib": torch.cuda.max_memory_allocated() / 2**30}
+    figures = {"train_speed/memory_gib": torch.cuda.max_memory_allocated() / 2**30}
     name = torch.cuda.get_device_name()
     peak = next((peak for kind, peak in PEAK.items() if kind in name), None)
     if peak:
-        figures["speed/flop_utilisation"] = flops / (peak * trainer.world.size)
+        figures["train_speed/flop_utilisation"] = flops / (peak * trainer.world.size)
     return figures

@@ -74,10 +74,12 @@ class Sample(Run):
                 "tokens are given by a prefix and a suffix, or by a prompt, or by a file of prompts: by one"
             )
         check_seed(seed)
-        self.checkpoint, self.sampler, self.steps, self.grid, self.count = checkpoint, sampler, steps, grid, count
+        self.grid: Grid = grid
+        self.given_noise: GivenNoise = given_noise
+        self.checkpoint, self.sampler, self.steps, self.count = checkpoint, sampler, steps, count
         self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
         self.prefix, self.suffix, self.prompt, self.prompts = prefix, suffix, prompt, prompts
-        self.given_noise, self.format, self.trajectory, self.ngpus = given_noise, format, trajectory, ngpus
+        self.format, self.trajectory, self.ngpus = format, trajectory, ngpus
 
     def describe(self) -> str:
         """What would be sampled, from which weights."""

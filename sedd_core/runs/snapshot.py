@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -23,7 +23,8 @@ from .settings import Samples, Training, Validation
 class Snapshots:
     """What is looked at, with what, and where it goes. All processes share the work; the main one writes.
 
-    sets: validation sequences by name, the first the run's own. length: tokens a sample.
+    sets: validation sequences by name, the first the run's own. length: tokens a sample. told: what the monitor was
+    told last, by name.
     """
 
     model: ScoreModel
@@ -39,6 +40,7 @@ class Snapshots:
     workspace: Workspace
     monitor: Monitor | None
     stop: Stop
+    told: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, step: int) -> None:
         """Bounds to the monitor and a line of the terminal, samples to files and the monitor."""
@@ -155,7 +157,9 @@ class Snapshots:
             "bits_per_character_error": bits_error,
             "bits_per_token": nats / LN2,
         }
-        self.monitor.scalars({f"valid_{name}/{unit}": value for unit, value in figures.items()}, step)
+        named = {f"valid_{name}/{unit}": value for unit, value in figures.items()}
+        self.monitor.scalars(named, step)
+        self.told |= named
 
     def _keep(self, texts: list[str], step: int) -> None:
         self.workspace.write_samples(texts, step)

@@ -144,7 +144,8 @@ class Train(Run):
                     console.say(f"Told to stop: saved. Go on with --resume --run_folder={workspace.folder}")
                     requeue(workspace.requeues)
                 raise
-            self._compare(workspace, figures)
+            if self.monitor is not None and world.main:
+                self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), snapshots.told)
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
         return figures
 
@@ -175,12 +176,6 @@ class Train(Run):
             yield
         finally:
             self.monitor.close()
-
-    def _compare(self, workspace: Workspace, figures: dict[str, str]) -> None:
-        """Settings and results, for comparing runs."""
-        if self.monitor is not None and workspace.world.main:
-            numbers = {name: float(value.partition(" ")[0]) for name, value in figures.items()}
-            self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), numbers)
 
     def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
         graph, of_graph = complete(self.graph, "graph", vocab_size=vocab_size)

@@ -24,7 +24,7 @@ class Monitor(ABC):
 
     @abstractmethod
     def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
-        """The run's settings by their paths, and its results by name, for comparing runs."""
+        """The run's settings by their paths, and results by the names of their scalars, for comparing runs."""
 
     @abstractmethod
     def close(self) -> None:

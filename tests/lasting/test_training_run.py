@@ -122,10 +122,12 @@ def test_what_the_monitor_is_told() -> None:
     events = EventAccumulator("run/tensorboard").Reload()
     scalars = set(events.Tags()["scalars"])
     assert {"train/loss", "train/grad_norm", "train/clipped", "train/ema_distance", "train/lr"} <= scalars
-    assert {"speed/tokens_per_second", "speed/data_wait", "loss_by_time/0.0-0.1"} <= scalars
+    assert {"train_speed/tokens_per_second", "train_speed/data_wait", "train_loss_by_time/0.0-0.1"} <= scalars
     assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
     (valid,) = (name for name in scalars if name.startswith("valid_") and name.endswith("/nats_per_token"))
     assert [event.step for event in events.Scalars(valid)] == [4, 8, 12]
+    assert any(tag for tag in events.summary_metadata if tag == "_hparams_/session_start_info")
+    assert len(list(Path("run/tensorboard").iterdir())) == 1  # no run beside the run
     assert {"config/text_summary", "command/text_summary", "samples/0/text_summary"} <= set(events.Tags()["tensors"])
 
 

@@ -36,10 +36,8 @@ class TensorBoard(Monitor):
         """In this run's own event file: `add_hparams` would make a second run of it."""
         from torch.utils.tensorboard.summary import hparams
 
-        named = {f"result/{name}": value for name, value in figures.items()}
-        for summary in hparams(dict(values), named):
+        for summary in hparams(dict(values), dict(figures)):
             self._writer.file_writer.add_summary(summary)
-        self.scalars(named, 0)
 
     def close(self) -> None:
         """Flush and close the event file."""
