@@ -126,7 +126,7 @@ def test_what_the_monitor_is_told() -> None:
     assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
     (valid,) = (name for name in scalars if name.startswith("valid_") and name.endswith("/nats_per_token"))
     assert [event.step for event in events.Scalars(valid)] == [4, 8, 12]
-    assert any(tag for tag in events.summary_metadata if tag == "_hparams_/session_start_info")
+    assert "_hparams_/session_start_info" in events.summary_metadata
     assert len(list(Path("run/tensorboard").iterdir())) == 1  # no run beside the run
     assert {"config/text_summary", "command/text_summary", "samples/0/text_summary"} <= set(events.Tags()["tensors"])
 
