@@ -1,61 +1,121 @@
-"""Tokenised corpora on disk: written once, whole or not at all, and read by memory map.
+"""Tokenised texts on disk: written once, whole or not at all, and read by memory map.
 
-A corpus is a folder <cache>/<key>/ of tokenizer.json and a file of tokens for each split, its key a hash of the
-content and of how it was tokenised. The cache is $SEDD_CACHE, or ~/.cache/sedd.
+A split of a data set is a folder <cache>/<key>/, its key a hash of the content and of how it was tokenised:
+
+    tokens           one run of token ids: uint16, or int32 for a vocabulary above 65536
+    ends             int64: where each document ends in the run
+    tokenizer.json   the codec
+    corpus.json      {"tokens": N, "documents": D}, written last
+
+One process builds it under the lock <key>.lock while the others wait. The cache is $SEDD_CACHE, or ~/.cache/sedd.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-import tempfile
+import time
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Int64, Integer
 from torch import Tensor
 
+from . import console
 from .codec import Codec
 from .errors import UserError
-from .stages.data import Data, PackedSequences, Sequences, Split
+from .stages.data import Data, DocumentSequences, PackedSequences, Sequences, Split
+
+Tokens = Integer[np.ndarray, " n"]
+Packing = Literal["packed", "document"]
+PATIENCE = 3.0
+"""Seconds of waiting for another process before it is said."""
+NEWS_EVERY = 30.0
+"""Seconds between lines on how far tokenising has come."""
+
+
+class Tokenised(NamedTuple):
+    """A codec, and the tokens of each document (of a long text: of each piece), made as they are asked for."""
+
+    codec: Codec
+    documents: Iterable[Tokens]
 
 
 class Corpus(NamedTuple):
-    """Tokens [N] of each split, with their codec."""
+    """A split in the cache: its codec, one run of tokens [N], and where each document ends in it [D]."""
 
     codec: Codec
-    train: Int[Tensor, " N"]
-    valid: Int[Tensor, " M"]
+    tokens: Integer[Tensor, " N"]
+    ends: Int64[Tensor, " D"]
 
 
 class PackedData(Data):
-    """Data that is one long run of tokens a split, cut into sequences; kept in the cache once it is tokenised."""
+    """Data whose splits are tokenised once, into the cache.
+
+    packing: "packed" cuts the whole run of a split into sequences; "document" gives each document one of its own.
+    """
+
+    packing: Packing = "packed"
 
     @abstractmethod
-    def tokenise(self) -> tuple[Codec, list[int], list[int]]:
-        """The codec, and the tokens of the training and the validation split."""
+    def key(self, name: Split) -> str:
+        """A hash of a split's content and of how it is tokenised."""
+
+    @abstractmethod
+    def tokenise(self, name: Split) -> Tokenised:
+        """The codec and the documents of a split, for the cache."""
 
     def codec(self) -> Codec:
-        """As `tokenise` made it."""
-        return self._corpus.codec
+        """The training split's."""
+        return self.corpus("train").codec
+
+    def fingerprint(self) -> str:
+        """A hash of both splits' keys."""
+        return corpus_key(self._key("train"), self._key("valid"))
 
     def split(self, name: Split) -> Sequences:
-        """UserError for a split shorter than one sequence."""
-        sequences = PackedSequences(getattr(self._corpus, name), self.length)
+        """UserError for a split without a single sequence."""
+        corpus = self.corpus(name)
+        if self.packing == "document":
+            sequences: Sequences = DocumentSequences(corpus.tokens, corpus.ends, self.length)
+        else:
+            sequences = PackedSequences(corpus.tokens, self.length)
         if not len(sequences):
-            raise UserError(f"The {name} split of {self.describe()} is shorter than one sequence: lower data.length.")
+            raise UserError(
+                f"The {name} split of {self.describe()} holds {len(corpus.tokens):,} tokens, less than one sequence: "
+                "give it more text, or lower data.length."
+            )
         return sequences
 
+    def corpus(self, name: Split) -> Corpus:
+        """A split in the cache, tokenised when it is not there yet."""
+        if name not in self._corpora:
+            self._corpora[name] = cached_corpus(self._key(name), lambda: self.tokenise(name))
+        return self._corpora[name]
+
+    def _key(self, name: Split) -> str:
+        if name not in self._keys:
+            self._keys[name] = self.key(name)
+        return self._keys[name]
+
     @cached_property
-    def _corpus(self) -> Corpus:
-        return cached_corpus(self.fingerprint(), self.tokenise)
+    def _corpora(self) -> dict[Split, Corpus]:
+        return {}
+
+    @cached_property
+    def _keys(self) -> dict[Split, str]:
+        """Read once: a key may take a pass over a file."""
+        return {}
 
 
 def cache_folder() -> Path:
@@ -68,41 +128,120 @@ def corpus_key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def cached_corpus(key: str, build: Callable[[], tuple[Codec, list[int], list[int]]]) -> Corpus:
-    """The corpus of this key, built when there is none or it is damaged. UserError when it cannot be written."""
+def content_hash(path: Path) -> str:
+    """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    inside = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+    return corpus_key(*(part for p in inside for part in (str(p.relative_to(path)), content_hash(p))))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def cached_corpus(key: str, build: Callable[[], Tokenised]) -> Corpus:
+    """The corpus of this key, built when there is none or it is damaged; by one process, for which others wait.
+
+    A builder that is killed releases the lock, and what it left is removed by the next. UserError when the cache
+    cannot be written.
+    """
     folder = cache_folder() / key[:32]
-    try:
-        return _read(folder)
-    except (OSError, ValueError, UserError):
-        pass
-    codec, train, valid = build()
+    corpus = _read(folder)
+    if corpus is not None:
+        return corpus
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix="building-"))
-        try:
-            _write(temporary, codec, {"train": train, "valid": valid})
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-        return _read(folder)
+        with _locked(folder.with_suffix(".lock")):
+            if _read(folder) is None:
+                _build(folder, build)
     except OSError as error:
         raise UserError(
             f"Tokens cannot be kept in {folder.parent}: {error.strerror or error}. Name a folder that can be "
             "written, with room: SEDD_CACHE=..."
         ) from error
+    corpus = _read(folder)
+    if corpus is None:
+        raise UserError(f"{folder} was written and cannot be read: check the disk, or name another: SEDD_CACHE=...")
+    return corpus
 
 
-def _write(folder: Path, codec: Codec, splits: dict[str, list[int]]) -> None:
-    kind = np.int16 if codec.vocab_size <= np.iinfo(np.int16).max + 1 else np.int32
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Within: no other process holds the lock of this file, which stays."""
+    started, said = time.monotonic(), False
+    with path.open("a") as file:
+        while not _take(file):
+            if time.monotonic() - started > PATIENCE and not said:
+                console.say(f"Waiting for another process, which tokenises the same data (it holds {path}).")
+                said = True
+            time.sleep(0.1)
+        yield
+
+
+def _take(file: IO[Any]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _build(folder: Path, build: Callable[[], Tokenised]) -> None:
+    """Write beside the folder, then rename."""
+    temporary = folder.with_suffix(".building")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a builder that was killed
+    try:
+        temporary.mkdir()
+        _write(temporary, build())
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write(folder: Path, made: Tokenised) -> None:
+    codec, documents = made
+    size, count, number, news = codec.vocab_size, 0, 0, time.monotonic()
+    with (folder / "tokens").open("wb") as tokens, (folder / "ends").open("wb") as ends:
+        for number, document in enumerate(documents, start=1):  # noqa: B007: their number is written below
+            if len(document) and not 0 <= document.min() <= document.max() < size:
+                raise UserError(f"The tokenizer gave a token outside its {size} of them: it cannot be used.")
+            tokens.write(document.astype(_kind(codec)).tobytes())
+            count += len(document)
+            ends.write(np.int64(count).tobytes())
+            if time.monotonic() - news > NEWS_EVERY:
+                news = time.monotonic()
+                console.say(f"Tokenising: {count:,} tokens so far")
+        for file in (tokens, ends):
+            file.flush()
+            os.fsync(file.fileno())
     codec.save(folder / "tokenizer.json")
-    for name, tokens in splits.items():
-        np.save(folder / f"{name}.npy", np.asarray(tokens, dtype=kind))
-    (folder / "whole").touch()
+    (folder / "corpus.json").write_text(json.dumps({"tokens": count, "documents": number}))
 
 
-def _read(folder: Path) -> Corpus:
-    if not (folder / "whole").is_file():
-        raise ValueError
-    train, valid = (np.load(folder / f"{name}.npy", mmap_mode="c") for name in ("train", "valid"))  # copy on write
-    return Corpus(Codec.load(folder / "tokenizer.json"), torch.from_numpy(train), torch.from_numpy(valid))
+def _kind(codec: Codec) -> type[np.integer]:
+    return np.uint16 if codec.vocab_size <= 2**16 else np.int32
+
+
+def _read(folder: Path) -> Corpus | None:
+    """None where there is none, or a damaged one."""
+    try:
+        codec, sizes = Codec.load(folder / "tokenizer.json"), json.loads((folder / "corpus.json").read_text())
+        tokens = _map(folder / "tokens", sizes["tokens"], _kind(codec))
+        return Corpus(codec, tokens, _map(folder / "ends", sizes["documents"], np.int64))
+    except (OSError, ValueError, KeyError, UserError):
+        return None
+
+
+def _map(path: Path, count: int, kind: type[np.integer]) -> Integer[Tensor, " N"]:
+    """A file as a tensor, read where it is indexed. ValueError for a file of another size."""
+    if path.stat().st_size != count * np.dtype(kind).itemsize:
+        raise ValueError(f"{path} has not the size of {count} numbers")
+    if not count:
+        return torch.from_numpy(np.zeros(0, kind))
+    mapped = np.memmap(path, kind, "r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it cannot be written: it never is
+        return torch.from_numpy(mapped)

@@ -91,8 +91,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Stopped:
         return STOPPED
-    finally:
-        leave()
     return 0
 
 
@@ -201,6 +199,7 @@ def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues
     figures = composed.run.execute(workspace)
     workspace.write_results(figures)
     workspace.world.wait()  # a process that leaves early takes the others' connection with it
+    leave()
     return figures
 
 

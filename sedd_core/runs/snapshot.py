@@ -67,7 +67,10 @@ class Snapshots:
             result = self.bound(name, sequences)
             self._tell(name, result, step)
             if self.workspace.world.main:
-                ends = self.noise(torch.tensor([self.training.t_min, 1.0], dtype=torch.float64)).sigma.tolist()
+                times = torch.tensor(
+                    [self.training.t_min, 1.0], dtype=torch.float64, device=self.workspace.world.device
+                )
+                ends = self.noise(times).sigma.tolist()
                 own = report_bound(name, result, ends, self.workspace.folder)
                 figures |= own if not figures else {f"{name} {unit}": value for unit, value in own.items()}
         if not self.workspace.world.main:

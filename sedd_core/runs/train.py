@@ -112,7 +112,7 @@ class Train(Run):
         for stage, values in arguments.items():
             workspace.record.node(stage)["args"].update(values)
         workspace.record.data = self.data.fingerprint()
-        if self.init_from is not None:
+        if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
             checkpoint.weights_of(Path(self.init_from), model, self.noise)
         workspace.open()
         model, noise = model.to(world.device), self.noise.to(world.device)

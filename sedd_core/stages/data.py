@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
 
 from ..codec import Codec
@@ -50,6 +50,27 @@ class PackedSequences(Sequences):
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
         """Rows of the token table, as int64 whatever they are stored as."""
         return Batch(self.tokens[indices].to(torch.int64))
+
+
+class DocumentSequences(Sequences):
+    """One document a sequence, cut to `length`; a shorter one is padded, and its padding does not count.
+
+    Documents end with an end-of-text token, which belongs to them; the same token is the padding.
+    """
+
+    def __init__(self, tokens: Integer[Tensor, " N"], ends: Int64[Tensor, " D"], length: int) -> None:
+        self.tokens, self.ends, self.length = tokens, ends, length
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
+        """Rows gathered from the run, as int64."""
+        starts = torch.where(indices > 0, self.ends[indices - 1], 0)
+        places = starts[:, None] + torch.arange(self.length)
+        counts = places < self.ends[indices][:, None]
+        places = torch.where(counts, places, len(self.tokens) - 1)  # the run's last token ends a document
+        return Batch(self.tokens[places].to(torch.int64), counts)
 
 
 class Data(ABC):
