@@ -78,3 +78,64 @@ def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
         monkeypatch.setenv(name, value)
     assert place() == (3, 4, 3)
+
+
+def test_parts_of_a_batch_are_synchronised_once(tmp_path: Path) -> None:
+    """One exchange of gradients an update, however many parts it has."""
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    from tests.test_training import trainer
+
+    learner = trainer("absorb", "loglinear", scale=True)
+    learner.parts = list(torch.arange(learner.training.batch_size).view(4, -1))
+    exchanged = []
+
+    def count(state, bucket):  # DDP takes no annotations that are texts
+        exchanged.append(bucket.index())
+        future: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+        future.set_result(bucket.buffer())
+        return future
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        learner.wrapped = DistributedDataParallel(learner.objective)
+        learner.wrapped.register_comm_hook(None, count)
+        learner.step(0)
+        assert exchanged.count(0) == 1
+    finally:
+        dist.destroy_process_group()
+
+
+LEARNED = """
+import fiddle as fdl
+import torch
+from experiments.quickstart import config as quickstart
+from sedd_core.stages import Noise, NoiseLevel
+
+class Learned(Noise):
+    '''sigma = top t, with top learned.'''
+    def __init__(self, *, top: float = 5.0) -> None:
+        super().__init__()
+        self.top = torch.nn.Parameter(torch.tensor(top, dtype=torch.float64))
+    def forward(self, t):
+        return NoiseLevel(self.top * t, self.top * torch.ones_like(t))
+    def time(self, sigma):
+        return sigma / self.top
+
+def config():
+    run = quickstart()
+    run.noise = fdl.Config(Learned)
+    return run
+"""
+
+
+def test_a_learned_schedule_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """Its gradient lies outside of DDP. The class is the experiment's own, so the processes must trust its file."""
+    (tmp_path / "mine.py").write_text(LEARNED)
+    mine = ["--fdl_config=mine.py", *EXACT[1:], "training.snapshot_every=0", "optimizer.lr=0.02"]
+    apart(*mine, "--run_folder=one")
+    apart(*mine, "ngpus=2", "--run_folder=two")
+    one, two = (weights(folder)["noise.top"].item() for folder in ("one", "two"))
+    assert one == pytest.approx(two, abs=1e-4)
+    assert abs(one - 5) > 0.01
