@@ -2,11 +2,12 @@
 
 from .backbone import Backbone
 from .data import Batch, Data, PackedSequences, Sequences, Split
+from .factorised import FactorisedSampler, Step
 from .graph import Graph, Weights
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
 from .noise import Noise, NoiseLevel
-from .sampler import Counts, FactorisedSampler, Given, Sampler, Step, TimedScore
+from .sampler import Counts, Given, Sampler, TimedScore
 
 __all__ = [
     "Backbone",

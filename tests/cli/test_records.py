@@ -10,7 +10,8 @@ import pytest
 
 from sedd_core.cli.config import config_of, node_of
 from sedd_core.cli.experiment import load
-from sedd_core.cli.main import FLAGS, main
+from sedd_core.cli.flags import FLAGS
+from sedd_core.cli.main import main
 from sedd_core.cli.settings import apply
 from sedd_core.record import Record
 

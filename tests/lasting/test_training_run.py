@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 
 from sedd_core import UserError
 from sedd_core.objective import ScoreEntropy
+from sedd_core.optimizer import adamw
 from sedd_core.record import Record, build
 from sedd_core.runs.settings import Optimizer
-from sedd_core.training import Trainer, adamw
+from sedd_core.training import Trainer
 
 from .runs import TINY, log, losses, run, weights, write_text
 
