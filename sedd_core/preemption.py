@@ -64,7 +64,7 @@ def together(world: World, work: Callable[[], T]) -> list[T]:
 def requeue(limit: int) -> None:
     """Under SLURM: put the job back into the queue, at most `limit` times. A job that ends by itself is not."""
     job, restarts = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    if job is None:
+    if job is None or limit == 0:
         return
     if restarts >= limit:
         say(f"The job was requeued {restarts} times already: not again (slurm.requeue).")

@@ -47,6 +47,13 @@ flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time
 flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder; start it if need be.", flag_values=FLAGS)
 flags.DEFINE_bool("allow_changes", False, "Go on even with settings that make it another run.", flag_values=FLAGS)
 flags.DEFINE_integer("max_restarts", 0, "Start all processes again, so often, when one fails.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "slurm",
+    None,
+    "Submit it as a job: 'partition=gpu, nodes=2, gpus=8, time=24:00:00'; also account, mem, cpus, constraint, "
+    "requeue. --slurm= takes the cluster's defaults.",
+    flag_values=FLAGS,
+)
 flags.DEFINE_bool("help", False, "Print this and stop.", short_name="h", flag_values=FLAGS)
 
 SHORT: dict[str, tuple[str, ...]] = {

@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("Interrupted.", file=sys.stderr)
         return 130
     except Stopped:
+        if place()[0]:
+            time.sleep(2)  # srun ends the others when the first one is gone: the main one has its monitor to close
         return STOPPED
     return 0
 
@@ -90,6 +92,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     from .experiment import load, name_of_run, named_sizes, trust_files
     from .provenance import record_of
     from .show import difference, history_of, resolved, settable
+    from .slurm import read, script, submit
 
     target = options.fdl_config
     if options.trust:
@@ -98,6 +101,9 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         print(difference(load(options.fdl_diff), load(target)))
         return
     changes = _changes(options)
+    job = read(options.slurm) if options.slurm is not None else None
+    if job is not None:
+        changes = job.with_processes(changes)
     if options.fdl_help or options.print_config or options.print_history:
         config = configured(target, changes)
         if options.fdl_help:
@@ -113,7 +119,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
                 print(f"warning: {composed.label and composed.label + ': '}{warning}", file=sys.stderr)
         if options.dry_run:
             print(f"{composed.label}\n{resolved(composed.config)}\n\n{description}".lstrip("\n"))
-    if options.dry_run:
+    if options.dry_run and job is None:
         return
     folder = Path(options.run_folder or Path("runs") / name_of_run(target) / time.strftime("%Y%m%d-%H%M%S"))
     execute = partial(_execute, options=options)
@@ -126,7 +132,10 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         )
         for composed in sweep
     ]
-    if len(sweep) == 1:
+    if job is not None:
+        text = script(job, name_of_run(target), folder, [composed.run for composed in sweep], spaces)
+        print(f"\n{text}", end="") if options.dry_run else submit(text, folder, sweep, spaces, options.allow_changes)
+    elif len(sweep) == 1:
         execute(sweep[0], spaces[0])
     else:
         execute_all(list(zip(sweep, spaces, strict=True)), execute)

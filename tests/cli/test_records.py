@@ -70,7 +70,7 @@ def test_the_flags_are_frozen() -> None:
             "print_history",
             "prompt",
         ),
-        *("resume", "run_folder", "steps", "suffix", "sweep", "trajectory", "trust"),
+        *("resume", "run_folder", "slurm", "steps", "suffix", "sweep", "trajectory", "trust"),
     ]
 
 
