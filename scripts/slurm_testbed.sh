@@ -5,7 +5,7 @@
 #   scripts/slurm_testbed.sh stop FOLDER
 #
 # Partition `low` can be preempted by `high`: its jobs get SIGTERM, and 30 seconds later are killed and requeued.
-# All that SLURM writes lies in FOLDER; munge's socket lies in /run/munge. Ports: 21817 and 21818.
+# All that SLURM writes lies in FOLDER; munge's own files lie where Debian has them. Ports: 21817 and 21818.
 set -euo pipefail
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -65,9 +65,12 @@ CONFIGURATION
 start_munge() {
     munge -n 2>/dev/null | unmunge >/dev/null 2>&1 && return  # one runs already: it is not ours to stop
     install -d -o munge -g munge /run/munge
-    install -d -o munge -g munge -m 700 "$folder/munge"
-    runuser -u munge -- munged --pid-file="$folder/munge/munged.pid" --log-file="$folder/munge/munged.log" \
-        --seed-file="$folder/munge/munged.seed"
+    runuser -u munge -- munged
+    for _ in $(seq 50); do
+        [ -f /run/munge/munged.pid ] && munge -n >/dev/null 2>&1 && break
+        sleep 0.1
+    done
+    cp /run/munge/munged.pid "$folder/munged.pid"
 }
 
 start() {
@@ -92,8 +95,9 @@ start() {
 }
 
 stop() {
-    scancel --user=root --full --signal=KILL 2>/dev/null || true
-    for file in slurmd.pid slurmctld.pid munge/munged.pid; do
+    scancel --user=root 2>/dev/null || true
+    for _ in $(seq 50); do [ -n "$(squeue --noheader 2>/dev/null)" ] || break; sleep 0.3; done
+    for file in slurmd.pid slurmctld.pid munged.pid; do
         [ -f "$folder/$file" ] || continue
         pid=$(cat "$folder/$file")
         kill "$pid" 2>/dev/null || true

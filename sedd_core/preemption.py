@@ -29,7 +29,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Within: the signals are taken as a request; a second SIGTERM ends the process at once."""
+        """Within: the signals are taken as a request; a second SIGTERM ends the process at once.
+
+        Under SLURM it does not: SLURM and srun each send one, and SIGKILL later.
+        """
         before = {number: signal.signal(number, self._take) for number in SIGNALS}
         try:
             yield self
@@ -43,7 +46,7 @@ class Stop:
             raise Stopped
 
     def _take(self, number: int, frame: Any) -> None:
-        if self.asked and number == signal.SIGTERM:
+        if self.asked and number == signal.SIGTERM and "SLURM_JOB_ID" not in os.environ:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.asked = True

@@ -99,7 +99,7 @@ def script(slurm: Slurm, name: str, folder: Path, runs: Sequence[Run], spaces: S
     """The script for sbatch: of one run, or of an array with a task for each. UserError as `Slurm.tasks`."""
     array = len(spaces) > 1
     tasks = slurm.tasks(runs)
-    log = str(folder.resolve() / f"slurm-{'%A_%a' if array else '%j'}.log")
+    log = str(folder.resolve()).replace("%", "%%") + f"/slurm-{'%A_%a' if array else '%j'}.log"
     options = {
         "job-name": name,
         "partition": slurm.partition,
@@ -155,13 +155,12 @@ def submit(text: str, folder: Path, sweep: Sequence[Composed], spaces: Sequence[
             folder.rmdir()
         raise
     say(f"Submitted job {job}.")
-    if len(spaces) > 1:
-        for number, space in enumerate(spaces):
-            say(f"  {job}_{number}  {space.folder}")
-    logs = folder / "*" / "log.txt" if len(spaces) > 1 else folder / "log.txt"
-    said = folder / f"slurm-{job}{'_*' if len(spaces) > 1 else ''}.log"
-    say(f"folder   {folder}\nstate    squeue --job={job}\nfollow   tail -F {logs}     (all that is said: {said})")
-    say(f"cancel   scancel {job}")
+    where, array = shlex.quote(str(folder)), len(spaces) > 1
+    for number, space in enumerate(spaces if array else []):
+        say(f"  {job}_{number}  {space.folder}")
+    say(f"folder   {folder}\nstate    squeue --job={job}\ncancel   scancel {job}")
+    say(f"follow   tail -F {where}/{'*/' if array else ''}log.txt")
+    say(f"all      tail -F {where}/slurm-{job}{'_*' if array else ''}.log")
 
 
 def _seconds(time: str) -> int:
@@ -182,7 +181,7 @@ def _sbatch(text: str, folder: Path) -> str:
     result = subprocess.run(["sbatch", "--parsable", str(file)], capture_output=True, text=True, check=False)
     if result.returncode:
         file.unlink()
-        words = " ".join(re.sub(r"^sbatch: (error: |fatal: )?", "", line) for line in result.stderr.splitlines())
+        words = "; ".join(re.sub(r"^sbatch: (error: |fatal: )?", "", line) for line in result.stderr.splitlines())
         raise UserError(f"SLURM did not take the job: {words}")
     return result.stdout.strip().partition(";")[0]
 
