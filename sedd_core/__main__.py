@@ -1,4 +1,4 @@
-"""`python -m sedd_core launch | plugins | doctor`: `launch.py` from anywhere, what is installed, what is wrong."""
+"""`python -m sedd_core launch | plugins | doctor | export`: `launch.py` from anywhere, and what goes with it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core plugins [--check] [--json]
-       python -m sedd_core doctor"""
+       python -m sedd_core doctor
+       python -m sedd_core export RUN FOLDER"""
 
 
 def main() -> None:
@@ -25,6 +26,10 @@ def main() -> None:
         from .doctor import doctor
 
         sys.exit(doctor())
+    if command == "export" and len(rest) == 2:
+        from .export import main as export
+
+        sys.exit(export(*rest))
     print(USAGE, file=sys.stderr)
     sys.exit(0 if command in ("-h", "--help") else 1)
 

@@ -27,6 +27,8 @@ from .codec import Codec
 from .console import say
 from .ema import EMA
 from .errors import UserError
+from .hub import MODEL_FILES, fetch, is_hub_id, read_tokenizer
+from .original import is_original, original_record, original_weights
 from .plugins import STAGES
 from .published import is_published, published_record
 from .record import Record, build, construct
@@ -35,10 +37,11 @@ from .stages import Graph, Noise
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
 STATE, SUMS, NEWEST = "trainer.pt", "sha256", "newest"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 class Loaded(NamedTuple):
-    """A checkpoint's contents; `codec` is None where it has none (a published one)."""
+    """A checkpoint's contents; `codec` is None where it has none (a published one) and none was given."""
 
     model: ScoreModel
     graph: Graph
@@ -96,21 +99,20 @@ def save(
         raise UserError(f"The checkpoint {folder} could not be written: {error}. Earlier ones are whole.") from error
 
 
-def load(path: str | Path, *, ema: bool = True, device: str = "cpu") -> Loaded:
-    """What a run folder, a checkpoint folder or a folder in the published layout holds, ready to evaluate.
+def load(path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None) -> Loaded:
+    """The model that a path or a hub id stands for, ready to evaluate.
 
-    ema: the averaged weights (a published file has no others). Raises UserError when there is no checkpoint, when it
-    is damaged, or when a plugin that it names is not installed.
+    path: a run folder, a checkpoint folder, a folder or hub id ("louaaron/sedd-small") in the published layout, or a
+    run folder of the original's. ema: the averaged weights (a published file has no others). tokenizer: for a model
+    that comes without one: see `hub.read_tokenizer`. Raises UserError when there is no checkpoint, when it is damaged
+    or holds more than data, or when a plugin that it names is not installed.
     """
     folder = find(Path(path))
-    if is_published(folder / CONFIG):
-        record, codec, file = published_record(folder / CONFIG), None, folder / MODEL
-    else:
-        record, codec = Record.read(folder / CONFIG), Codec.load(folder / CODEC)
-        file = folder / (AVERAGE if ema else MODEL)
+    record = _record(folder)
     graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
     model = ScoreModel(backbone, graph, _part(record, "score"))
-    _read_weights(file, model, noise)
+    _place(_stored(folder, ema), folder, model, noise)
+    codec = _codec(folder, tokenizer, graph.vocab_size)
     return Loaded(model.to(device).eval(), graph, noise.to(device).eval(), codec, record)
 
 
@@ -120,10 +122,15 @@ def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tu
 
 
 def find(path: Path) -> Path:
-    """The checkpoint folder meant by a path: itself, or the newest whole one of the run folder that it is.
+    """The folder meant by a path: itself, or the newest whole checkpoint of the run folder that it is.
 
-    A damaged one of a run folder is named, and the one before it taken.
+    A damaged one of a run folder is named, and the one before it taken. A path that is not there and reads like a hub
+    id is fetched.
     """
+    if is_hub_id(path):
+        path = fetch(str(path), MODEL_FILES)
+    if is_original(path):
+        return path
     if (path / MODEL).is_file():
         damage = None if is_published(path / CONFIG) else fault(path)
         if damage:
@@ -138,8 +145,7 @@ def find(path: Path) -> Path:
         say(f"warning: {damage} The one before it is used, if there is one.")
     if damages:
         raise UserError(f"{path} holds no whole checkpoint. {' '.join(damages)}")
-    what = "exists, but holds no checkpoint" if path.exists() else "does not exist"
-    raise UserError(f"{path} {what}. Give a run folder (with checkpoints/) or a checkpoint folder (with {MODEL}).")
+    raise UserError(f"{path} {_absence(path)}. Give a run folder (with checkpoints/) or a folder with {MODEL}.")
 
 
 def steps(run: Path) -> list[Path]:
@@ -167,7 +173,7 @@ def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> dict[str,
 def weights_of(path: Path, model: ScoreModel, noise: Noise) -> None:
     """Put the averaged weights of a checkpoint in place. UserError when they do not fit."""
     folder = find(path)
-    _read_weights(folder / (AVERAGE if (folder / AVERAGE).is_file() else MODEL), model, noise)
+    _place(_stored(folder, ema=True), folder, model, noise)
 
 
 def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
@@ -175,6 +181,47 @@ def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
     passed = [folder for folder in steps(run) if passing(int(folder.name.removeprefix("step_")))]
     for folder in passed[keep:]:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _record(folder: Path) -> Record:
+    """The record of a folder that `find` gave, whoever wrote it."""
+    if is_original(folder):
+        return original_record(folder)
+    return published_record(folder / CONFIG) if is_published(folder / CONFIG) else Record.read(folder / CONFIG)
+
+
+def _stored(folder: Path, ema: bool) -> dict[str, Tensor]:
+    """The weights in a folder that `find` gave; the averaged ones where they are wanted and there."""
+    if is_original(folder):
+        return original_weights(folder, ema)
+    return _read(folder / (AVERAGE if ema and (folder / AVERAGE).is_file() else MODEL))
+
+
+def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | None:
+    """The folder's own codec, else that of the source. UserError when both are there, or when it is another's."""
+    own = folder / CODEC
+    if own.is_file() and source is not None:
+        raise UserError(f"{folder} has a tokenizer of its own: leave out the tokenizer {source}.")
+    if not own.is_file() and source is None:
+        return None
+    codec = Codec.load(own) if source is None else read_tokenizer(source)
+    if codec.vocab_size != vocab_size:
+        raise UserError(
+            f"The tokenizer {source or own} has {codec.vocab_size} tokens, but the model in {folder} has {vocab_size}: "
+            "give the one that it was trained with."
+        )
+    return codec
+
+
+def _absence(path: Path) -> str:
+    """What there is at a path in place of a checkpoint."""
+    if not path.exists():
+        return "does not exist"
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    pickles = [file.name for file in files if file.suffix in PICKLES]
+    if pickles:
+        return f"holds no checkpoint but a pickle ({pickles[0]}), which can hold code and is not read"
+    return "is a file" if path.is_file() else "exists, but holds no checkpoint"
 
 
 def _part(record: Record, name: str) -> Any:
@@ -192,17 +239,25 @@ def _write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
 
 
 def _read_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
+    _place(_read(file), file, model, noise)
+
+
+def _read(file: Path) -> dict[str, Tensor]:
     try:
-        stored = load_file(file)
+        return load_file(file)
     except (OSError, SafetensorError) as error:
         raise UserError(f"The weights in {file} cannot be read: {error}.") from error
+
+
+def _place(stored: dict[str, Tensor], source: Path, model: ScoreModel, noise: Noise) -> None:
+    """Put weights in place, all of them and nothing else; source: where they are from, for messages."""
     modules: dict[str, nn.Module] = {"noise.": noise, "graph.": model.graph, "": model.backbone}
     for prefix, module in modules.items():
         own = {name: stored.pop(name) for name in list(stored) if name.startswith(prefix)}
         try:
             module.load_state_dict({name.removeprefix(prefix): value for name, value in own.items()})
         except RuntimeError as error:
-            raise UserError(f"The weights in {file} do not fit the model of their config.json: {error}") from error
+            raise UserError(f"The weights in {source} do not fit the model of their config: {error}") from error
 
 
 def fault(folder: Path) -> str | None:

@@ -1,0 +1,203 @@
+"""Export to the published layout: the same model to the bit, a model card, and nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, models
+
+from sedd_core import UserError, checkpoint, load_model, plugin
+from sedd_core.checkpoint import load
+from sedd_core.codec import Codec
+from sedd_core.ema import EMA
+from sedd_core.export import export, main
+from sedd_core.published import trained_length
+from sedd_core.record import Record, build
+from sedd_core.score import ScoreHead, ScoreModel
+
+from .golden_figures import GOLDEN, arrays
+
+SIZES = {"hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_dim": 8}
+ABSORB = {"plugin": "graph_absorb", "args": {"vocab_size": 5}}
+UNIFORM = {"plugin": "graph_uniform", "args": {"vocab_size": 5}}
+LOGLINEAR = {"plugin": "noise_loglinear", "args": {}}
+GEOMETRIC = {"plugin": "noise_geometric", "args": {"sigma_max": 7.5}}
+BOUND = "Likelihood bound of 2 sequences\nterm\tnats/token\nbound\t5.7352 ± 0.0122"
+
+
+def write_run(folder: Path, graph: dict, noise: dict, scale: bool) -> Path:
+    """A run folder with one checkpoint, of the last of 7 steps, its weights and averages drawn."""
+    states = 5 + (graph["plugin"] == "graph_absorb")
+    nodes = {
+        "data": {"plugin": "data_text", "args": {"length": 4, "tokenizer": "bpe"}},
+        "graph": graph,
+        "noise": noise,
+        "score": {"core": "ScoreHead", "args": {"scale_by_sigma": scale}},
+        "model": {"plugin": "model_ddit", "args": {**SIZES, "num_states": states}},
+        "training": {"core": "Training", "args": {"steps": 7, "batch_size": 32}},
+    }
+    parts = ScoreModel(
+        plugin("model_ddit")(**nodes["model"]["args"]),
+        plugin(graph["plugin"])(vocab_size=5),
+        ScoreHead(scale_by_sigma=scale),
+    )
+    generator = torch.Generator().manual_seed(0)
+    ema = EMA(parts.parameters(), 0.5)
+    for parameter in parts.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    ema.update()
+    codec = Codec(Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, unk_token="a")))
+    record = Record(
+        run={"core": "Train", "args": nodes},
+        command="launch.py --fdl_config=/home/me/secret.py",
+        versions={"sedd-core": "0.1.0"},
+        git={"commit": "1a86750", "diff": "-old"},
+    )
+    checkpoint.save(folder / "checkpoints" / "step_000000007", parts, build(noise), ema, codec, record)
+    (folder / "validation.txt").write_text(BOUND + "\n")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "run", ABSORB, LOGLINEAR, True)
+
+
+def scores(path: Path, **options: Any) -> torch.Tensor:
+    x = torch.tensor([[0, 4, 2, 3], [4, 4, 1, 0]])
+    with torch.no_grad():
+        return load_model(path, **options)[0](x, torch.tensor([0.7, 1e-3]))
+
+
+@pytest.mark.parametrize(
+    ("graph", "noise", "scale"), [(ABSORB, LOGLINEAR, True), (ABSORB, GEOMETRIC, False), (UNIFORM, GEOMETRIC, False)]
+)
+def test_export_and_load_is_the_identity(tmp_path: Path, graph: dict, noise: dict, scale: bool) -> None:
+    run = write_run(tmp_path / "run", graph, noise, scale)
+    for ema in (True, False):
+        folder = tmp_path / f"export_{ema}"
+        export(run, folder, ema=ema)
+        assert torch.equal(scores(folder), scores(run, ema=ema))
+        assert not torch.equal(scores(folder), scores(run, ema=not ema))
+    before, after = load(run), load(folder)
+    assert (type(after.graph), type(after.noise)) == (type(before.graph), type(before.noise))
+    t = torch.linspace(0, 1, 5)
+    assert torch.equal(after.noise(t).sigma, before.noise(t).sigma)
+    assert after.codec is not None
+    assert before.codec is not None
+    assert after.codec.encode("d") == before.codec.encode("d") == [3]
+    assert trained_length(after.record) == trained_length(before.record) == 4
+
+
+@pytest.mark.parametrize("name", ["absorb_scaled", "absorb_unscaled", "uniform"])
+def test_a_published_model_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+    export(GOLDEN / "models" / name, tmp_path / "copy")
+    ours, theirs = (
+        json.loads((f / "config.json").read_text()) for f in (tmp_path / "copy", GOLDEN / "models" / name)
+    )
+    for part in ("graph", "noise", "model"):
+        assert ours[part].items() <= theirs[part].items()
+    assert ours["tokens"] == theirs["tokens"]
+    golden = arrays(f"forward_{name}")
+    first, second = (load_model(f)[0] for f in (tmp_path / "copy", GOLDEN / "models" / name))
+    with torch.no_grad():
+        x, sigma = golden["indices"], golden["sigma"]
+        assert torch.equal(first(x, sigma), second(x, sigma))
+    assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert "Training" not in (tmp_path / "copy" / "README.md").read_text()  # nothing is known of it
+
+
+def test_the_card_says_what_the_record_does(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "my-model")
+    card = (tmp_path / "my-model" / "README.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front) == {
+        "library_name": "sedd-core",
+        "tags": ["sedd", "discrete-diffusion", "text-generation"],
+    }
+    for words in (
+        "# my-model",
+        "`graph_absorb(vocab_size=5)`",
+        "6: 5 tokens and a mask",
+        "`data_text(length=4, tokenizer='bpe')`",
+        "`Training(steps=7, batch_size=32)`",
+        "1a86750 with changes",
+        "averaged over training",
+        'load_model("my-model")',
+        BOUND,
+    ):
+        assert words in body, words
+    assert "secret" not in card
+
+
+def test_the_bound_of_other_weights_is_left_out(run: Path, tmp_path: Path) -> None:
+    export(run, tmp_path / "last", ema=False)
+    (run / "checkpoints" / "step_000000007").rename(run / "checkpoints" / "step_000000006")
+    export(run / "checkpoints" / "step_000000006", tmp_path / "earlier")
+    for name in ("last", "earlier"):
+        assert "bound" not in (tmp_path / name / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("graph", "noise", "scale", "words"),
+    [
+        (ABSORB, {"plugin": "noise_loglinear", "args": {"eps": 0.01}}, True, "noise.eps=0.01"),
+        (UNIFORM, GEOMETRIC, True, "scaled by sigma on a graph other than absorb"),
+    ],
+)
+def test_what_the_layout_cannot_say(tmp_path: Path, graph: dict, noise: dict, scale: bool, words: str) -> None:
+    run = write_run(tmp_path / "run", graph, noise, scale)
+    with pytest.raises(UserError, match=words):
+        export(run, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_plugin_that_the_layout_does_not_know(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules["sedd_core.published"].SAID, "graph_absorb")
+    with pytest.raises(UserError, match="cannot say the graph graph_absorb; it knows graph_uniform"):
+        export(run, tmp_path / "export")
+
+
+def test_a_folder_that_holds_something_is_left_alone(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "there"
+    target.mkdir()
+    export(run, target)  # an empty one is fine
+    before = (target / "README.md").stat().st_mtime_ns
+    file = tmp_path / "file"
+    file.write_text("")
+    for path in (target, file):
+        with pytest.raises(UserError, match="holds something already"):
+            export(run, path)
+    assert (target / "README.md").stat().st_mtime_ns == before
+
+
+def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Codec, "save", full)
+    with pytest.raises(UserError, match="No space left"):
+        export(run, tmp_path / "export")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(str(run), str(tmp_path / "export")) == 0
+    assert "add a license" in capsys.readouterr().out
+    assert main(str(tmp_path / "nothing"), str(tmp_path / "other")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    usage = subprocess.run([sys.executable, "-m", "sedd_core", "export", "x"], capture_output=True, text=True)
+    assert (usage.returncode, "export RUN FOLDER" in usage.stderr) == (1, True)

@@ -1,0 +1,343 @@
+"""Checkpoints that others wrote: the published layout, the hub, the original's run folders; and what is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, models
+from torch import Tensor
+
+from sedd_core import UserError, load_model, plugin
+from sedd_core.checkpoint import load, weights_of
+from sedd_core.hub import read_tokenizer
+from sedd_core.published import record_of, trained_length
+from sedd_core.record import Record
+
+from .golden_figures import GOLDEN, arrays, close
+
+MODELS = GOLDEN / "models"
+
+
+def golden_scores(model: Callable[..., Tensor], name: str = "absorb_scaled") -> None:
+    golden = arrays(f"forward_{name}")
+    with torch.no_grad():
+        close(model(golden["indices"], golden["sigma"]), golden["log_score_f64"], rtol=0, atol=2e-5)
+
+
+def checkpoint_of(weights: dict[str, Tensor], averages: list[Tensor], prefix: str = "") -> dict[str, Any]:
+    """What the original saves; its learning rate is a number of numpy's."""
+    rate = 3e-4 * np.minimum(3 / 2500, 1.0)
+    return {
+        "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": rate, "params": [0]}]},
+        "model": OrderedDict((prefix + name, value) for name, value in weights.items()),
+        "ema": {"decay": 0.9999, "num_updates": 3, "shadow_params": averages},
+        "step": 3,
+    }
+
+
+def write_run(folder: Path, state: Any, name: str = "absorb_scaled", **changes: Any) -> Path:
+    """A run folder of the original's, around a golden model's config."""
+    config = json.loads((MODELS / name / "config.json").read_text()) | changes
+    for part in (".hydra", "checkpoints-meta"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    torch.save(state, folder / "checkpoints-meta" / "checkpoint.pth")
+    return folder
+
+
+def split(name: str = "absorb_scaled") -> tuple[dict[str, Tensor], list[Tensor]]:
+    """A golden model's weights in the order of the original's modules, and those of them that are parameters."""
+    stored = load_file(MODELS / name / "model.safetensors")
+    sizes = record_of(json.loads((MODELS / name / "config.json").read_text()), Path("config.json")).node("model")[
+        "args"
+    ]
+    order = plugin("model_ddit")(**sizes).state_dict()
+    weights = {key: stored[key] for key in order}
+    return weights, [value for key, value in weights.items() if key != "rotary_emb.inv_freq"]
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    """A run whose averages are a golden model, and whose last weights are something else."""
+    weights, averages = split()
+    last = {name: value if name == "rotary_emb.inv_freq" else value + 1 for name, value in weights.items()}
+    return write_run(tmp_path / "run", checkpoint_of(last, averages))
+
+
+def test_an_original_run_gives_its_averages_in_place(original: Path) -> None:
+    loaded = load(original)
+    golden_scores(loaded.model)
+    assert loaded.codec is None
+    assert trained_length(loaded.record) == 32
+    last = load(original, ema=False).model.backbone.state_dict()
+    assert torch.equal(last["vocab_embed.embedding"], split()[0]["vocab_embed.embedding"] + 1)
+
+
+def test_an_original_run_of_the_uniform_process(tmp_path: Path) -> None:
+    weights, averages = split("uniform")
+    model, graph, noise = load_model(write_run(tmp_path, checkpoint_of(weights, averages), "uniform"))
+    golden_scores(model, "uniform")
+    assert (graph.mask, graph.vocab_size, noise.sigma_min, noise.sigma_max) == (None, 50, 1e-4, 20.0)
+
+
+def test_sigma_as_the_originals_own_yaml_writes_it(tmp_path: Path) -> None:
+    weights, averages = split("uniform")
+    folder = write_run(tmp_path, checkpoint_of(weights, averages), "uniform")
+    config = folder / ".hydra" / "config.yaml"
+    text = config.read_text()
+    assert "sigma_min: 0.0001" in text
+    config.write_text(text.replace("sigma_min: 0.0001", "sigma_min: 1e-4"))  # which YAML 1.1 takes for a text
+    assert load_model(folder)[2].sigma_min == 1e-4
+
+
+def test_names_with_a_prefix_and_the_noises_unused_parameter(tmp_path: Path) -> None:
+    weights, averages = split()
+    state = checkpoint_of(weights, [*averages, torch.tensor(0.0)], prefix="module.")
+    golden_scores(load_model(write_run(tmp_path, state))[0])
+
+
+def test_a_learning_rate_of_numpy_1(original: Path) -> None:
+    """The original runs with numpy 1, which wrote the same number under another module's name."""
+    file = original / "checkpoints-meta" / "checkpoint.pth"
+    with zipfile.ZipFile(file) as old:
+        entries = {name: old.read(name) for name in old.namelist()}
+    (program,) = (name for name in entries if name.endswith("data.pkl"))
+    assert b"numpy._core.multiarray" in entries[program]
+    entries[program] = entries[program].replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as new:
+        for name, content in entries.items():
+            new.writestr(name, content)
+    golden_scores(load_model(original)[0])
+
+
+def test_training_can_start_from_an_original_run(original: Path) -> None:
+    model, _, noise = load_model(MODELS / "absorb_unscaled")
+    weights_of(original, model, noise)
+    assert torch.equal(model.backbone.vocab_embed.embedding, split()[0]["vocab_embed.embedding"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (lambda averages: averages[:-1], "29 tensors, for 30 parameters"),
+        (lambda averages: [*averages, torch.ones(2)], "31 tensors, for 30 parameters"),
+        (lambda averages: [*averages[1:], averages[0]], "do not fit"),
+        (lambda averages: [*averages[:-1], 3], "other things among its weights"),
+        (lambda averages: None, "no checkpoint of the original"),
+    ],
+)
+def test_averages_that_do_not_fit(tmp_path: Path, fault: Callable[[list[Tensor]], Any], words: str) -> None:
+    weights, averages = split()
+    with pytest.raises(UserError, match=words):
+        load_model(write_run(tmp_path, checkpoint_of(weights, fault(averages))))
+
+
+class Malicious:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
+    sign = tmp_path / "ran"
+    weights, averages = split()
+    folder = write_run(tmp_path / "run", checkpoint_of(weights, averages) | {"extra": Malicious(sign)})
+    with pytest.raises(UserError, match=r"holds more than data .*mkdir.* and was not run"):
+        load_model(folder)
+    assert not sign.exists()
+    torch.load(folder / "checkpoints-meta" / "checkpoint.pth", weights_only=False)
+    assert sign.exists()  # it would have done it
+
+
+def test_a_bare_pickle_is_not_run(original: Path, tmp_path: Path) -> None:
+    sign = tmp_path / "ran"
+    (original / "checkpoints-meta" / "checkpoint.pth").write_bytes(pickle.dumps(Malicious(sign)))
+    with pytest.raises(UserError, match="nothing in it was run"):
+        load_model(original)
+    assert not sign.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", None])
+def test_a_damaged_or_missing_checkpoint_of_an_original_run(original: Path, content: bytes | None) -> None:
+    file = original / "checkpoints-meta" / "checkpoint.pth"
+    whole = file.read_bytes()
+    file.unlink()
+    with pytest.raises(UserError, match=r"checkpoint\.pth is missing"):
+        load_model(original)
+    file.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(UserError, match="is damaged"):
+        load_model(original)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("graph: !!python/object/apply:os.mkdir ['{sign}']", "cannot be read as data"),
+        ("graph: [", "cannot be read as data"),
+        ("lightning: true", "lacks 'graph'"),
+        ("- 1", "no config of a SEDD model"),
+        ("", "no config of a SEDD model"),
+    ],
+)
+def test_a_config_that_is_not_the_originals(original: Path, tmp_path: Path, text: str, words: str) -> None:
+    sign = tmp_path / "ran"
+    (original / ".hydra" / "config.yaml").write_text(text.replace("{sign}", str(sign)))
+    with pytest.raises(UserError, match=words):
+        load_model(original)
+    assert not sign.exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "words"),
+    [
+        ("graph", {"type": "data"}, "graph_data, which the original has not"),
+        ("noise", {"type": "cosine"}, "noise_cosine, which the original has not"),
+        ("model", {"type": "dimamba"}, "model_dimamba, which the original has not"),
+        ("model", {"n_blocks": "two"}, "model.n_blocks takes a whole number"),
+        ("model", {"n_heads": 5}, "must divide"),
+        ("model", {"n_blocks": 3}, "do not fit"),
+        ("noise", {"type": "geometric", "sigma_min": "small"}, "no config of a SEDD model"),
+    ],
+)
+def test_a_published_config_that_asks_for_something_else(
+    tmp_path: Path, part: str, change: dict[str, Any], words: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(MODELS / "absorb_scaled", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config[part] |= change
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=words):
+        load_model(folder)
+
+
+def test_a_model_of_another_kind(tmp_path: Path) -> None:
+    shutil.copy(MODELS / "uniform" / "model.safetensors", tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"], "n_layer": 12}))
+    with pytest.raises(UserError, match="another kind of model: it has architectures, n_layer"):
+        load_model(tmp_path)
+
+
+def test_a_pickle_in_place_of_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    file = tmp_path / "pytorch_model.bin"
+    file.write_bytes(pickle.dumps(Malicious(tmp_path / "ran")))
+    for path in (tmp_path, file):
+        with pytest.raises(UserError, match=r"a pickle \(pytorch_model\.bin\), which can hold code and is not read"):
+            load_model(path)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(UserError, match="is a file"):
+        load_model(tmp_path / "config.json")
+
+
+# The hub, of which there is none here: its client's one function is replaced.
+
+
+def test_a_hub_id_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    def snapshot_download(name: str, *, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(MODELS / "absorb_scaled")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    golden_scores(load_model("louaaron/sedd-small")[0])
+    assert asked == [("louaaron/sedd-small", ["config.json", "model.safetensors", "tokenizer.json"])]
+
+
+def test_without_a_network_one_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def snapshot_download(name: str, **arguments: Any) -> str:
+        raise huggingface_hub.errors.LocalEntryNotFoundError("Got: ConnectError\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as told:
+        load_model("louaaron/sedd-small")
+    for words in ("(Got: ConnectError)", "model.safetensors", "https://huggingface.co/louaaron/sedd-small", "folder"):
+        assert words in str(told.value)
+    with pytest.raises(UserError, match=r"vocab\.json"):
+        read_tokenizer("gpt2")
+
+
+@pytest.mark.parametrize("path", ["runs/quickstart", "a/b/c", "/a/b", "nothing", "a b/c"])
+def test_a_local_path_does_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, path: str) -> None:
+    def snapshot_download(name: str, **arguments: Any) -> str:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match="does not exist"):
+        load_model(path)
+
+
+# Tokenizers for models that come without one.
+
+
+def write_tokenizer(folder: Path, size: int) -> Path:
+    folder.mkdir()
+    Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0")).save(
+        str(folder / "tokenizer.json")
+    )
+    return folder
+
+
+def test_a_tokenizer_given_to_a_model_without_one(tmp_path: Path) -> None:
+    folder = write_tokenizer(tmp_path / "fits", 50)
+    for path in (folder, folder / "tokenizer.json"):
+        codec = load(MODELS / "uniform", tokenizer=path).codec
+        assert codec is not None
+        assert codec.encode("w7") == [7]
+    with pytest.raises(UserError, match=r"has 49 tokens, but the model .* has 50"):
+        load(MODELS / "uniform", tokenizer=write_tokenizer(tmp_path / "less", 49))
+    with pytest.raises(UserError, match="holds no tokenizer: neither"):
+        load(MODELS / "uniform", tokenizer=tmp_path)
+
+
+def test_a_model_with_a_tokenizer_takes_no_other(tmp_path: Path) -> None:
+    shutil.copytree(MODELS / "uniform", tmp_path / "model")
+    folder = write_tokenizer(tmp_path / "tokenizer", 50)
+    shutil.copy(folder / "tokenizer.json", tmp_path / "model")
+    assert load(tmp_path / "model").codec is not None
+    with pytest.raises(UserError, match="a tokenizer of its own"):
+        load(tmp_path / "model", tokenizer=folder)
+
+
+def test_gpt2s_own_files(shared: Path) -> None:
+    codec = read_tokenizer(shared / "data" / "tokenizers" / "gpt2")
+    assert codec.vocab_size == 50257
+    assert codec.encode("Hello world<|endoftext|>") == [15496, 995, 50256]
+    text = "Any text, é日本 too:\n\n  x = 1"
+    assert codec.decode(codec.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "length"),
+    [
+        ({"data": {"plugin": "data_text", "args": {"length": 64}}}, 64),
+        ({"data": {"plugin": "data_text", "args": {}}}, 128),  # its default
+        ({"length": 32}, 32),
+        ({}, None),
+    ],
+)
+def test_the_length_that_a_model_was_trained_on(arguments: dict[str, Any], length: int | None) -> None:
+    assert trained_length(Record(run={"core": "Train", "args": arguments})) == length
