@@ -207,8 +207,8 @@ def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | 
     codec = Codec.load(own) if source is None else read_tokenizer(source)
     if codec.vocab_size != vocab_size:
         raise UserError(
-            f"The tokenizer {source or own} has {codec.vocab_size} tokens, but the model in {folder} has {vocab_size}: "
-            "give the one that it was trained with."
+            f"The tokenizer {source or own} has {codec.vocab_size} tokens, but the model in {folder} has "
+            f"{vocab_size}: give the one that it was trained with."
         )
     return codec
 

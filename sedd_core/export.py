@@ -92,7 +92,7 @@ def _model_rows(loaded: Loaded, ema: bool) -> dict[str, str]:
     length = trained_length(loaded.record)
     if length is not None:
         rows["sequence length"] = f"{length:,} tokens"
-    return rows | {"weights": "averaged over training" if ema else "of the last step, not averaged"}
+    return rows | {"weights": "averaged over training" if ema else "without averaging, where the source has both"}
 
 
 def _training_rows(record: Record) -> dict[str, str]:
