@@ -25,8 +25,12 @@ class Codec:
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, with no special tokens added."""
-        return self.tokenizer.encode(text, add_special_tokens=False).ids
+        """Token ids of a text, with no special tokens added. UserError for a character that it has no token for."""
+        try:
+            return self.tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # tokenizers raises nothing narrower
+            shown = text if len(text) <= 40 else f"{text[:40]}..."
+            raise UserError(f"The tokenizer has no tokens for all of {shown!r}: {error}.") from error
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
@@ -74,9 +78,10 @@ class Codec:
             raise UserError(f"{path} is no tokenizer.json: {error}.") from error
 
 
-def character_codec(text: str) -> Codec:
-    """One token a character of `text`, and one for any other."""
-    vocabulary = {UNKNOWN: 0, **{c: i for i, c in enumerate(sorted(set(text) - {UNKNOWN}), start=1)}}
+def character_codec(text: str, unknown: bool = True) -> Codec:
+    """One token a character of `text`, and one for any other; without it, others are left out of what is encoded."""
+    characters = [*([UNKNOWN] if unknown else []), *sorted(set(text) - {UNKNOWN})]
+    vocabulary = {character: index for index, character in enumerate(characters)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()

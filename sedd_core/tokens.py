@@ -129,8 +129,8 @@ def corpus_key(*parts: str) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out."""
-    if path.is_file():
+    """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out. OSError."""
+    if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     inside = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
@@ -205,11 +205,11 @@ def _write(folder: Path, made: Tokenised) -> None:
     codec, documents = made
     size, count, number, news = codec.vocab_size, 0, 0, time.monotonic()
     with (folder / "tokens").open("wb") as tokens, (folder / "ends").open("wb") as ends:
-        for number, document in enumerate(documents, start=1):  # noqa: B007: their number is written below
+        for document in documents:
             if len(document) and not 0 <= document.min() <= document.max() < size:
                 raise UserError(f"The tokenizer gave a token outside its {size} of them: it cannot be used.")
             tokens.write(document.astype(_kind(codec)).tobytes())
-            count += len(document)
+            count, number = count + len(document), number + 1
             ends.write(np.int64(count).tobytes())
             if time.monotonic() - news > NEWS_EVERY:
                 news = time.monotonic()

@@ -1,26 +1,40 @@
-"""The token cache: built once, whole or not at all, rebuilt when damaged."""
+"""The token cache: built once by one process, whole or not at all, rebuilt when damaged; and what reads it."""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import stat
+import time
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from tokenizers import Tokenizer, models
 
-from sedd_core import UserError
+from sedd_core import UserError, console, tokens
 from sedd_core.codec import Codec, byte_codec
 from sedd_core.stages import PackedSequences
-from sedd_core.tokens import cached_corpus, corpus_key
+from sedd_core.stages.data import DocumentSequences, Split
+from sedd_core.tokens import PackedData, Tokenised, cached_corpus, content_hash, corpus_key
+
+KEY = "k" * 64
 
 
 class Builder:
     """Counts how often it builds."""
 
-    def __init__(self) -> None:
-        self.calls = 0
+    def __init__(self, *documents: list[int], codec: Codec | None = None) -> None:
+        self.calls, self.codec = 0, codec or byte_codec()
+        self.documents = documents or (list(range(100)), list(range(100, 250)), [7])
 
-    def __call__(self) -> tuple[Codec, list[int], list[int]]:
+    def __call__(self) -> Tokenised:
         self.calls += 1
-        return byte_codec(), list(range(250)), [1, 2, 3]
+        return Tokenised(self.codec, map(np.array, self.documents))
 
 
 @pytest.fixture
@@ -29,31 +43,54 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def folders(cache: Path) -> list[Path]:
+    return [path for path in cache.iterdir() if path.is_dir()]
+
+
 def test_it_is_built_once(cache: Path) -> None:
     build = Builder()
     for _ in range(3):
-        corpus = cached_corpus("k" * 64, build)
-        assert corpus.train.tolist() == list(range(250))
-        assert corpus.valid.tolist() == [1, 2, 3]
+        corpus = cached_corpus(KEY, build)
+        assert corpus.tokens.tolist() == [*range(250), 7]
+        assert corpus.ends.tolist() == [100, 250, 251]
         assert corpus.codec.vocab_size == 256
     assert build.calls == 1
     cached_corpus("other" * 10, build)
     assert build.calls == 2
-    assert len(list(cache.iterdir())) == 2
+    assert len(folders(cache)) == 2
 
 
-@pytest.mark.parametrize("file", ["train.npy", "tokenizer.json", "whole"])
+@pytest.mark.parametrize("file", ["tokens", "ends", "tokenizer.json", "corpus.json"])
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_a_damaged_cache_is_built_again(cache: Path, file: str, how: str) -> None:
     build = Builder()
-    cached_corpus("k" * 64, build)
+    cached_corpus(KEY, build)
     (path,) = cache.rglob(file)
-    if how == "gone" or file == "whole":
+    if how == "gone":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    assert cached_corpus("k" * 64, build).train.tolist() == list(range(250))
+    assert cached_corpus(KEY, build).tokens.tolist() == [*range(250), 7]
     assert build.calls == 2
+
+
+@pytest.mark.parametrize(("size", "kind"), [(2**16, torch.uint16), (2**16 + 1, torch.int32)])
+def test_tokens_take_as_few_bytes_as_hold_them(cache: Path, size: int, kind: torch.dtype) -> None:
+    codec = Codec(Tokenizer(models.WordLevel({str(i): i for i in range(size)}, unk_token="0")))
+    corpus = cached_corpus(KEY, Builder([size - 1, 3], codec=codec))
+    assert corpus.tokens.dtype == kind
+    assert PackedSequences(corpus.tokens, 2).batch(torch.tensor([0])).tokens.tolist() == [[size - 1, 3]]
+
+
+def test_a_token_outside_the_vocabulary_is_refused(cache: Path) -> None:
+    with pytest.raises(UserError, match="outside its 256"):
+        cached_corpus(KEY, Builder([1, 256]))
+    assert not folders(cache)
+
+
+def test_a_split_without_documents(cache: Path) -> None:
+    corpus = cached_corpus(KEY, lambda: Tokenised(byte_codec(), []))
+    assert len(corpus.tokens) == len(corpus.ends) == 0
 
 
 def test_a_failed_build_leaves_nothing(cache: Path) -> None:
@@ -62,27 +99,174 @@ def test_a_failed_build_leaves_nothing(cache: Path) -> None:
             raise OSError(28, "No space left on device")
 
     with pytest.raises(UserError, match=r"No space left.*SEDD_CACHE"):
-        cached_corpus("k" * 64, lambda: (Full(byte_codec().tokenizer), [1], [2]))
-    assert not list(cache.iterdir())
+        cached_corpus(KEY, Builder(codec=Full(byte_codec().tokenizer)))
+    assert not folders(cache)
 
 
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SEDD_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(UserError, match="SEDD_CACHE"):
-        cached_corpus("k" * 64, Builder())
+        cached_corpus(KEY, Builder())
+
+
+def test_the_folder_has_the_modes_that_the_user_asks_for(cache: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        cached_corpus(KEY, Builder())
+    finally:
+        os.umask(old)
+    (folder,) = folders(cache)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o640}
+
+
+def slow_documents(log: Path, number: int, pause: float) -> Iterator[np.ndarray]:
+    with log.open("a") as file:
+        file.write("built\n")
+    for _ in range(number):
+        time.sleep(pause)
+        yield np.arange(100)
+
+
+def build_slowly(log: Path, number: int, pause: float) -> None:
+    """For a process of its own."""
+    corpus = cached_corpus(KEY, lambda: Tokenised(byte_codec(), slow_documents(log, number, pause)))
+    with log.open("a") as file:
+        file.write(f"read {len(corpus.tokens)}\n")
+
+
+def start(*arguments: object) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=build_slowly, args=arguments)
+    process.start()
+    return process
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_one_process_builds_and_the_others_wait(cache: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    processes = [start(log, 5, 0.1) for _ in range(3)]
+    for process in processes:
+        process.join(30)
+    assert sorted(log.read_text().splitlines()) == ["built", "read 500", "read 500", "read 500"]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_builder_that_is_killed_is_succeeded_by_one_that_waits(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, said = tmp_path / "log", []
+    monkeypatch.setattr(tokens, "PATIENCE", 0.1)
+    monkeypatch.setattr(console, "say", said.append)
+    victim = start(log, 1000, 0.1)
+    while not list(cache.glob("*.building/tokens")):
+        time.sleep(0.02)
+    waiting = start(log, 2, 0.0)
+    time.sleep(0.3)
+    assert victim.pid
+    os.kill(victim.pid, signal.SIGKILL)
+    build = Builder()
+    corpus = cached_corpus(KEY, build)
+    waiting.join(30)
+    victim.join(30)
+    assert len(corpus.tokens) == (251 if build.calls else 200)
+    assert len(log.read_text().splitlines()) == (2 if build.calls else 3)
+    assert len(folders(cache)) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_waiting_is_said(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(tokens, "PATIENCE", 0.2)
+    monkeypatch.setattr(console, "say", said.append)
+    other = start(tmp_path / "log", 10, 0.1)
+    while not list(cache.glob("*.building/tokens")):
+        time.sleep(0.02)
+    build = Builder()
+    assert len(cached_corpus(KEY, build).tokens) == 1000
+    other.join(30)
+    assert build.calls == 0
+    assert len(said) == 1
+    assert "Waiting for another process" in said[0]
+
+
+def test_memory_does_not_grow_with_the_text(cache: Path) -> None:
+    def peak(number: int) -> int:
+        tracemalloc.start()
+        cached_corpus(
+            f"{number:064d}"[::-1], lambda: Tokenised(byte_codec(), (np.arange(250) for _ in range(number)))
+        )
+        value = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return value
+
+    few = peak(100)
+    assert peak(10_000) < few + 500_000  # of 5 MB of tokens
 
 
 def test_keys_tell_their_parts_apart() -> None:
     assert corpus_key("a", "b") != corpus_key("ab") != corpus_key("a", "b ")
 
 
-def test_sequences_are_cut_without_overlap(cache: Path) -> None:
-    import torch
+def test_a_content_hash_is_of_content_alone(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        (tmp_path / folder / ".cache").mkdir(parents=True)
+        (tmp_path / folder / "a").write_text("text")
+    (tmp_path / "two" / ".cache" / "b").touch()
+    os.utime(tmp_path / "two" / "a", (0, 0))
+    assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
+    assert content_hash(tmp_path / "one" / "a") == content_hash(tmp_path / "two" / "a")
+    (tmp_path / "two" / "a").rename(tmp_path / "two" / "c")
+    assert content_hash(tmp_path / "one") != content_hash(tmp_path / "two")
+    with pytest.raises(FileNotFoundError):
+        content_hash(tmp_path / "three")
 
-    tokens = cached_corpus("k" * 64, Builder()).train
-    sequences = PackedSequences(tokens, 100)
+
+def test_sequences_are_cut_without_overlap(cache: Path) -> None:
+    sequences = PackedSequences(cached_corpus(KEY, Builder()).tokens, 100)
     assert len(sequences) == 2
     batch = sequences.batch(torch.tensor([1, 0])).tokens
     assert batch.dtype == torch.int64
     assert batch.tolist() == [list(range(100, 200)), list(range(100))]
+
+
+def test_a_document_a_sequence(cache: Path) -> None:
+    corpus = cached_corpus(KEY, Builder([1, 2, 9], [3, 4, 5, 6, 9], [9], [7, 8, 8, 9]))
+    sequences = DocumentSequences(corpus.tokens, corpus.ends, 4)
+    assert len(sequences) == 4
+    batch = sequences.batch(torch.tensor([3, 0, 1, 2]))
+    assert batch.tokens.tolist() == [[7, 8, 8, 9], [1, 2, 9, 9], [3, 4, 5, 6], [9, 9, 9, 9]]
+    assert batch.counts is not None
+    assert batch.counts.int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert batch.tokens.dtype == torch.int64
+
+
+class Letters(PackedData):
+    """Data of two words."""
+
+    def __init__(self, *, length: int) -> None:
+        self.length, self.made = length, []
+
+    def describe(self) -> str:
+        return "two words"
+
+    def vocab_size(self) -> int | None:
+        return 256
+
+    def key(self, name: Split) -> str:
+        return corpus_key("letters", name)
+
+    def tokenise(self, name: Split) -> Tokenised:
+        self.made.append(name)
+        return Tokenised(byte_codec(), [np.array(byte_codec().encode({"train": "hello", "valid": "you"}[name]))])
+
+
+def test_a_split_is_tokenised_when_it_is_asked_for(cache: Path) -> None:
+    data = Letters(length=3)
+    assert data.codec().decode(data.split("valid").batch(torch.tensor([0])).tokens[0].tolist()) == "you"
+    assert data.made == ["valid", "train"] or data.made == ["train", "valid"]
+    again = Letters(length=3)
+    again.split("valid")
+    assert again.made == []
+    with pytest.raises(UserError, match=r"valid split of two words holds 3 tokens.*data\.length"):
+        Letters(length=4).split("valid")

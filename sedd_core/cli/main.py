@@ -31,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
     try:
         launch(_parse(arguments), arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except UserError as error:
         if place()[0]:
             time.sleep(2)  # a mistake that all processes see is the main one's to tell, and ends the others

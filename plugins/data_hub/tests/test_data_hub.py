@@ -32,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import datasets.config
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    monkeypatch.chdir(tmp_path)
     for name, documents in {"train": DOCUMENTS[:30], "valid": DOCUMENTS[30:]}.items():
         lines = [json.dumps({"text": text, "id": i}) for i, text in enumerate(documents)]
         (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
@@ -53,6 +54,13 @@ def data(folder: Path, **arguments: Any) -> Data:
         "length": 32,
     }
     return plugin("data_hub")(**{**defaults, **arguments})
+
+
+def read(source: Data) -> None:
+    """As a run does."""
+    source.codec()
+    source.split("train")
+    source.split("valid")
 
 
 def text_of(source: Data, split: str) -> str:
@@ -133,17 +141,28 @@ def test_a_split_that_is_not_there(folder: Path) -> None:
     (folder / "own").mkdir()
     (folder / "train.jsonl").rename(folder / "own" / "train.jsonl")
     with pytest.raises(UserError, match=r"no split 'validation'.*data\.valid_split the same as data\.train_split"):
-        data(folder, name=str(folder / "own"), valid_name=None).split("train")
+        read(data(folder, name=str(folder / "own"), valid_name=None))
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a file that is not there": ({"name": "nowhere.jsonl"}, ["no file nowhere.jsonl"]),
-    "a data set without the hub": ({"name": "openwebtext"}, ["'openwebtext' is neither here", "data.name"]),
-    "a tokenizer without the hub": ({"tokenizer": "gpt2"}, ["'gpt2' is neither here", "data.tokenizer"]),
+    "a data set without the hub": (
+        {"name": "openwebtext"},
+        ["'openwebtext' (Skylion007/openwebtext, split train) is neither here", "hf download", "set data.train_file"],
+    ),
+    "other data without the hub": (
+        {"valid_name": "ptb"},
+        ["(ptb-text-only/ptb_text_only penn_treebank, split validation)", "refs/convert", "set data.valid_file"],
+    ),
+    "a stream without the hub": ({"name": "openwebtext", "limit": 5000}, ["is neither here", "set data.train_file"]),
+    "a tokenizer without the hub": ({"tokenizer": "gpt2"}, ["'gpt2' is neither here", "hf download gpt2"]),
+    "a pattern of no file": ({"train_file": "nowhere/*.jsonl"}, ["no file nowhere/*.jsonl"]),
+    "a folder of no data": ({"name": "tokenizer"}, ["tokenizer cannot be read as a data set"]),
+    "nothing to train on": ({"name": "lambada"}, ["lambada has no text to train on", "data.train_file"]),
     "another size": ({"vocab": 50257}, ["has 257 tokens, not 50257", "set data.vocab"]),
     "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
     "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
-    "too long": ({"length": 100_000}, ["shorter than one sequence"]),
+    "too long": ({"length": 100_000}, ["less than one sequence", "lower data.length"]),
 }
 
 
@@ -151,7 +170,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
 def test_a_mistake_is_said(folder: Path, mistake: str) -> None:
     arguments, words = MISTAKES[mistake]
     with pytest.raises(UserError) as caught:
-        data(folder, **arguments).split("train")
+        read(data(folder, **arguments))
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
 
 

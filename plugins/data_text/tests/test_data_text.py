@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from data_text import pieces
 
 from sedd_core import UserError, plugin
 from sedd_core.stages import Data
@@ -64,6 +65,27 @@ def test_the_fingerprint_is_of_content_and_settings(file: str) -> None:
     assert one != data(paths=(file,), tokenizer="byte").fingerprint()
     Path(file).write_text(TEXT + "more")
     assert one != data(paths=(file,)).fingerprint()
+
+
+def test_a_text_is_tokenised_in_pieces_as_it_is_whole(file: str) -> None:
+    Path(file).write_text(text := TEXT + "  two \n\n three" * 50 + "x" * 400 + TEXT)
+    whole = data(paths=(file,), valid_paths=(file,), tokenizer="bpe", vocab=280)
+    ids = whole.codec().encode(text)
+    assert whole.corpus("train").tokens.tolist() == ids
+    for size in (50, 77, 1000):
+        cut = list(pieces(text.replace("x", ""), size))
+        assert "".join(cut) == text.replace("x", "")
+        assert max(map(len, cut)) <= size
+        assert [i for piece in cut for i in whole.codec().encode(piece)] == whole.codec().encode(
+            text.replace("x", "")
+        )
+    assert list(map(len, pieces("x" * 400, 150))) == [150, 150, 100]
+
+
+def test_titles() -> None:
+    assert data().title == "docstrings"
+    assert data(paths=("a/shakespeare.txt",)).title == "shakespeare"
+    assert data(paths=("a/shakespeare.txt",), valid_paths=("other.txt.gz",)).title == "other"
 
 
 def test_the_corpus_that_every_machine_has() -> None:

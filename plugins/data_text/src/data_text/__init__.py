@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import gzip
-from functools import cached_property
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
 
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.stages import Data
-from sedd_core.tokens import PackedData, corpus_key
+from sedd_core.stages.data import Split
+from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
 
 from .docstrings import docstring_corpus
+
+PIECE = 200_000
+"""Characters tokenised at a time."""
+BEFORE_BLANKS = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 class TextFiles(PackedData):
@@ -49,6 +57,12 @@ class TextFiles(PackedData):
         self.paths, self.valid_paths, self.valid_fraction = paths, valid_paths, valid_fraction
         self.tokenizer, self.vocab, self.length = tokenizer, vocab, length
 
+    @property
+    def title(self) -> str:
+        """The name of the first file validated on."""
+        files = self.valid_paths or self.paths
+        return Path(files[0]).name.partition(".")[0] if files else "docstrings"
+
     def describe(self) -> str:
         """The files, and how they are tokenised."""
         source = ", ".join(self.paths) or "docstrings of Python's standard library"
@@ -59,19 +73,25 @@ class TextFiles(PackedData):
         """Known for pairs and bytes; characters and files have to be read."""
         return {"bpe": self.vocab, "byte": 256}.get(self.tokenizer)
 
-    def fingerprint(self) -> str:
-        """A hash of both texts and the tokenizer."""
-        train, valid = self._texts
-        own = str(self.vocab)
+    def key(self, name: Split) -> str:
+        """A hash of the files and of the tokenizer, which the training text decides for both splits."""
+        if self.paths:
+            files = [_hash(path) for path in (*self.paths, "", *self.valid_paths)]
+        else:
+            files = list(docstring_corpus(self.valid_fraction))
+        fraction = "" if self.valid_paths else str(self.valid_fraction)
+        own = str(self.vocab) if self.tokenizer == "bpe" else ""
         if self.tokenizer.endswith(".json"):
             own = Codec.load(Path(self.tokenizer)).tokenizer.to_str()
-        return corpus_key("data_text 1", train, valid, self.tokenizer, own)
+        return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
 
-    def tokenise(self) -> tuple[Codec, list[int], list[int]]:
+    def tokenise(self, name: Split) -> Tokenised:
         """The codec is made from the training text, or read."""
-        train, valid = self._texts
+        train, valid = self._texts()
+        if name == "valid":
+            return Tokenised(self.codec(), _encoded(self.codec(), valid))
         codec = self._make_codec(train)
-        return codec, codec.encode(train), codec.encode(valid)
+        return Tokenised(codec, _encoded(codec, train))
 
     def _make_codec(self, train: str) -> Codec:
         if self.tokenizer == "bpe":
@@ -80,7 +100,6 @@ class TextFiles(PackedData):
             return character_codec(train)
         return byte_codec() if self.tokenizer == "byte" else Codec.load(Path(self.tokenizer))
 
-    @cached_property
     def _texts(self) -> tuple[str, str]:
         """Training and validation text."""
         if not self.paths:
@@ -92,12 +111,40 @@ class TextFiles(PackedData):
         return train[:cut], train[cut:]
 
 
+def pieces(text: str, size: int) -> Iterator[str]:
+    """A text in pieces of at most `size` characters, cut before blanks where there are any.
+
+    There, byte-pair codecs begin a new token anyway: the pieces give the tokens of the whole.
+    """
+    start = 0
+    while len(text) - start > size:
+        cut = BEFORE_BLANKS.match(text, start, start + size)
+        end = cut.end() if cut else start + size
+        yield text[start:end]
+        start = end
+    yield text[start:]
+
+
+def _encoded(codec: Codec, text: str) -> Iterator[Tokens]:
+    return (np.asarray(codec.encode(piece), np.int64) for piece in pieces(text, PIECE))
+
+
+def _hash(path: str) -> str:
+    """Of a file's content; of nothing, for no path."""
+    if not path:
+        return ""
+    try:
+        return content_hash(Path(path))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no text file {path} (from {Path.cwd()}): set data.paths.") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+
+
 def _read(path: str) -> str:
     try:
         with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8", newline="") as file:
             return str(file.read())
-    except FileNotFoundError as error:
-        raise UserError(f"There is no text file {path} (from {Path.cwd()}).") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as UTF-8 text: {error}.") from error
 

@@ -1,0 +1,171 @@
+"""Hugging Face data sets and tokenizers, or local files in their place, packed to length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+
+from sedd_core import UserError, hookimpl
+from sedd_core.codec import Codec
+from sedd_core.stages import Data
+from sedd_core.stages.data import Split
+from sedd_core.tokens import PackedData, Packing, Tokenised, Tokens, corpus_key
+
+from .sources import Documents, Source
+from .vocabulary import Vocabulary, characters_of, load
+
+DOCUMENTS_AT_ONCE = 1000
+
+
+class HubDataset(PackedData):
+    """Documents, each followed by the tokenizer's end-of-text token, as one long run cut into sequences.
+
+    name, config, revision, train_split: the training data: openwebtext, lm1b, wikitext2, wikitext103, ptb or lambada,
+    any data set of the hub, or a local file or folder. Those with a short name have their text put right.
+    valid_name, valid_config, valid_split: the validation data; the same data set when not named.
+    train_file, valid_file: a local file (or a pattern of several, or a folder) read in place of the hub.
+    valid_documents: how many documents are held out from the end of the training data when both are the same.
+    limit: stream only so many documents of the training data, without downloading the rest.
+    text_field: the column, where it is not the usual one. tokenizer: gpt2, bert-base-uncased, ... of the hub, a local
+    folder, "byte", or "char" (learned from the training text). vocab: its number of tokens; None: as it turns out.
+    packing: "packed" cuts the whole run into sequences; "document" gives each document a sequence of its own, cut or
+    padded, its padding left out of the loss and the bound. length: tokens a sequence.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: str | None = None,
+        revision: str | None = None,
+        train_split: str | None = None,
+        train_file: str | None = None,
+        valid_name: str | None = None,
+        valid_config: str | None = None,
+        valid_split: str | None = None,
+        valid_file: str | None = None,
+        valid_documents: int = 1000,
+        limit: int | None = None,
+        text_field: str | None = None,
+        tokenizer: str = "gpt2",
+        vocab: int | None = 50257,
+        packing: Packing = "packed",
+        length: int = 1024,
+    ) -> None:
+        counts = {"length": length, "vocab": vocab, "valid_documents": valid_documents, "limit": limit}
+        for which, value in counts.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{which} must be at least 1, not {value}")
+        if limit is not None and limit <= valid_documents:
+            raise ValueError(f"limit must be above valid_documents ({valid_documents}), not {limit}")
+        if packing not in ("packed", "document"):
+            raise ValueError(f"packing must be 'packed' or 'document', not '{packing}'")
+        if "text8" in (name, valid_name):
+            raise ValueError("text8 is one run of characters without documents, a plugin of its own: data=text8")
+        self.train = Source.of("train", name, config, revision, train_split, train_file, text_field)
+        if valid_name is None:
+            valid_config, valid_revision = valid_config or config, revision
+        else:
+            valid_revision = None
+        self.valid = Source.of(
+            "valid", valid_name or name, valid_config, valid_revision, valid_split, valid_file, text_field
+        )
+        self.valid_documents, self.limit = valid_documents, limit
+        self.tokenizer, self.vocab, self.packing, self.length = tokenizer, vocab, packing, length
+
+    @property
+    def title(self) -> str:
+        """The short name of the validation data."""
+        return self.valid.title
+
+    def describe(self) -> str:
+        """The two data sets and the tokenizer."""
+        train = f"{'' if self.limit is None else f'{self.limit:,} documents of '}{self.train}"
+        valid = f"its last {self.valid_documents:,} documents" if self._holds_out else str(self.valid)
+        size = "the" if self.vocab is None else f"{self.vocab}"
+        cut = "sequences" if self.packing == "packed" else "a document a sequence, up to"
+        return f"{train}, validated on {valid}, in {size} tokens of {self.tokenizer}, {cut} of {self.length}"
+
+    def vocab_size(self) -> int | None:
+        """As stated."""
+        return self.vocab
+
+    def codec(self) -> Codec:
+        """The tokenizer's; characters are learned from the training split."""
+        codec = super().codec() if self.tokenizer == "char" else self._vocabulary.codec
+        if self.vocab is not None and codec.vocab_size != self.vocab:
+            raise UserError(
+                f"The tokenizer {self.tokenizer} has {codec.vocab_size} tokens, not {self.vocab}: set data.vocab."
+            )
+        return codec
+
+    def key(self, name: Split) -> str:
+        """A hash of the documents' own fingerprint and the tokenizer (characters: of the training documents)."""
+        if self.tokenizer == "char":
+            own = [self._identity("train")]
+        else:
+            own = [self._vocabulary.codec.tokenizer.to_str(), str(self._vocabulary.end)]
+        return corpus_key("data_hub 3", self._identity(name), *own)
+
+    def tokenise(self, name: Split) -> Tokenised:
+        """Every document that is not blank, each with its end-of-text token."""
+        if self.tokenizer != "char":
+            self.codec()  # of the size that is stated
+            vocabulary = self._vocabulary
+        elif name == "train":
+            vocabulary = characters_of(text for texts in self._texts("train") for text in texts)
+        else:
+            vocabulary = Vocabulary.of_characters(self.codec())
+        return Tokenised(vocabulary.codec, self._encoded(name, vocabulary))
+
+    def _encoded(self, name: Split, vocabulary: Vocabulary) -> Iterator[Tokens]:
+        encode = vocabulary.codec.tokenizer.encode_batch
+        for texts in self._texts(name):
+            for encoding in encode(texts, add_special_tokens=False):
+                yield np.array([*encoding.ids, vocabulary.end], np.int64)
+
+    def _texts(self, name: Split) -> Iterator[list[str]]:
+        """The documents of a split, put right, many at a time."""
+        source = self._source(name)
+        for batch in self._documents(name).iter(DOCUMENTS_AT_ONCE):
+            texts = [source.detokenize(text) for text in source.column(batch)]
+            yield [text for text in texts if text]
+
+    def _documents(self, name: Split) -> Documents:
+        whole = self._source(name).documents(self.limit if self._limited(name) else None)
+        if not self._holds_out:
+            return whole
+        count = whole.num_rows if self.limit is None else self.limit
+        if self.valid_documents >= count:
+            raise UserError(f"{self.train} has {count} documents; lower data.valid_documents.")
+        cut = count - self.valid_documents
+        return whole.take(cut) if name == "train" else whole.skip(cut)
+
+    def _identity(self, name: Split) -> str:
+        """A hash of a split's documents."""
+        source = self._source(name)
+        held_out = (name, str(self.valid_documents)) if self._holds_out else ()
+        return corpus_key(source.identity(self.limit if self._limited(name) else None), source.field, *held_out)
+
+    def _source(self, name: Split) -> Source:
+        return self.train if name == "train" or self._holds_out else self.valid
+
+    def _limited(self, name: Split) -> bool:
+        return name == "train" or self._holds_out
+
+    @property
+    def _holds_out(self) -> bool:
+        """Whether both splits come out of the same documents."""
+        return self.train.same(self.valid)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return load(self.tokenizer)
+
+
+@hookimpl
+def sedd_data() -> type[Data]:
+    """The class of this plugin."""
+    return HubDataset

@@ -1,0 +1,39 @@
+"""Data sets by a short name: where they are, their splits, and how their text is put right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .detokenize import lambada, lm1b, ptb, wikitext
+
+
+def as_it_is(text: str) -> str:
+    """No change."""
+    return text
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A repository of the hub, its splits and text column; train None: there is only text to validate on."""
+
+    repository: str
+    config: str | None = None
+    revision: str | None = None
+    train: str | None = "train"
+    valid: str = "validation"
+    field: str = "text"
+    detokenize: Callable[[str], str] = as_it_is
+
+
+PRESETS = {
+    "openwebtext": Preset("Skylion007/openwebtext", valid="train"),
+    "lm1b": Preset("dvruette/lm1b", valid="test", detokenize=lm1b),
+    "wikitext2": Preset("Salesforce/wikitext", "wikitext-2-raw-v1", detokenize=wikitext),
+    "wikitext103": Preset("Salesforce/wikitext", "wikitext-103-raw-v1", detokenize=wikitext),
+    # The repository holds a script, which datasets no longer runs; the hub keeps its data on a branch.
+    "ptb": Preset(
+        *("ptb-text-only/ptb_text_only", "penn_treebank", "refs/convert/parquet"), field="sentence", detokenize=ptb
+    ),
+    "lambada": Preset("EleutherAI/lambada_openai", "default", train=None, valid="test", detokenize=lambada),
+}

@@ -1,0 +1,191 @@
+"""Where documents come from: a data set of the hub, or local files in its place."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sedd_core import UserError
+from sedd_core.stages.data import Split
+from sedd_core.tokens import content_hash, corpus_key
+
+from .presets import PRESETS, Preset
+
+LOADERS = {
+    **{"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv"},
+    **dict.fromkeys(("txt", "tokens", "raw"), "text"),
+}
+"""How a local file is read, by its ending; of text, a line is a document."""
+
+
+Documents = Any
+"""A `datasets.Dataset`, or a stream of one."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One split of a data set, as it is named; nothing is read before `documents` or `identity`.
+
+    setting: the start of the settings that name it, "train" or "valid". path: of a local file, pattern or folder.
+    field: the column of the text.
+    """
+
+    setting: Split
+    title: str
+    repository: str
+    config: str | None
+    revision: str | None
+    split: str
+    path: str | None
+    field: str
+    preset: Preset
+
+    @classmethod
+    def of(
+        cls,
+        setting: Split,
+        name: str,
+        config: str | None,
+        revision: str | None,
+        split: str | None,
+        file: str | None,
+        field: str | None,
+    ) -> Source:
+        """From settings, those that are None being the preset's."""
+        preset = PRESETS.get(name, Preset(name))
+        local = name not in PRESETS and (_kind(name) is not None or Path(name).exists())
+        path = file or (name if local else None)
+        column = "text" if path and _kind(path) == "text" else field or preset.field
+        usual = preset.train if setting == "train" else preset.valid
+        return cls(
+            setting,
+            Path(name).name.partition(".")[0],
+            preset.repository,
+            config or preset.config,
+            revision or preset.revision,
+            split or usual or preset.valid,
+            path,
+            column,
+            preset,
+        )
+
+    def __str__(self) -> str:
+        if self.path and self.title not in Path(self.path).name:
+            return f"{self.title} ({self.path})"
+        return self.path or " ".join(part for part in (self.title, self.split) if part)
+
+    def same(self, other: Source) -> bool:
+        """Whether both are the same documents. A local file is one split, whatever it is called."""
+        if self.path and other.path and _kind(self.path):
+            return Path(self.path).resolve() == Path(other.path).resolve()
+        whole = (self.repository, self.config, self.revision, self.split, self.path)
+        return whole == (other.repository, other.config, other.revision, other.split, other.path)
+
+    def detokenize(self, text: str) -> str:
+        """A document put right."""
+        return self.preset.detokenize(text)
+
+    def column(self, batch: Mapping[str, list[Any]]) -> list[str]:
+        """The texts of a batch of documents. UserError when there is no such column, or what it holds is no text."""
+        if self.field not in batch:
+            raise UserError(f"{self} has no column '{self.field}'; it has {', '.join(batch)}: set data.text_field.")
+        for text in batch[self.field]:
+            if not isinstance(text, str):
+                raise UserError(f"The column '{self.field}' of {self} holds {text!r}, which is no text: mend it.")
+        return batch[self.field]
+
+    def identity(self, limit: int | None) -> str:
+        """A hash of what `documents` gives: of the files' content, or the hub's own."""
+        if self.path:
+            own = [content_hash(Path(path)) for path in self._files()] + ["" if _kind(self.path) else self.split]
+        elif limit is None:
+            own = [self.documents(None)._fingerprint]
+        else:
+            own = [self._commit(), self.repository, str(self.config), self.split]
+        return corpus_key(*own, str(limit))
+
+    def documents(self, limit: int | None) -> Documents:
+        """All of them, or the first `limit` as a stream. UserError when they cannot be had."""
+        if self.setting == "train" and self.preset.train is None and not self.path:
+            raise UserError(f"{self.title} has no text to train on: name other data.name, or data.train_file.")
+        kind = _kind(self.path) if self.path else None
+        documents = self._load_files(kind, limit) if kind else self._load_named(limit)
+        return documents if limit is None else documents.take(limit)
+
+    def _files(self) -> list[str]:
+        assert self.path
+        files = sorted(glob.glob(self.path)) or ([self.path] if Path(self.path).exists() else [])
+        if not files:
+            raise UserError(f"There is no file {self.path} (from {Path.cwd()}).")
+        return files
+
+    def _load_files(self, kind: str, limit: int | None) -> Any:
+        from datasets import load_dataset  # seconds to import: only where a run reads data
+
+        files = self._files()
+        try:
+            return load_dataset(kind, data_files={"documents": files}, split="documents", streaming=limit is not None)
+        except Exception as error:  # each of its readers raises its own
+            cause = error.__cause__ or error
+            raise UserError(f"{self.path} cannot be read as {kind}: {type(cause).__name__}: {cause}") from error
+
+    def _load_named(self, limit: int | None) -> Any:
+        """Of the hub, or a local folder: one that `save_to_disk` made, or of files as on the hub."""
+        from datasets import load_dataset, load_from_disk
+
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        saved = self.path and next(iter(p for p in _saved(Path(self.path), self.split) if p.is_dir()), None)
+        if saved:
+            documents = load_from_disk(str(saved))
+            return documents if limit is None else documents.to_iterable_dataset()  # pyright: ignore[reportAttributeAccessIssue]
+        where, config = (self.path, None) if self.path else (self.repository, self.config)
+        stream, revision = limit is not None, None if self.path else self.revision
+        try:
+            return load_dataset(where, config, split=self.split, revision=revision, streaming=stream)
+        except Exception as error:  # its builders raise their own
+            if isinstance(error, ValueError) and "split" in str(error).lower():
+                raise UserError(
+                    f"{self.title} has no split '{self.split}': {error} With data.valid_split the same as "
+                    "data.train_split, the last data.valid_documents documents are held out."
+                ) from error
+            if self.path:
+                raise UserError(
+                    f"{self.path} cannot be read as a data set: name a file (.jsonl, .parquet, .txt, .csv), or a "
+                    "folder of such files alone."
+                ) from error
+            raise self._unreachable() from error
+
+    def _commit(self) -> str:
+        """Of the revision that is streamed."""
+        from huggingface_hub import HfApi
+
+        try:
+            return str(HfApi().dataset_info(self.repository, revision=self.revision).sha)
+        except (OSError, ValueError) as error:  # all of its own errors are OSErrors
+            raise self._unreachable() from error
+
+    def _unreachable(self) -> UserError:
+        config = f" {self.config}" if self.config else ""
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return UserError(
+            f"The data set '{self.title}' ({self.repository}{config}, split {self.split}) is neither here nor could "
+            f"it be fetched from the Hugging Face hub. On a machine with a network: hf download --repo-type dataset "
+            f"{self.repository}{revision} --local-dir FOLDER; put its files (.parquet, .jsonl, .txt, .gz too) where "
+            f"this machine sees them, and set data.{self.setting}_file to the path, or to a pattern of several."
+        )
+
+
+def _kind(path: str) -> str | None:
+    """The loader of a local file; None for the name of a data set, or a folder."""
+    return next((LOADERS[part] for part in Path(path).name.split(".")[1:] if part in LOADERS), None)
+
+
+def _saved(folder: Path, split: str) -> list[Path]:
+    """Where `save_to_disk` may have put a split."""
+    if (folder / "dataset_dict.json").is_file():
+        return [folder / split]
+    return [folder] if (folder / "state.json").is_file() else []

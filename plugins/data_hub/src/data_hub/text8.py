@@ -1,0 +1,131 @@
+"""text8: the first 10^8 letters and blanks of a cleaned Wikipedia, in its usual three parts, 27 characters."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+
+from sedd_core import UserError, console, hookimpl
+from sedd_core.codec import Codec, character_codec
+from sedd_core.stages import Data
+from sedd_core.stages.data import Split
+from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
+
+REPOSITORY = "afmck/text8"
+WHOLE = 100_000_000
+PARTS: dict[Split, slice] = {"train": slice(0, 90_000_000), "valid": slice(90_000_000, 95_000_000)}
+"""Of the whole text; the last 5 million characters are the test."""
+SHORT_PARTS: dict[Split, slice] = {"train": slice(0, -200_000), "valid": slice(-200_000, -100_000)}
+"""Of a shorter text, whose figures can be compared with nobody's; its last 100,000 characters are the test."""
+CHARACTERS = " " + ascii_lowercase
+PIECE = 1_000_000
+
+
+class Text8(PackedData):
+    """text8 in characters: 90 million to train on, 5 million to validate on, 5 million for the test.
+
+    path: of text8 itself, text8.gz or text8.zip; None: from the hub. Of a shorter text (a beginning of it), the
+    100,000 characters before the last 100,000 are validated on; its charts are named text8_part. length: characters a
+    sequence (256 as published).
+    """
+
+    def __init__(self, *, path: str | None = None, length: int = 256) -> None:
+        if length < 1:
+            raise ValueError(f"length must be at least 1, not {length}")
+        self.path, self.length = path, length
+
+    @property
+    def title(self) -> str:
+        """text8, or text8_part for a shorter text."""
+        return "text8" if len(self.corpus("valid").tokens) == 5_000_000 else "text8_part"
+
+    def describe(self) -> str:
+        """Where it is read from."""
+        return f"text8 ({self.path or REPOSITORY}) in 27 characters, sequences of {self.length}"
+
+    def vocab_size(self) -> int | None:
+        """Blank and 26 letters."""
+        return len(CHARACTERS)
+
+    def codec(self) -> Codec:
+        """One token a character, no other."""
+        return character_codec(CHARACTERS, unknown=False)
+
+    def key(self, name: Split) -> str:
+        """A hash of the text."""
+        if self.path is not None:
+            return corpus_key("text8 1", name, content_hash(self._file()))
+        return corpus_key("text8 1", name, *(rows._fingerprint for rows in self._hub()))
+
+    def tokenise(self, name: Split) -> Tokenised:
+        """A part of the text. UserError when it is not text8."""
+        text = self._text()
+        if len(text) != WHOLE:
+            console.say(
+                f"This text8 has {len(text):,} of {WHOLE:,} characters: its figures cannot be compared with "
+                "published ones."
+            )
+        part = text[(PARTS if len(text) == WHOLE else SHORT_PARTS)[name]]
+        if not part:
+            raise UserError(f"{self.path} has only {len(text):,} characters; text8 is to be split: 300,000 at least.")
+        codec = self.codec()
+        return Tokenised(codec, _encoded(codec, part))
+
+    def _text(self) -> str:
+        if self.path is None:
+            text = "".join(row for rows in self._hub() for row in rows["text"])
+        else:
+            text = _read(self._file())
+        strange = sorted(set(text.rstrip("\n")) - set(CHARACTERS))
+        if strange:
+            raise UserError(
+                f"{self.path or REPOSITORY} holds {strange[0]!r}: text8 is of blanks and the letters a to z alone. "
+                "Another text: data=text"
+            )
+        return text.rstrip("\n")
+
+    def _file(self) -> Path:
+        assert self.path is not None
+        if not Path(self.path).is_file():
+            raise UserError(f"There is no file {self.path} (from {Path.cwd()}).")
+        return Path(self.path)
+
+    def _hub(self) -> list:
+        """The three splits of the hub's copy, in order."""
+        from datasets import load_dataset  # seconds to import: only where a run reads data
+
+        try:
+            return [load_dataset(REPOSITORY, split=split) for split in ("train", "validation", "test")]
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"text8 ({REPOSITORY}) is neither here nor could it be fetched from the Hugging Face hub. Download "
+                "text8.zip (from Matt Mahoney's site, mattmahoney.net/dc) on a machine with a network, and set "
+                "data.path to it."
+            ) from error
+
+
+def _encoded(codec: Codec, text: str) -> Iterator[Tokens]:
+    pieces = (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+    return (np.array(codec.encode(piece), np.int64) for piece in pieces)
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                return archive.read(archive.namelist()[0]).decode("ascii")
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="ascii") as file:
+            return str(file.read())
+    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read as text8: {error}.") from error
+
+
+@hookimpl
+def sedd_data() -> type[Data]:
+    """The class of this plugin."""
+    return Text8
