@@ -23,8 +23,7 @@ def config() -> fdl.Config[Train]:
         data=stage(
             "data_hub",
             name="openwebtext",
-            valid_name="wikitext",
-            valid_config="wikitext-103-raw-v1",
+            valid_name="wikitext103",
             tokenizer="gpt2",
             vocab=50257,
             length=1024,

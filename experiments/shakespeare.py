@@ -1,0 +1,22 @@
+"""A text of one's own, in characters: a file by its path, the last tenth validated on.
+
+    python launch.py --fdl_config='experiments/shakespeare.py:config(path="input.txt")'
+    python launch.py --fdl_config=experiments/shakespeare.py data.paths=input.txt
+
+Written for Tiny Shakespeare (1.1 MB, 65 characters).
+"""
+
+import fiddle as fdl
+
+from experiments.quickstart import config as quickstart
+from sedd_core.cli import stage
+from sedd_core.runs.train import Train
+
+
+def config(path: str = "input.txt") -> fdl.Config[Train]:
+    """The quickstart's network on a text file."""
+    run = quickstart()
+    run.data = stage("data_text", paths=(path,), tokenizer="char", length=128)
+    run.training.steps = 3000
+    run.training.batch_size = 16
+    return run
