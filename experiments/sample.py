@@ -1,6 +1,6 @@
-"""Text from a checkpoint: a run folder, or one of its checkpoint folders.
+"""Text from a checkpoint: a run folder, one of its checkpoint folders, or a published model.
 
-    python launch.py --fdl_config=experiments/sample.py --fdl_set=checkpoint=runs/quickstart/TIME
+    python launch.py --fdl_config=experiments/sample.py --checkpoint=runs/quickstart/TIME
 
 Expected cost: `steps` network calls a batch; seconds on a CPU for the quickstart's model.
 """

@@ -257,7 +257,11 @@ def _place(stored: dict[str, Tensor], source: Path, model: ScoreModel, noise: No
         try:
             module.load_state_dict({name.removeprefix(prefix): value for name, value in own.items()})
         except RuntimeError as error:
-            raise UserError(f"The weights in {source} do not fit the model of their config: {error}") from error
+            first, *others = (line.strip().rstrip(".") for line in str(error).splitlines()[1:])
+            more = f" (and {len(others)} more)" if others else ""
+            raise UserError(
+                f"The weights in {source} do not fit the model of their config: {first}{more}."
+            ) from error
 
 
 def fault(folder: Path) -> str | None:

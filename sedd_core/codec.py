@@ -32,6 +32,16 @@ class Codec:
             shown = text if len(text) <= 40 else f"{text[:40]}..."
             raise UserError(f"The tokenizer has no tokens for all of {shown!r}: {error}.") from error
 
+    def unknown(self, text: str) -> str | None:
+        """The first part of a text that has no token, or only that for the unknown; None where all is known."""
+        try:
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        except Exception:  # tokenizers raises nothing narrower
+            return next((part for part in text if part != text and self.unknown(part)), text)
+        parts = zip(encoding.tokens, (text[start:end] for start, end in encoding.offsets), strict=True)
+        unknown = getattr(self.tokenizer.model, "unk_token", None)
+        return next((part for token, part in parts if token == unknown != part), None)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens included."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=False)
@@ -79,7 +89,7 @@ class Codec:
 
 
 def character_codec(text: str, unknown: bool = True) -> Codec:
-    """One token a character of `text`, and one for any other; without it, others are left out of what is encoded."""
+    """One token a character of `text`, and one for any other; without it, a text with others cannot be encoded."""
     characters = [*([UNKNOWN] if unknown else []), *sorted(set(text) - {UNKNOWN})]
     vocabulary = {character: index for index, character in enumerate(characters)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))

@@ -58,7 +58,8 @@ def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
     bound = _bound(source.resolve(), loaded.record) if ema else ""
     if bound:
         parts.append(f"## Likelihood bound\n\n```\n{bound}\n```")
-    parts.append(f"## Use\n\n{USE.format(name=name)}")
+    tokenizer = "" if loaded.codec else " tokenizer=..."
+    parts.append(f"## Use\n\n{USE.format(name=name, tokenizer=tokenizer)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,7 +79,7 @@ USE = """    from sedd_core import load_model
     model, graph, noise = load_model("{name}")    # this folder's path, or its id on the hub
     log_score = model(x, sigma)                   # [B, L, S]: log p(x_i := y) / p(x), 0 at y = x_i
 
-Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name}`. `config.json` and
+Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name}{tokenizer}`. `config.json` and
 `model.safetensors` are in the layout of the published SEDD models."""
 
 

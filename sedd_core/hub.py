@@ -43,7 +43,11 @@ def read_tokenizer(source: str | Path) -> Codec:
 
     UserError when it cannot be had or read.
     """
-    folder = Path(source) if Path(source).exists() else fetch(str(source), TOKENIZER_FILES)
+    folder = Path(source)
+    if not folder.exists():
+        if len(folder.parts) > 2:  # no owner/name
+            raise UserError(f"There is no tokenizer at {source}: give a folder, a tokenizer.json or a hub id.")
+        folder = fetch(str(source), TOKENIZER_FILES)
     if folder.is_file():
         return Codec.load(folder)
     if (folder / "tokenizer.json").is_file():

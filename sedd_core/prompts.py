@@ -58,7 +58,8 @@ def parse(text: str, name: str = "The prompt") -> Prompt:
 def ends(prefix: str = "", suffix: str = "") -> Prompt:
     """The prompt with a prefix and a suffix at the two ends of the length, both exactly as written: no escapes."""
     pieces = (prefix, Blank(None), suffix)
-    return Prompt(tuple(piece for piece in pieces if piece != ""), "The prefix and the suffix together")
+    name = "The prefix with the suffix" if prefix and suffix else "The prefix" if prefix else "The suffix"
+    return Prompt(tuple(piece for piece in pieces if piece != ""), name)
 
 
 def read(path: Path) -> list[Prompt]:
@@ -147,17 +148,15 @@ def _open_blanks(pieces: Sequence[list[int] | Blank], length: int, name: str) ->
 
 
 def _encode(text: str, codec: Codec, name: str) -> list[int]:
-    """Token ids of a piece of text. UserError where the codec has only its token for the unknown."""
+    """Token ids of a piece of text. UserError where the codec has no token, or only its token for the unknown."""
     try:
         text.encode()
     except UnicodeEncodeError as error:  # a command line in another encoding
         raise UserError(f"{name} is not UTF-8 at character {error.start} of {text!r}.") from error
-    encoding = codec.tokenizer.encode(text, add_special_tokens=False)
-    unknown = getattr(codec.tokenizer.model, "unk_token", None)
-    for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True):
-        if token == unknown and text[start:end] != unknown:
-            raise UserError(
-                f"{name} has {text[start:end]!r}, for which the model's {codec.vocab_size} tokens have none. "
-                "Write it in another way."
-            )
-    return encoding.ids
+    unknown = codec.unknown(text)
+    if unknown is not None:
+        raise UserError(
+            f"{name} has {unknown!r}, for which the model's {codec.vocab_size} tokens have none. "
+            "Write it in another way."
+        )
+    return codec.encode(text)

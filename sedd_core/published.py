@@ -32,8 +32,12 @@ def is_published(path: Path) -> bool:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is missing or damaged: {error}.") from error
+    except OSError as error:
+        raise UserError(
+            f"{path}, which says what the weights beside it are, is missing: {error.strerror}."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from error
     if isinstance(content, dict) and "format" in content:
         return False
     if isinstance(content, dict) and {"graph", "noise", "model"} <= set(content):

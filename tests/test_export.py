@@ -115,7 +115,9 @@ def test_a_published_model_comes_back_as_it_was(tmp_path: Path, name: str) -> No
         "config.json",
         "model.safetensors",
     ]
-    assert "Training" not in (tmp_path / "copy" / "README.md").read_text()  # nothing is known of it
+    card = (tmp_path / "copy" / "README.md").read_text()
+    assert "Training" not in card  # nothing is known of it
+    assert "--checkpoint=copy tokenizer=...`" in card
 
 
 def test_the_card_says_what_the_record_does(run: Path, tmp_path: Path) -> None:
@@ -135,6 +137,7 @@ def test_the_card_says_what_the_record_does(run: Path, tmp_path: Path) -> None:
         "1a86750 with changes",
         "averaged over training",
         'load_model("my-model")',
+        "--checkpoint=my-model`",
         BOUND,
     ):
         assert words in body, words

@@ -127,6 +127,22 @@ def test_a_wrong_prompt_is_one_clear_message(prompt: str, message: str) -> None:
     assert str(error.value).startswith("The prompt ")
 
 
+def test_a_character_that_a_codec_without_a_token_for_the_unknown_lacks() -> None:
+    """text8's codec: its tokenizer refuses the whole text."""
+    codec = character_codec("abc ", unknown=False)
+    with pytest.raises(UserError, match="The prompt has 'B', for which the model's 4 tokens have none"):
+        given(parse("a[[*]]cabBage"), codec, 10)
+    assert shown(given(parse("a cab"), codec, 5), codec) == "a cab"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "name"), [("ab", "", "The prefix"), ("", "ab", "The suffix"), ("a", "b", "The prefix with")]
+)
+def test_ends_that_do_not_fit_are_called_by_name(prefix: str, suffix: str, name: str) -> None:
+    with pytest.raises(UserError, match=name + r".* needs 3 tokens"):
+        given(ends(prefix, suffix), BYTES, 2)
+
+
 def test_a_file_of_prompts(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("\ufeffone [[*]]\n\n  \r\nline\\nbreak \n", encoding="utf-8")

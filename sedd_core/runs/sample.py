@@ -2,49 +2,52 @@
 
 from __future__ import annotations
 
-import json
+import operator
 import time
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from .. import checkpoint, console, prompts
 from ..checkpoint import Loaded
-from ..codec import Codec
+from ..distributed import World
 from ..errors import UserError
+from ..published import trained_length
 from ..sampling import GivenNoise, Grid, clamping_floor, sample, time_grid
 from ..stages import Given, Sampler
-from ..watch import LiveView, Recorder, Trajectory, html, svg
+from ..watch import LiveView, Recorder, Trajectory
 from .base import Run, Workspace
+from .checks import sampler_suits
+from .output import Format, write_samples, write_trajectory
 from .report import report_samples
 from .settings import check_seed
-
-Format = Literal["text", "jsonl", "ids"]
 
 
 class Sample(Run):
     """Draw sequences from a checkpoint. The i-th sample is a function of (seed, i), whatever the batch size.
 
-    checkpoint: a run folder, a checkpoint folder, or a folder in the published layout. steps: of the sampler. grid:
-    where in time they lie (see `sampling.time_grid`). count: samples, of each prompt if there are any. batch_size:
-    sequences a network call. length: tokens a sample (as trained, when None). prefix, suffix: texts that stand at the
-    two ends. prompt: a text with blanks, "my name is[[*]], and" or [[16]] for so many tokens. prompts: a file of
-    them, one a line. given_noise: the noise that the network is told of at given tokens: the "same" as elsewhere, or
-    "none". format: "text" (a file each), "jsonl" or "ids" (a table of token ids, .npy). trajectory: record every
-    state, show the sample as it comes about, and write it as a page and a picture. t_min: where the sampler's last
-    step ends, before denoising. seed: of everything random. ema: the averaged weights. ngpus: processes that share
-    the samples; as for training.
+    checkpoint: a run folder, a checkpoint folder, a folder or hub id of a published model, or a run folder of the
+    original's. tokenizer: of a model that comes without one, such as the published: a folder, a tokenizer.json or a
+    hub id ("gpt2"). steps: of the sampler. grid: where in time they lie (see `sampling.time_grid`). count: samples,
+    of each prompt if there are any. batch_size: sequences a network call. length: tokens a sample (as trained, when
+    None). prefix, suffix: texts that stand at the two ends. prompt: a text with blanks, "my name is[[*]], and" or
+    [[16]] for so many tokens. prompts: a file of them, one a line. given_noise: the noise that the network is told of
+    at given tokens: the "same" as elsewhere, or "none". format: "text" (a file each), "jsonl" or "ids" (a table of
+    token ids, .npy). trajectory: record every state, show the sample as it comes about, and write it as a page and a
+    picture. t_min: where the sampler's last step ends, before denoising. seed: of everything random. ema: the
+    averaged weights. ngpus: processes that share the samples; as for training.
     """
 
     def __init__(
         self,
         *,
         checkpoint: str,
+        tokenizer: str = "",
         sampler: Sampler,
         steps: int = 128,
         grid: Grid = "uniform",
@@ -73,13 +76,17 @@ class Sample(Run):
             raise ValueError(
                 "tokens are given by a prefix and a suffix, or by a prompt, or by a file of prompts: by one"
             )
+        if not checkpoint:
+            raise ValueError("checkpoint is empty: name a run folder, a checkpoint folder or a published model")
         check_seed(seed)
         self.grid: Grid = grid
         self.given_noise: GivenNoise = given_noise
-        self.checkpoint, self.sampler, self.steps, self.count = checkpoint, sampler, steps, count
+        self.format: Format = format
+        self.checkpoint, self.tokenizer = checkpoint, tokenizer
+        self.sampler, self.steps, self.count = sampler, steps, count
         self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
         self.prefix, self.suffix, self.prompt, self.prompts = prefix, suffix, prompt, prompts
-        self.format, self.trajectory, self.ngpus = format, trajectory, ngpus
+        self.trajectory, self.ngpus = trajectory, ngpus
 
     def describe(self) -> str:
         """What would be sampled, from which weights."""
@@ -92,101 +99,120 @@ class Sample(Run):
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Sample, print, and write into the workspace's folder."""
         world = workspace.world
-        loaded = checkpoint.load(self.checkpoint, ema=self.ema, device=str(world.device))
-        if loaded.codec is None:
-            raise UserError(f"{self.checkpoint} holds no tokenizer.json, so its samples cannot be read as text.")
-        length = self.length or loaded.record.node("data")["args"]["length"]
-        given = self._given(loaded.codec, length)
-        floor = clamping_floor(loaded.graph) if given and self.given_noise == "same" else None
-        if floor:
-            console.say(f"warning: given tokens: {floor}. given_noise=none tells the network that they are clean.")
+        loaded = checkpoint.load(
+            self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
+        )
+        tuple(sampler_suits(self.sampler, loaded.graph))
+        length = self._length(loaded)
+        given = self._given(loaded, length)
         workspace.open()
         started = time.monotonic()
-        total = len(given.tokens) if given else self.count
-        shares = world.gather(self._draw(loaded, loaded.codec, world.share(total), given, length, workspace))
-        tokens = torch.stack([shares[index % world.size][index // world.size] for index in range(total)])
-        seconds = time.monotonic() - started
-        counts = self.sampler.counts
+        tokens, trajectory = self._draw(loaded, world, given, length)
+        speed = f"{tokens.numel() / (time.monotonic() - started):.0f}"
         if world.main:
-            texts = [loaded.codec.decode(row) for row in tokens.tolist()]
+            texts = [loaded.codec.decode(row) for row in tokens.tolist()] if loaded.codec else []
             report_samples(texts, self.sampler)
-            self._write(workspace, tokens, texts)
-            console.say(f"{tokens.numel() / seconds:.0f} tokens/s. Written to {workspace.folder}")
+            write_samples(workspace, self.format, tokens, texts)
+            if trajectory:
+                write_trajectory(workspace.folder, trajectory, self.checkpoint)
+            console.say(f"{speed} tokens/s. Written to {workspace.folder}")
+        counts = self.sampler.counts
         return {
             "network calls": str(counts.calls),
             "clipped a position": f"{counts.clipped_per_row:.2g}",
-            "tokens/s": f"{tokens.numel() / seconds:.0f}",
+            "tokens/s": speed,
         }
 
-    def _given(self, codec: Codec, length: int) -> Given | None:
-        """What is given of all samples, `count` of each prompt after the other."""
-        if self.prompts:
-            asked = prompts.read(Path(self.prompts))
-        elif self.prompt:
+    def _length(self, loaded: Loaded) -> int:
+        """Tokens a sample. A warning where they are more than the network has seen."""
+        trained = trained_length(loaded.record)
+        length = self.length or trained
+        if length is None:
+            raise UserError(f"{self.checkpoint} does not say how long its sequences are: set length=...")
+        if trained and length > trained:
+            console.say(f"warning: the model was trained on sequences of {trained} tokens; these have {length}.")
+        return length
+
+    def _given(self, loaded: Loaded, length: int) -> Given | None:
+        """What is given of all samples, `count` of each prompt after the other. A warning where that has a floor.
+
+        UserError where texts are to be read or written, and there is no tokenizer.
+        """
+        asked = [prompts.ends(self.prefix, self.suffix)] if self.prefix or self.suffix else []
+        if self.prompt:
             asked = [prompts.parse(self.prompt)]
-        elif self.prefix or self.suffix:
-            asked = [prompts.ends(self.prefix, self.suffix)]
-        else:
+        elif self.prompts:
+            asked = prompts.read(Path(self.prompts))
+        if loaded.codec is None and (asked or self.trajectory or self.format != "ids"):
+            raise UserError(
+                f"{self.checkpoint} comes without a tokenizer. Name the one that it was trained with (a folder, a "
+                "file or a hub id; tokenizer=gpt2 for the published models), or ask for token ids: format=ids"
+            )
+        if not asked or loaded.codec is None:
             return None
-        return prompts.given_for_samples(asked, codec, length, self.count)
+        given = prompts.given_for_samples(asked, loaded.codec, length, self.count)
+        floor = clamping_floor(loaded.graph) if self.given_noise == "same" else None
+        if floor:
+            console.say(f"warning: given tokens: {floor}. given_noise=none tells the network that they are clean.")
+        return given
 
     def _draw(
+        self, loaded: Loaded, world: World, given: Given | None, length: int
+    ) -> tuple[Int64[Tensor, "n L"], Trajectory | None]:
+        """All samples, and their states if these are wanted; each process draws its share."""
+        total = len(given.tokens) if given else self.count
+        which = world.share(total)
+        times = time_grid(self.steps, self.t_min, self.grid, loaded.noise, world.device).cpu()
+        times = torch.cat([times, times.new_zeros(1)])  # the result's
+        recorder = Recorder(times)
+        with self._shown(loaded, world, times, which, given) as show:
+
+            def on_step(x: Int64[Tensor, "B L"]) -> None:
+                show(x)
+                if self.trajectory:
+                    recorder(x)
+
+            mine = sample(
+                loaded.model,
+                loaded.noise,
+                self.sampler,
+                count=total,
+                which=which,
+                length=length,
+                steps=self.steps,
+                t_min=self.t_min,
+                seed=self.seed,
+                batch_size=self.batch_size,
+                grid=self.grid,
+                given=given,
+                given_noise=self.given_noise,
+                on_step=on_step,
+            )
+        shares = world.gather((which, mine, recorder.states(), self.sampler.counts))
+        indices, tokens, states, counts = zip(*shares, strict=True)
+        order = torch.cat(indices).argsort()
+        self.sampler.counts = reduce(operator.add, counts)
+        if not self.trajectory or loaded.codec is None:
+            return torch.cat(tokens)[order], None
+        whole = Recorder(times)
+        for state in torch.cat([part for part in states if part.numel()], 1)[:, order]:
+            whole(state.long())
+        return torch.cat(tokens)[order], whole.trajectory(loaded.codec, loaded.graph.mask, given)
+
+    @contextmanager
+    def _shown(
         self,
         loaded: Loaded,
-        codec: Codec,
-        indices: Int64[Tensor, " n"],
+        world: World,
+        times: Float64[Tensor, " F"],
+        which: Int64[Tensor, " n"],
         given: Given | None,
-        length: int,
-        workspace: Workspace,
-    ) -> Int64[Tensor, "n L"]:
-        """This process's share; the main one's is shown and recorded."""
-        mine = Given(given.tokens[indices], given.where[indices]) if given else None
-        drawn = partial(
-            sample,
-            loaded.model,
-            loaded.noise,
-            self.sampler,
-            count=len(indices),
-            which=indices,
-            length=length,
-            steps=self.steps,
-            t_min=self.t_min,
-            seed=self.seed,
-            batch_size=self.batch_size,
-            grid=self.grid,
-            given=given,
-            given_noise=self.given_noise,
-        )
-        if not (self.trajectory and workspace.world.main):
-            batches = -(-len(indices) // self.batch_size)
-            with console.counted((self.steps + 2) * batches, "sampling") as advance:
-                return drawn(on_step=lambda x: advance())
-        times = time_grid(self.steps, self.t_min, self.grid, loaded.noise)
-        times = torch.cat([times, torch.zeros(1, dtype=torch.float64)])  # the result's
-        recorder = Recorder(times)
-        with LiveView(times, codec, loaded.graph.mask, mine) as live:
-
-            def watch(x: Int64[Tensor, "B L"]) -> None:
-                recorder(x)
-                live(x)
-
-            tokens = drawn(on_step=watch)
-        trajectory = recorder.trajectory(codec, loaded.graph.mask, mine)
-        _write_trajectory(trajectory, workspace.folder, self.checkpoint)
-        return tokens
-
-    def _write(self, workspace: Workspace, tokens: Int64[Tensor, "n L"], texts: list[str]) -> None:
-        if self.format == "text":
-            workspace.write_samples(texts)
-        elif self.format == "ids":
-            np.save(workspace.folder / "samples.npy", tokens.numpy())
+    ) -> Iterator[Callable[[Int64[Tensor, "B L"]], None]]:
+        """What is to be called with each state: the view of the main process's samples, or a progress bar."""
+        if self.trajectory and world.main and loaded.codec:
+            with LiveView(times, loaded.codec, loaded.graph.mask, given, which) as live:
+                yield live
         else:
-            rows = zip(texts, tokens.tolist(), strict=True)
-            lines = [json.dumps({"text": text, "tokens": row}, ensure_ascii=False) + "\n" for text, row in rows]
-            (workspace.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
-
-
-def _write_trajectory(trajectory: Trajectory, folder: Path, title: str) -> None:
-    trajectory.save(folder / "trajectory.safetensors")
-    (folder / "trajectory.html").write_text(html(trajectory, title), encoding="utf-8")
-    (folder / "trajectory.svg").write_text(svg(trajectory), encoding="utf-8")
+            batches = -(-len(which) // self.batch_size)
+            with console.counted((self.steps + 2) * batches, "sampling") as advance:
+                yield lambda x: advance()

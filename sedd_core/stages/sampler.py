@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ..categorical import categorical, row_chunks
 from ..draws import Draws
+from ..errors import UserError
 from ..numerics import expand_to
 from .graph import Graph, Weights
 from .noise import Noise
@@ -53,9 +55,22 @@ class Counts:
     clipped: float = 0.0
 
     def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
-        """Count N rows whose weights of leaving and staying should sum to `total`, and what they exceed it by."""
+        """Count N rows whose weights of leaving and staying should sum to `total`, and what they exceed it by.
+
+        UserError where there are none to draw from.
+        """
+        excess = float(((leave + stay) / total - 1).clamp(min=0).sum())
+        if not math.isfinite(excess):
+            raise UserError(
+                "The network's scores are no finite numbers, so that nothing can be drawn from them: its training "
+                "has diverged, or its weights are damaged. Take an earlier checkpoint."
+            )
         self.rows += int((leave > 0).sum())
-        self.clipped += float(((leave + stay) / total - 1).clamp(min=0).sum())
+        self.clipped += excess
+
+    def __add__(self, other: Counts) -> Counts:
+        """What both did."""
+        return Counts(self.calls + other.calls, self.rows + other.rows, self.clipped + other.clipped)
 
     @property
     def clipped_per_row(self) -> float:

@@ -29,6 +29,7 @@ class LiveView:
     """Shows the first sample of each batch, rewritten in place; shows nothing where there is no terminal.
 
     A context; within it, give it to `sample` as `on_step`. times [F]: as for `Recorder`. given: of all samples.
+    which: those that are drawn here (all, when None).
     """
 
     def __init__(
@@ -37,13 +38,15 @@ class LiveView:
         codec: Codec,
         mask: int | None,
         given: Given | None = None,
+        which: Int64[Tensor, " n"] | None = None,
         console: Console | None = None,
     ) -> None:
         self._times, self._codec, self._mask, self._given = times.tolist(), codec, mask, given
+        self._which = which
         console = console or Console(highlight=False)
         self._shown = console.is_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._frame, self._sample = 0, 0
+        self._frame, self._done = 0, 0
         self._state: Int32[Tensor, " L"] = torch.empty(0, dtype=torch.int32)
         self._ages: Int32[Tensor, " L"] = torch.empty(0, dtype=torch.int32)
 
@@ -67,18 +70,21 @@ class LiveView:
         self._live.update(self._picture(), refresh=True)
         self._frame += 1
         if self._frame == len(self._times):
-            self._frame, self._sample = 0, self._sample + len(x)
+            self._frame, self._done = 0, self._done + len(x)
 
     def _picture(self) -> Text:
         steps, time = len(self._times) - 1, self._times[self._frame]
-        picture = Text(f"sample {self._sample}   step {self._frame} of {steps}   t {time:.2f}\n")
+        picture = Text(f"sample {self._sample()}   step {self._frame} of {steps}   t {time:.2f}\n")
         texts = token_texts(self._codec, self._state.tolist(), self._mask)
         known = self._known()
         for token, kind in zip(self._state.tolist(), kinds(self._state, self._ages, known, self._mask), strict=True):
             picture.append(MASK if kind == "mask" else texts[token], STYLES.get(kind))
         return picture
 
+    def _sample(self) -> int:
+        return self._done if self._which is None else int(self._which[self._done])
+
     def _known(self) -> Bool[Tensor, " L"]:
         if self._given is None:
             return torch.zeros_like(self._state, dtype=torch.bool)
-        return self._given.where[self._sample].cpu()
+        return self._given.where[self._sample()].cpu()

@@ -79,12 +79,16 @@ class Recorder:
         """Keep a state; batches come one after the other, each with all its states."""
         self._states.append(x.to("cpu", torch.int32))
 
-    def trajectory(self, codec: Codec, mask: int | None, given: Given | None = None) -> Trajectory:
-        """What was recorded, all batches side by side. given: of all samples, as for `sample`."""
+    def states(self) -> Int32[Tensor, "F B L"]:
+        """What was recorded, all batches side by side; none of them, no numbers."""
         frames = len(self._times)
-        if not self._states or len(self._states) % frames:
+        if len(self._states) % frames:
             raise ValueError(f"{len(self._states)} states were recorded, which is no multiple of {frames} times")
         batches = [torch.stack(self._states[i : i + frames]) for i in range(0, len(self._states), frames)]
-        states = torch.cat(batches, dim=1)
+        return torch.cat(batches, dim=1) if batches else torch.empty(frames, 0, 0, dtype=torch.int32)
+
+    def trajectory(self, codec: Codec, mask: int | None, given: Given | None = None) -> Trajectory:
+        """The same with what it takes to show it. given: of all samples, as for `sample`."""
+        states = self.states()
         where = given.where.cpu() if given else torch.zeros(states.shape[1:], dtype=torch.bool)
-        return Trajectory(states, self._times, torch.arange(frames), where, codec, mask)
+        return Trajectory(states, self._times, torch.arange(len(self._times)), where, codec, mask)

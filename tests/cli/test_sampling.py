@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from sedd_core import plugin
 from sedd_core.cli.main import main
+from sedd_core.codec import character_codec
+from sedd_core.export import export
+from sedd_core.watch import Trajectory
 from tests.lasting.runs import TINY, apart, run, write_text
 
 ROOT = Path(__file__).parents[2]
+MODELS = ROOT.parent / "shared" / "golden" / "models"
 SAMPLE = [f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "steps=8", "count=3"]
 
 
@@ -70,14 +78,60 @@ def test_outputs() -> None:
     assert np.load("ids/samples.npy").tolist() == [line["tokens"] for line in lines]
 
 
+@pytest.mark.parametrize("kind", ["run", "checkpoint", "export"])
+def test_whatever_holds_the_model_gives_the_same_samples(kind: str) -> None:
+    export("absorb", "exported")
+    paths = {"run": "absorb", "checkpoint": "absorb/checkpoints/newest", "export": "exported"}
+    run(*SAMPLE, "--checkpoint=absorb", "--run_folder=first")
+    run(*SAMPLE, f"--checkpoint={paths[kind]}", "--run_folder=second")
+    assert texts("first") == texts("second")
+    assert len(texts("first")[0]) == 16
+
+
+@pytest.mark.parametrize("name", ["absorb_scaled", "absorb_unscaled", "uniform"])
+def test_a_published_model_has_ids_or_a_tokenizer_that_is_named(name: str) -> None:
+    published = f"--checkpoint={MODELS / name}"
+    run(*SAMPLE, published, "format=ids", "--run_folder=ids")
+    character_codec("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW").save(Path("fifty.json"))
+    run(*SAMPLE, published, "tokenizer=fifty.json", "format=jsonl", "--run_folder=text")
+    ids = np.load("ids/samples.npy")
+    assert ids.shape == (3, 32)
+    assert [
+        json.loads(line)["tokens"] for line in Path("text/samples.jsonl").read_text().splitlines()
+    ] == ids.tolist()
+    run(*SAMPLE, published, "tokenizer=fifty.json", "--prefix=hat", "length=8", "--run_folder=given")
+    assert all(re.fullmatch("hat.{5}", text) for text in texts("given"))
+
+
 def test_the_batch_size_and_the_processes_change_nothing() -> None:
-    common = [*SAMPLE, "--checkpoint=uniform", "count=5"]
-    run(*common, "--run_folder=one")
-    run(*common, "batch_size=1", "--run_folder=single")
-    apart(*common, "ngpus=2", "--run_folder=two")
+    """Not even the recorded states; and what is reported is of all processes."""
+    common = [*SAMPLE, "--checkpoint=uniform", "--prefix=the", "count=5", "--trajectory"]
+    run(*common, "--run_folder=one", "batch_size=5")
+    run(*common, "--run_folder=single", "batch_size=1")
+    apart(*common, "--run_folder=two", "batch_size=2", "ngpus=2")
     assert texts("one") == texts("single") == texts("two")
+    pages = [Path(folder, "trajectory.html").read_text() for folder in ("one", "single", "two")]
+    assert pages[0] == pages[1] == pages[2]
+    results = [json.loads(Path(folder, "results.json").read_text()) for folder in ("one", "single", "two")]
+    assert [result["network calls"] for result in results] == ["9", "45", "27"]
+    assert len({result["clipped a position"] for result in results}) == 1
+    assert float(results[0]["clipped a position"]) > 0
     run(*common, "seed=1", "--run_folder=other")
     assert texts("other") != texts("one")
+
+
+def test_more_processes_than_samples() -> None:
+    apart(*SAMPLE, "--checkpoint=absorb", "count=1", "--trajectory", "ngpus=2", "--run_folder=out")
+    assert len(texts("out")) == 1
+    assert Trajectory.load(Path("out/trajectory.safetensors")).states.shape == (10, 1, 16)
+
+
+def test_more_tokens_than_the_network_has_seen_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*SAMPLE, "--checkpoint=absorb", "length=16", "--run_folder=as_trained")
+    assert "warning" not in capsys.readouterr().out
+    run(*SAMPLE, "--checkpoint=absorb", "length=20", "--run_folder=longer")
+    assert "trained on sequences of 16 tokens; these have 20" in capsys.readouterr().out
+    assert {len(text) for text in texts("longer")} == {20}
 
 
 @pytest.mark.parametrize("grid", ["cosine", "equal"])
@@ -87,8 +141,6 @@ def test_grids_are_settings(grid: str) -> None:
 
 
 def test_a_trajectory_is_recorded_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    from sedd_core.watch import Trajectory
-
     run(*SAMPLE, "--checkpoint=absorb", "--prefix=the", "--trajectory", "--run_folder=out")
     recorded = Trajectory.load(Path("out/trajectory.safetensors"))
     assert recorded.states.shape == (10, 3, 16)  # the prior, 8 steps, the result
@@ -96,7 +148,7 @@ def test_a_trajectory_is_recorded_and_shown(capsys: pytest.CaptureFixture[str]) 
     assert recorded.given.sum() == 9
     assert "<html" in Path("out/trajectory.html").read_text()
     assert Path("out/trajectory.svg").read_text().startswith("<svg")
-    assert "10 network calls" not in capsys.readouterr().out
+    assert "9 network calls" in capsys.readouterr().out  # 8 steps and the final denoising
 
 
 def test_given_tokens_of_a_uniform_process_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
@@ -117,6 +169,19 @@ MISTAKES = {
     "no file of prompts": (["prompts=nowhere.txt"], ["nowhere.txt"]),
     "an unknown grid": (["grid=round"], ["one of 'uniform', 'cosine', 'equal'"]),
     "a temperature of nothing": (["sampler=analytic(temperature=0)"], ["temperature"]),
+    "a sharper one than all": (["sampler.top_p=2"], ["top_p must lie in (0, 1], not 2.0"]),
+    "no steps": (["steps=0"], ["steps must be at least 1, not 0"]),
+    "no samples": (["count=0"], ["count must be at least 1, not 0"]),
+    "no length": (["length=0"], ["length must be at least 1, not 0"]),
+    "an unknown output": (["format=nonsense"], ["one of 'text', 'jsonl', 'ids'"]),
+    "a step too far": (["t_min=0"], ["t_min must lie between 0 and 1"]),
+    "an unknown sampler": (["sampler=eulr"], ["Did you mean 'sampler_euler'?"]),
+    "a setting of another sampler": (["sampler.top_k=5"], ["Analytic has no 'top_k'", "top_p"]),
+    "a process of its own": (["graph=uniform"], ["There is no setting 'graph'"]),
+    "an empty checkpoint": (["--checkpoint="], ["checkpoint is empty"]),
+    "a second tokenizer": (["tokenizer=absorb"], ["a tokenizer of its own"]),
+    "a suffix too long": (["--suffix=" + "the cat " * 5], ["The suffix needs 41 tokens"]),
+    "an empty file of prompts": (["prompts=/dev/null"], ["holds no prompt"]),
 }
 
 
@@ -128,6 +193,54 @@ def test_mistakes_are_one_message_and_leave_nothing(mistake: str, capsys: pytest
     assert error.startswith("error: ")
     assert "Traceback" not in error
     assert [word for word in words if word not in error] == [], error
+    assert not Path("out").exists()
+
+
+CHECKPOINTS = {
+    "no tokenizer": ([f"--checkpoint={MODELS / 'uniform'}"], ["tokenizer=gpt2", "format=ids"]),
+    "no tokenizer for a prompt": (
+        [f"--checkpoint={MODELS / 'uniform'}", "format=ids", "--prefix=a"],
+        ["tokenizer=gpt2"],
+    ),
+    "no tokenizer to watch": (
+        [f"--checkpoint={MODELS / 'uniform'}", "format=ids", "--trajectory"],
+        ["tokenizer=gpt2"],
+    ),
+    "another's tokenizer": ([f"--checkpoint={MODELS / 'uniform'}", "tokenizer=two.json"], ["has 2 tokens", "has 50"]),
+    "a tokenizer that is not there": (
+        [f"--checkpoint={MODELS / 'uniform'}", "tokenizer=/a/b/tokenizer.json"],
+        ["There is no tokenizer at /a/b/tokenizer.json"],
+    ),
+    "no config": (["--checkpoint=bare"], ["bare/config.json", "is missing"]),
+    "another's weights": (["--checkpoint=swapped", "format=ids"], ["do not fit", "size mismatch", "(and 2 more)"]),
+    "a diverged network": (["--checkpoint=diverged", "format=ids"], ["no finite numbers", "earlier checkpoint"]),
+}
+
+
+@pytest.mark.parametrize("mistake", CHECKPOINTS)
+def test_checkpoints_that_cannot_be_sampled_from(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    character_codec("a").save(Path("two.json"))
+    for folder, weights in (("bare", "uniform"), ("swapped", "absorb_scaled"), ("diverged", "uniform")):
+        shutil.copytree(MODELS / "uniform", folder)
+        shutil.copyfile(MODELS / weights / "model.safetensors", Path(folder, "model.safetensors"))
+    Path("bare/config.json").unlink()
+    broken = load_file("diverged/model.safetensors")
+    save_file(broken | {"output_layer.linear.bias": torch.full((50,), torch.nan)}, "diverged/model.safetensors")
+    arguments, words = CHECKPOINTS[mistake]
+    assert main(["launch.py", *SAMPLE, *arguments, "--run_folder=out"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert [word for word in words if word not in error] == [], error
+    assert not list(Path().glob("out/samples*"))
+
+
+def test_a_sampler_that_does_not_suit_the_graph(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plugin("sampler_euler"), "misfit", lambda self, graph: "it needs a mask")
+    assert main(["launch.py", *SAMPLE, "--checkpoint=uniform", "sampler=euler", "--run_folder=out"]) == 1
+    assert "sampler_euler does not suit graph_uniform: it needs a mask" in capsys.readouterr().err
     assert not Path("out").exists()
 
 

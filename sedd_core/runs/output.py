@@ -1,0 +1,36 @@
+"""What a sampling run leaves in its folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+from torch import Tensor
+
+from ..watch import Trajectory, html, svg
+from .base import Workspace
+
+Format = Literal["text", "jsonl", "ids"]
+
+
+def write_samples(workspace: Workspace, format: Format, tokens: Int64[Tensor, "n L"], texts: Sequence[str]) -> None:
+    """Samples as texts, a file each; as lines of JSON with text and tokens; or as a table of token ids."""
+    if format == "text":
+        workspace.write_samples(texts)
+    elif format == "ids":
+        np.save(workspace.folder / "samples.npy", tokens.numpy())
+    else:
+        rows = zip(texts, tokens.tolist(), strict=True)
+        lines = [json.dumps({"text": text, "tokens": row}, ensure_ascii=False) + "\n" for text, row in rows]
+        (workspace.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
+
+
+def write_trajectory(folder: Path, trajectory: Trajectory, title: str) -> None:
+    """A trajectory as data, as a page and as a picture."""
+    trajectory.save(folder / "trajectory.safetensors")
+    (folder / "trajectory.html").write_text(html(trajectory, title), encoding="utf-8")
+    (folder / "trajectory.svg").write_text(svg(trajectory), encoding="utf-8")
