@@ -145,7 +145,13 @@ def find(path: Path) -> Path:
         say(f"warning: {damage} The one before it is used, if there is one.")
     if damages:
         raise UserError(f"{path} holds no whole checkpoint. {' '.join(damages)}")
-    raise UserError(f"{path} {_absence(path)}. Give a run folder (with checkpoints/) or a folder with {MODEL}.")
+    raise _nothing_at(path)
+
+
+def check_there(path: Path) -> None:
+    """UserError when a path is no hub id and holds nothing that `find` could take; reads nothing."""
+    if not (is_hub_id(path) or is_original(path) or (path / MODEL).is_file() or steps(path)):
+        raise _nothing_at(path)
 
 
 def steps(run: Path) -> list[Path]:
@@ -211,6 +217,10 @@ def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | 
             f"{vocab_size}: give the one that it was trained with."
         )
     return codec
+
+
+def _nothing_at(path: Path) -> UserError:
+    return UserError(f"{path} {_absence(path)}. Give a run folder (with checkpoints/) or a folder with {MODEL}.")
 
 
 def _absence(path: Path) -> str:

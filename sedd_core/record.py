@@ -25,6 +25,8 @@ from .typed import coerce, describe
 FORMAT = 1
 WAITING = ("graph", "model")
 """Stages that a run completes with what only it knows: the vocabulary, the number of states."""
+FILLED_IN = ("vocab_size", "num_states")
+"""The arguments that it completes them with."""
 
 Node = dict[str, Any]
 """{"plugin": name, "args": {...}}, {"core": name, "args": {...}}, or a class of an experiment's file (see `trust`):
@@ -90,7 +92,8 @@ def class_of(node: Node, path: str = "") -> type:
     known = list(inspect.signature(cls).parameters)
     for name in node["args"]:
         if name not in known:
-            raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {', '.join(known)}.")
+            its = ", ".join(known) or "none"
+            raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {its}.")
     return cls
 
 
@@ -101,7 +104,8 @@ def _typed(cls: type, name: str, value: Any, path: str) -> Any:
         return coerce(value, hint)
     except TypeError:
         here = f"{path}.{name}".lstrip(".")
-        shown = repr(value) if value is None or isinstance(value, _SCALARS) else f"a {type(value).__name__}"
+        kind = value.func if isinstance(value, partial) else type(value)
+        shown = repr(value) if value is None or isinstance(value, _SCALARS) else f"a {kind.__name__}"
         raise UserError(f"{here} takes {describe(hint)}, not {shown}.") from None
 
 
@@ -109,8 +113,9 @@ def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> 
     """cls(**arguments), with what the class refuses said as a UserError."""
     try:
         return cls(**arguments)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path or 'The run'} cannot be made: {error}.") from error
+    except (ValueError, TypeError, RuntimeError) as error:  # the last two are torch's for impossible sizes
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(f"{path or 'The run'} cannot be made: {reason}.") from error
 
 
 def complete(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict[str, Any]]:
@@ -160,18 +165,34 @@ class Record:
         """Read JSON; UserError when it is damaged, or newer than this code."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] > FORMAT:
-                raise UserError(
-                    f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it."
-                )
-            for name, hint in get_type_hints(cls).items():
-                if name in content and not isinstance(content[name], get_origin(hint) or hint):
-                    raise TypeError(f"its '{name}' is {content[name]!r}")
-            return cls(**content)
+            json.dumps(content, ensure_ascii=False).encode()  # a text that no file can hold is a ValueError
+            fault = cls._fault(content)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise UserError(f"{path} is no record of a run: {error!r}.") from error
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path} is no record of a run: {error}.") from error
+        if fault:
+            raise UserError(f"{path} is no record of a run: {fault}.")
+        if content["format"] > FORMAT:
+            raise UserError(f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it.")
+        return cls(**content)
+
+    @classmethod
+    def _fault(cls, content: Any) -> str | None:
+        """What keeps the content of a file from being a record of some format, or None."""
+        if not isinstance(content, dict) or not {"run", "format"} <= set(content):
+            return "it has no 'run' or no 'format'"
+        if type(content["format"]) is not int or content["format"] < 1:
+            return f"its 'format' is {content['format']!r}"
+        if content["format"] > FORMAT:
+            return None
+        hints = get_type_hints(cls)
+        for name, value in content.items():
+            if name not in hints:
+                return f"it has '{name}', which no record has"
+            if not isinstance(value, get_origin(hints[name]) or hints[name]):
+                return f"its '{name}' is {value!r}"
+        return None
 
 
 def plugin_names(node: Any) -> Iterator[str]:

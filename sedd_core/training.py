@@ -25,6 +25,8 @@ from .stages import Noise, Sequences
 
 LEVELS = 10
 """Equal parts of the time, whose mean losses are told apart."""
+MOST_PIECES = 4096
+"""Up to which the ways to divide a batch are listed."""
 
 
 @dataclass
@@ -160,19 +162,21 @@ class Trainer:
                 self.world.sum(parameter.grad).div_(self.world.size)
 
 
-def parts(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
-    """For each part of an update, which sequences of the global batch this process takes.
-
-    UserError when the batch cannot be divided so.
-    """
-    size, pieces = training.batch_size, world.size * training.accum
-    if size % pieces:
-        divisors = ", ".join(str(n) for n in range(1, size + 1) if size % n == 0)
+def check_parts(training: Training, processes: int) -> None:
+    """UserError when the batch cannot be divided among so many processes, and the parts of each."""
+    size = training.batch_size
+    if size % (processes * training.accum):
+        divisors = ", ".join(str(n) for n in range(1, min(size, MOST_PIECES) + 1) if size % n == 0)
         raise UserError(
-            f"training.batch_size={size} cannot be divided among {world.size} processes in {training.accum} parts: "
+            f"training.batch_size={size} cannot be divided among {processes} processes in {training.accum} parts: "
             f"processes times training.accum must be one of {divisors}."
         )
-    return list(torch.arange(size).view(training.accum, world.size, -1)[:, world.rank])
+
+
+def parts(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
+    """For each part of an update, which sequences of the global batch this process takes. Errors: `check_parts`."""
+    check_parts(training, world.size)
+    return list(torch.arange(training.batch_size).view(training.accum, world.size, -1)[:, world.rank])
 
 
 def times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:

@@ -35,8 +35,8 @@ def admit(folder: Path) -> None:
     _folders.add(folder)
 
 
-def file_node(cls: type, arguments: dict[str, Any]) -> dict[str, Any] | None:
-    """The record node of a stage's class that a file beside an experiment defines; None for any other class."""
+def file_node(cls: type) -> dict[str, Any] | None:
+    """The record node, but for arguments, of a stage's class that a file beside an experiment defines; else None."""
     module = sys.modules.get(cls.__module__)
     path = Path(getattr(module, "__file__", None) or "/")
     known = path.parent in _folders or module in _modules.values()
@@ -48,7 +48,7 @@ def file_node(cls: type, arguments: dict[str, Any]) -> dict[str, Any] | None:
     digest = _digest(path)
     _modules[digest] = module
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-    return {"file": str(shown), "sha256": digest, "class": cls.__name__, "args": arguments}
+    return {"file": str(shown), "sha256": digest, "class": cls.__name__}
 
 
 def class_of_file(node: dict[str, Any]) -> type:

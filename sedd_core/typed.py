@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from functools import partial
 from typing import Any, Literal, Union, get_args, get_origin
 
 
@@ -32,7 +33,10 @@ def coerce(value: Any, annotation: Any) -> Any:
     elif annotation in (int, bool, str):
         if type(value) is annotation:
             return value
-    elif isinstance(value, origin or annotation):  # a stage, a group of settings, a partial
+    elif origin is partial:  # of a stage that the run completes
+        if isinstance(value, partial) and isinstance(value.func, type) and issubclass(value.func, arguments[0]):
+            return value
+    elif isinstance(value, origin or annotation):  # a stage, a group of settings
         return value
     raise TypeError
 
@@ -63,6 +67,8 @@ def describe(annotation: Any) -> str:
         return "one of " + ", ".join(map(repr, arguments))
     if origin in (Union, types.UnionType):
         return " or ".join(describe(argument) for argument in arguments)
+    if origin is partial:
+        return describe(arguments[0])
     if origin is tuple and Ellipsis not in arguments:
         return f"a tuple of {', '.join(map(describe, arguments))}"
     if origin is tuple:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -16,8 +16,12 @@ from ..record import Node, build
 from ..runs.base import Run, Workspace
 from .config import node_of
 from .experiment import call_in, load, named_sizes
-from .settings import apply
+from .settings import COMMAND_LINE, apply, forget_what_runs_fill_in
+from .show import place_of
 from .tags import add_tags, set_tagged
+
+LONGEST_NAME = 150
+"""Characters of a folder's name."""
 
 
 @dataclass
@@ -45,28 +49,42 @@ class Changes:
 
 
 def compose(target: str, changes: Changes) -> list[Composed]:
-    """Every run that the command line asks for; all are composed before the first starts.
+    """Every run that the command line asks for; all are composed before the first starts."""
+    composed: list[Composed] = []
+    for label, config in configs(target, changes):
+        try:
+            node = node_of(config)
+            run = build(node)
+        except UserError as error:
+            raise UserError(f"{error}{_place(config, str(error))}") from error
+        if not isinstance(run, Run):
+            raise UserError(f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample).")
+        same = next((one for one in composed if one.node == node), None)
+        if same:
+            raise UserError(f"The sweep has one run twice: {same.label or 'the experiment'} and {label}.")
+        composed.append(Composed(config, node, run, label))
+    return composed
+
+
+def configs(target: str, changes: Changes) -> Iterator[tuple[str, fdl.Config[Any]]]:
+    """The label and the config of every run.
 
     A setting with several values, `graph=absorb,uniform`, makes a run of each; several such, of each combination.
     """
     axes = [_alternatives(setting) for setting in changes.settings]
-    composed = []
     for point, choice in product(_points(target, changes.sweep), product(*axes)):
         varied = [setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1]
-        config = configured(target, replace(changes, settings=[*point, *choice]))
-        node = node_of(config)
-        run = build(node)
-        if not isinstance(run, Run):
-            raise UserError(f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample).")
-        composed.append(Composed(config, node, run, ",".join([*point, *varied])))
-    return composed
+        yield ",".join([*point, *varied]), configured(target, replace(changes, settings=[*point, *choice]))
 
 
 def configured(target: str, changes: Changes) -> fdl.Config[Any]:
     """The experiment or record with the changes applied; what a swap of stages kept and dropped is printed."""
     config = load(target)
     for fiddler in changes.fiddlers:
-        call_in(target, fiddler, config)
+        if call_in(target, fiddler, config) is not None:
+            raise UserError(f"{fiddler} returns something; a fiddler changes the run that it is given.")
+    if target.endswith(".json"):
+        forget_what_runs_fill_in(config, changes.settings)
     add_tags(config)
     for setting in changes.tags:
         set_tagged(config, setting)
@@ -109,9 +127,19 @@ def execute_all(
         raise UserError(f"{len(failed)} of {len(rows)} runs failed: {'; '.join(failed)}.")
 
 
-def folder_name(label: str) -> str:
-    """A label as the name of a folder."""
-    return re.sub(r"[^\w.,=+-]+", "_", label)
+def folder_names(labels: Sequence[str]) -> list[str]:
+    """Labels as names of folders, short enough for any disk, and told apart."""
+    names: list[str] = []
+    for label in labels:
+        name = re.sub(r"[^\w.,=+-]+", "_", label)[:LONGEST_NAME]
+        names.append(f"{name}~{len(names)}" if name in names else name)
+    return names
+
+
+def _place(config: fdl.Config[Any], message: str) -> str:
+    """Where the value was set that a message starts with the path of."""
+    place = place_of(config, re.split(r"[\s\[]", message, maxsplit=1)[0])
+    return f" It was set at {place}." if place not in ("", COMMAND_LINE) else ""
 
 
 def _alternatives(setting: str) -> list[str]:

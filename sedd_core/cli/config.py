@@ -10,7 +10,7 @@ import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError
-from ..plugins import name_of, plugin
+from ..plugins import STAGES, installed, name_of, plugin
 from ..record import Node, class_of, core_classes, waits
 from ..trust import file_node
 
@@ -38,6 +38,8 @@ def node_of(value: Any, path: str = "") -> Any:
         return {"tuple": [node_of(item, f"{path}[{i}]") for i, item in enumerate(value)]}
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path} is {value}; a record holds finite numbers only.")
+    if isinstance(value, str):
+        _check_no_stage(value, path)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     hint = ": use a tuple" if isinstance(value, list) else ", which no record can hold"
@@ -46,9 +48,16 @@ def node_of(value: Any, path: str = "") -> Any:
     )
 
 
+def _check_no_stage(text: str, path: str) -> None:
+    """UserError for `run.sampler = "euler"`, which works on the command line alone."""
+    name = path.rpartition(".")[2]
+    if name in STAGES and (full := text if text.startswith(f"{name}_") else f"{name}_{text}") in installed():
+        raise UserError(f"{path} is the text '{text}'; a stage is written stage(\"{full}\").")
+
+
 def config_of(node: Any, path: str = "") -> Any:
     """The config of a record node: `node_of` backwards. UserError for a node that names what a record may not."""
-    if isinstance(node, dict) and set(node) == {"tuple"}:
+    if isinstance(node, dict) and set(node) == {"tuple"} and isinstance(node["tuple"], list):
         return tuple(config_of(item, f"{path}[{i}]") for i, item in enumerate(node["tuple"]))
     if not isinstance(node, dict):
         return node
@@ -59,6 +68,7 @@ def config_of(node: Any, path: str = "") -> Any:
 
 def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
     cls: Any = fdl.get_callable(config)
+    names = _names(cls, path, isinstance(config, fdl.Partial))
     missing = [
         name
         for name, parameter in inspect.signature(cls).parameters.items()
@@ -70,13 +80,18 @@ def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
         where = f"{path}." if path else ""
         raise UserError(f"{where}{missing[0]} must be set: --fdl_set={where}{missing[0]}=...")
     arguments = {str(name): node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
-    name = name_of(cls)
+    return {**names, "args": arguments}
+
+
+def _names(cls: Any, path: str, is_partial: bool) -> Node:
+    """The node of a class without its arguments. UserError for one that a record may not name."""
+    name = name_of(cls) if inspect.isclass(cls) else None
     if name is not None:
-        return {"plugin": name, "args": arguments}
-    if core_classes().get(cls.__name__) is cls:
-        return {"core": cls.__name__, "args": arguments}
-    node = file_node(cls, arguments) if inspect.isclass(cls) else None
-    if node is not None and isinstance(config, fdl.Partial) == waits(cls):
+        return {"plugin": name}
+    if core_classes().get(getattr(cls, "__name__", "")) is cls:
+        return {"core": cls.__name__}
+    node = file_node(cls) if inspect.isclass(cls) else None
+    if node is not None and is_partial == waits(cls):
         return node
     if node is not None:
         raise UserError(f"{path} must be an fdl.{'Partial' if waits(cls) else 'Config'} of {cls.__qualname__}.")

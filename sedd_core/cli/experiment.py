@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import inspect
 import linecache
 import sys
 import traceback
@@ -20,6 +21,7 @@ from ..record import Record
 from ..trust import admit, trust
 from .calls import parse_call, typed_arguments
 from .config import config_of
+from .settings import parameters
 
 DEFAULT = "config"
 
@@ -29,15 +31,18 @@ def load_experiment(target: str) -> fdl.Config[Any]:
     file, _, call = target.partition(":")
     result = call_in(target, call or DEFAULT)
     if not isinstance(result, fdl.Config):
-        raise UserError(f"{file}:{call or DEFAULT} returns a {type(result).__name__}; it must return an fdl.Config.")
+        kind = "nothing (does it end with `return`?)" if result is None else f"a {type(result).__name__}"
+        raise UserError(f"{file}:{call or DEFAULT} returns {kind}; it must return an fdl.Config.")
     return result
 
 
 def call_in(target: str, call: str, *first: Any) -> Any:
     """What the function `NAME` or `NAME(argument=value)` of an experiment's file returns, given `first` before."""
     file = target.partition(":")[0]
+    if file.endswith(".json"):
+        raise UserError(f"{file} is a record, which has no functions: {call} would be one of an experiment's file.")
     path = _existing(Path(file))
-    name, texts = parse_call(call, "An experiment names a function of its file")
+    name, texts = parse_call(call, "A function of the experiment's file is to be named")
     admit(path.parent)
     module = _within(path, lambda: _import(path))
     function = getattr(module, name, None)
@@ -48,6 +53,14 @@ def call_in(target: str, call: str, *first: Any) -> Any:
             f"{', '.join(functions) or 'none'}. Name one: --fdl_config={file}:NAME"
         )
     arguments = typed_arguments(function, texts, name, skip=len(first))
+    try:
+        inspect.signature(function).bind(*first, **arguments)
+    except TypeError as error:
+        given = "the run and these arguments" if first else "these arguments"
+        raise UserError(
+            f"{path}: {name}{inspect.signature(function)} cannot be called with {given}: {error}. Arguments are "
+            f"given as {name}(name=value), in quotes."
+        ) from error
     return _within(path, lambda: function(*first, **arguments))
 
 
@@ -93,7 +106,7 @@ def _existing(path: Path) -> Path:
     named = path if path.is_dir() else path.parent
     likely = (named, Path("experiments")) if named != Path() else (Path("experiments"), named)
     folder = next((folder for folder in likely if folder.is_dir()), likely[0])
-    others = sorted(other.name for other in folder.glob("*.py") if other.name != "__init__.py")
+    others = sorted(other.name for other in folder.glob("*.py") if other.is_file() and other.name != "__init__.py")
     what = "is not a Python file" if path.exists() else "does not exist"
     listing = ", ".join(others) or "no experiment"
     raise UserError(f"{path} {what}.{nearest(path.name, others)} In {folder} there is: {listing}.")
@@ -132,13 +145,25 @@ def _within(path: Path, action: Callable[[], Any]) -> Any:
     except UserError as error:
         raise UserError(f"{_place(path, error)}{error}") from error
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise UserError(f"{error.filename}:{error.lineno}: {line}\nSyntaxError: {error.msg}") from error
-    except Exception as error:
+        place = f"{error.filename}:{error.lineno}: {(error.text or '').strip()}\n" if error.filename else f"{path}: "
+        raise UserError(f"{place}SyntaxError: {error.msg}") from error
+    except AttributeError as error:
+        raise UserError(f"{_place(path, error)}AttributeError: {_lacking(error)}") from error
+    except (Exception, SystemExit) as error:  # a call of exit() too has its line shown
         raise UserError(f"{_place(path, error)}{type(error).__name__}: {error}") from error
 
 
-def _place(path: Path, error: Exception) -> str:
+def _lacking(error: AttributeError) -> str:
+    """What an AttributeError says; of a config, whose own message shows all of it, in a line."""
+    if not isinstance(error.obj, fdl.Buildable) or error.name is None:
+        return str(error)
+    owner, known = fdl.get_callable(error.obj), parameters(error.obj)
+    if error.name in known:
+        return f"{owner.__name__}.{error.name} has not been set"
+    return f"{owner.__name__} has no '{error.name}'.{nearest(error.name, known)} It has: {', '.join(known)}."
+
+
+def _place(path: Path, error: BaseException) -> str:
     """`file:line: text` of the innermost line of the experiments' folder that the error passed through."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == path.parent]
     if not frames:

@@ -12,7 +12,7 @@ flags.DEFINE_string(
     "The experiment: FILE.py, FILE.py:FUNCTION or FILE.py:FUNCTION(argument=value).",
     flag_values=FLAGS,
 )
-flags.DEFINE_string("fdl_config_file", None, "A run's config.json, to run again.", flag_values=FLAGS)
+flags.DEFINE_string("fdl_config_file", None, "A run's config.json or folder, to run again.", flag_values=FLAGS)
 flags.DEFINE_string("fdl_diff", None, "Compare --fdl_diff=A with B: experiments or config.json.", flag_values=FLAGS)
 flags.DEFINE_multi_string(
     "fdl_set", [], "A setting, path=value or stage=variant; many times. path=a,b makes a sweep.", flag_values=FLAGS
@@ -46,7 +46,9 @@ flags.DEFINE_bool("dry_run", False, "Compose everything, print it with its sizes
 flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time> when not given.", flag_values=FLAGS)
 flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder; start it if need be.", flag_values=FLAGS)
 flags.DEFINE_bool("allow_changes", False, "Go on even with settings that make it another run.", flag_values=FLAGS)
-flags.DEFINE_integer("max_restarts", 0, "Start all processes again, so often, when one fails.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "max_restarts", 0, "Start all processes again, so often, when one fails.", lower_bound=0, flag_values=FLAGS
+)
 flags.DEFINE_string(
     "slurm",
     None,

@@ -61,22 +61,33 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
         hint = ""
         if isinstance(error, flags.UnrecognizedFlagError) and "=" in error.flagvalue:
             hint = f" Settings have no dashes: {error.flagvalue.lstrip('-')}."
-        known = ", ".join(f"--{name}" for name in FLAGS)
+        known = ", ".join(f"--{name}" for name in FLAGS if name != "h")
         raise UserError(f"{str(error).rstrip('.')}.{hint} Flags: {known}. See --help.") from error
     if FLAGS.help:
-        print(f"{USAGE}\n\n{FLAGS.get_help()}")
+        print(f"{USAGE}\n\n{FLAGS.get_help(include_special_flags=False)}")
         raise SystemExit(0)
-    if FLAGS.fdl_diff:
-        if len(rest) != 1:
-            raise UserError("Two things are compared: --fdl_diff=A B, each an experiment or a run's config.json.")
-        FLAGS.fdl_config, FLAGS.fdl_set = rest[0], []
+    for flag in ("fdl_config", "fdl_config_file", "fdl_diff", "run_folder"):
+        if FLAGS[flag].value is not None:  # a shell leaves the ~ of --flag=~/file
+            FLAGS[flag].value = os.path.expanduser(str(FLAGS[flag].value))
+    if FLAGS.fdl_diff is not None:
+        if len(rest) != 1 or FLAGS.fdl_config or FLAGS.fdl_config_file or FLAGS.fdl_set:
+            raise UserError(
+                "Two things are compared, as they are: --fdl_diff=A B, each an experiment or a run's config.json."
+            )
+        FLAGS.fdl_diff, FLAGS.fdl_config, FLAGS.fdl_set = _record_in(FLAGS.fdl_diff), _record_in(rest[0]), []
         return FLAGS
     for word in rest:
         if "=" not in word:
             raise UserError(f"'{word}' is no flag and no setting. Settings are written path=value.")
     if FLAGS.fdl_config and FLAGS.fdl_config_file:
         raise UserError("Give an experiment (--fdl_config) or a record (--fdl_config_file), not both.")
-    FLAGS.fdl_config = FLAGS.fdl_config or FLAGS.fdl_config_file
+    if FLAGS.fdl_config_file:
+        FLAGS.fdl_config = _record_in(FLAGS.fdl_config_file)
+        if not FLAGS.fdl_config.endswith(".json"):
+            raise UserError(
+                f"{FLAGS.fdl_config} is no record: --fdl_config_file takes a run's config.json or its folder, "
+                "--fdl_config an experiment."
+            )
     restarted = any(int(os.environ.get(name, 0)) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
     FLAGS.resume = FLAGS.resume or (restarted and FLAGS.run_folder is not None)
     if FLAGS.resume and not FLAGS.run_folder:
@@ -89,10 +100,17 @@ def _parse(arguments: list[str]) -> flags.FlagValues:
     return FLAGS
 
 
+def _record_in(path: str) -> str:
+    """The record of a run's folder; any other path as it is."""
+    record = Path(path) / "config.json"
+    return str(record) if record.is_file() else path
+
+
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
+    from ..checkpoint import check_there
     from ..runs.base import Workspace  # the runs and Fiddle are imported here: --help need not wait for them
-    from .compose import compose, configured, execute_all, folder_name
+    from .compose import compose, configs, execute_all, folder_names
     from .experiment import load, name_of_run, named_sizes, trust_files
     from .provenance import record_of
     from .show import difference, history_of, resolved, settable
@@ -109,15 +127,18 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     if job is not None:
         changes = job.with_processes(changes)
     if options.fdl_help or options.print_config or options.print_history:
-        config = configured(target, changes)
-        if options.fdl_help:
-            print(settable(config, lambda stage: named_sizes(target, stage)))
-        else:
-            print((history_of if options.print_history else resolved)(config))
+        for label, config in configs(target, changes):
+            if options.fdl_help:
+                text = settable(config, lambda stage: named_sizes(target, stage))
+            else:
+                text = (history_of if options.print_history else resolved)(config)
+            print(f"{label}\n{text}".lstrip("\n"))
         return
     sweep = compose(target, changes)
     for composed in sweep:
         description = composed.run.describe()  # parts that do not fit each other are found before any data is read
+        for path in composed.run.starts_from() if not options.resume else []:
+            check_there(Path(path))
         if place()[0] == 0:
             for warning in composed.run.warnings():
                 print(f"warning: {composed.label and composed.label + ': '}{warning}", file=sys.stderr)
@@ -127,15 +148,18 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         return
     folder = Path(options.run_folder or Path("runs") / name_of_run(target) / time.strftime("%Y%m%d-%H%M%S"))
     execute = partial(_execute, options=options)
+    names = folder_names([composed.label for composed in sweep])
     spaces = [
         Workspace(
-            folder / folder_name(composed.label) if len(sweep) > 1 else folder,
+            folder / name if len(sweep) > 1 else folder,
             record_of(composed.node, shlex.join(arguments)),
             resolved(composed.config) + "\n",
             resume=options.resume,
         )
-        for composed in sweep
+        for composed, name in zip(sweep, names, strict=True)
     ]
+    for space in spaces if place()[0] == 0 and not options.dry_run else []:
+        space.check()
     if job is not None:
         text = script(job, name_of_run(target), folder, [composed.run for composed in sweep], spaces)
         print(f"\n{text}", end="") if options.dry_run else submit(text, folder, sweep, spaces, options.allow_changes)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..console import say
 from ..errors import UserError
-from ..record import Node, Record
+from ..record import FILLED_IN, Node, Record
 from ..runs.base import Workspace
 
 HARMLESS = (
@@ -57,7 +57,7 @@ def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, An
         yield from (
             (f"{path}.{name}".lstrip("."), _name(value), "its default")
             for name, value in stored["args"].items()
-            if name not in new["args"] and name not in ("vocab_size", "num_states")
+            if name not in new["args"] and name not in FILLED_IN
         )
     elif stored != new:
         yield path, _name(stored), _name(new)

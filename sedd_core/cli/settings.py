@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import fiddle as fdl
@@ -12,12 +13,15 @@ from fiddle import history
 
 from ..errors import UserError, nearest
 from ..plugins import STAGES, installed, name_of, plugin, variants
+from ..record import FILLED_IN, WAITING
 from .calls import parse_call, typed_arguments
 from .config import stage
 from .values import parse
 
 Sizes = Callable[[str], dict[str, Callable[..., Any]]]
 """The named sizes of a stage: functions that give its config."""
+COMMAND_LINE = "command line"
+"""The place of what was set there."""
 
 
 def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}) -> list[str]:
@@ -31,15 +35,25 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     *parents, name = path.split(".")
     owner = _descend(config, parents, path)
     _check_known(owner, name, path)
-    with history.custom_location(lambda: history.Location("command line", 0, None)):
+    with history.custom_location(lambda: history.Location(COMMAND_LINE, 0, None)):
         current = owner.__arguments__.get(name)
-        if name in STAGES and _is_stage(owner, name):
+        if is_stage(owner, name) and not (text == "None" and may_be_none(owner, name)):
             return _swap(owner, name, text, sizes(name))
-        if isinstance(current, fdl.Buildable):
+        if isinstance(current, fdl.Buildable) and not is_stage(owner, name):
             inner = ", ".join(f"{path}.{known}" for known in parameters(current))
             raise UserError(f"{path} is a group of settings, not a value. Set one of: {inner}.")
         setattr(owner, name, parse(text, annotation(owner, name), path))
     return []
+
+
+def forget_what_runs_fill_in(config: fdl.Config[Any], settings: Iterable[str]) -> None:
+    """Of a record's config, the sizes that follow from data and graph, where a setting is going to change those."""
+    changed = {re.split(r"[.=]", setting)[0] for setting in settings}
+    for stage_name in WAITING if changed & {"data", "graph"} else ():
+        waiting = arguments_of(config).get(stage_name)
+        if isinstance(waiting, fdl.Buildable):
+            for name in set(FILLED_IN) & set(arguments_of(waiting)):
+                delattr(waiting, name)
 
 
 def first_known(config: fdl.Config[Any], paths: tuple[str, ...], flag: str) -> str:
@@ -71,13 +85,19 @@ def annotation(config: fdl.Buildable[Any], name: str) -> Any:
     return typing.get_type_hints(_callable(config).__init__).get(name, Any)
 
 
+def is_stage(owner: fdl.Buildable[Any], name: str) -> bool:
+    """Whether an argument is a stage of a run."""
+    hint = annotation(owner, name)
+    return name in STAGES and STAGES[name] in (hint, *typing.get_args(hint))
+
+
+def may_be_none(owner: fdl.Buildable[Any], name: str) -> bool:
+    """Whether an argument may be left empty."""
+    return type(None) in typing.get_args(annotation(owner, name))
+
+
 def _callable(config: fdl.Buildable[Any]) -> Any:
     return fdl.get_callable(config)
-
-
-def _is_stage(owner: fdl.Buildable[Any], name: str) -> bool:
-    current = owner.__arguments__.get(name)
-    return current is None or isinstance(current, fdl.Buildable)
 
 
 def _descend(config: fdl.Buildable[Any], parents: list[str], path: str) -> fdl.Buildable[Any]:

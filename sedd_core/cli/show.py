@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
+from fiddle import history
 
-from ..plugins import STAGES, name_of, variants
+from ..plugins import name_of, variants
 from ..typed import describe
-from .settings import Sizes, annotation
+from .settings import Sizes, annotation, is_stage, may_be_none
 from .tags import tagged
 
 
@@ -39,12 +40,23 @@ def _lines_by_path(config: fdl.Buildable[Any]) -> Iterator[tuple[str, tuple[str,
         yield text.partition(" = ")[0], (text, where)
 
 
+def place_of(config: fdl.Buildable[Any], path: str) -> str:
+    """Where the value at a path was set; nothing for a path that the config has not, a default or a group."""
+    *parents, name = path.split(".")
+    owner: Any = config
+    for parent in parents:
+        owner = owner.__arguments__.get(parent) if isinstance(owner, fdl.Buildable) else None
+    if not isinstance(owner, fdl.Buildable) or isinstance(owner.__arguments__.get(name, config), fdl.Buildable):
+        return ""
+    return _where(owner, name)
+
+
 def history_of(config: fdl.Buildable[Any]) -> str:
     """Like `resolved`, and below each value the ones that it replaced, the latest first."""
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         lines.append(line)
-        entries = owner.__argument_history__.get(name, [])[-2::-1]
+        entries = _values(owner, name)[-2::-1]
         lines += [f"    before: {_short(entry.new_value)}  # {_location(entry)}" for entry in entries]
     return "\n".join(lines)
 
@@ -54,8 +66,9 @@ def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         path, _, value = line.partition("  # ")[0].partition(" = ")
-        if name in STAGES and isinstance(owner.__arguments__.get(name), fdl.Buildable):
-            kind = f"one of {', '.join([*variants(name), *sizes(name)])}"
+        if is_stage(owner, name):
+            none = ["None"] if may_be_none(owner, name) else []
+            kind = f"one of {', '.join([*variants(name), *sizes(name), *none])}"
         elif isinstance(owner.__arguments__.get(name), fdl.Buildable):
             kind = "a group"
         else:
@@ -111,7 +124,13 @@ def _lines(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, str]]:
 
 
 def _where(config: fdl.Buildable[Any], name: str) -> str:
-    return _location(config.__argument_history__[name][-1])
+    return _location(_values(config, name)[-1])
+
+
+def _values(config: fdl.Buildable[Any], name: str) -> list[Any]:
+    """An argument's history without what was done to its tags."""
+    entries = config.__argument_history__.get(name, [])
+    return [entry for entry in entries if entry.kind is history.ChangeKind.NEW_VALUE]
 
 
 def _location(entry: Any) -> str:

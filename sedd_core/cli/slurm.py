@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..console import say
-from ..distributed import World
 from ..errors import UserError
 from ..runs.base import Run, Workspace
 from ..runs.train import Train
-from ..training import parts
+from ..training import check_parts
 from .calls import typed_arguments
 from .compose import Changes, Composed
 from .processes import command_of
@@ -78,7 +77,7 @@ class Slurm:
             raise UserError(f"{processes} processes (ngpus) cannot be spread evenly over {self.nodes} nodes.")
         for run in runs:
             if isinstance(run, Train):
-                parts(run.training, World(size=processes))
+                check_parts(run.training, processes)
         return processes // self.nodes
 
 

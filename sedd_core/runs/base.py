@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,24 +32,34 @@ class Workspace:
     resume: bool = False
     requeues: int = 0
 
+    def check(self) -> None:
+        """UserError when the folder plainly cannot be made, or is not empty: before any data is read."""
+        there = next(path for path in [self.folder, *self.folder.absolute().parents] if os.path.lexists(path))
+        if not there.is_dir():
+            raise self._unusable(f"{there} is a file")
+        if not os.access(there, os.W_OK):
+            raise self._unusable(f"{there} is read-only")
+        if there == self.folder and any(there.iterdir()) and not self.resume:
+            raise UserError(
+                f"{self.folder} holds something already. Name another folder: --run_folder=...; or go on with "
+                "the run that it holds: --resume"
+            )
+
     def open(self) -> None:
         """Make the folder, with config.json and config.txt. UserError when it cannot be, or is not empty."""
         if not self.world.main:
             return
+        self.check()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if any(self.folder.iterdir()) and not self.resume:
-                raise UserError(
-                    f"{self.folder} holds something already. Name another folder: --run_folder=...; or go on with "
-                    "the run that it holds: --resume"
-                )
             self.record.write(self.folder / "config.json")
             if self.config_text:
                 (self.folder / "config.txt").write_text(self.config_text, encoding="utf-8")
         except OSError as error:
-            raise UserError(
-                f"The run folder {self.folder} cannot be made: {error.strerror}. Name another one: --run_folder=..."
-            ) from error
+            raise self._unusable(str(error.strerror)) from error
+
+    def _unusable(self, reason: str) -> UserError:
+        return UserError(f"The run folder {self.folder} cannot be made: {reason}. Name another one: --run_folder=...")
 
     def write_results(self, figures: dict[str, str]) -> None:
         """Keep the run's figures in results.json."""
@@ -84,6 +95,10 @@ class Run(ABC):
     @abstractmethod
     def describe(self) -> str:
         """What would happen, with sizes; reads no data and starts nothing."""
+
+    def starts_from(self) -> list[str]:
+        """The checkpoints that have to be there."""
+        return []
 
     def warnings(self) -> list[str]:
         """What works but is unwise, a sentence each."""

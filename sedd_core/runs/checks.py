@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from ..distributed import World
 from ..errors import UserError
 from ..plugins import name_of
 from ..stages import Graph, Noise, Sampler
-from ..training import parts
+from ..training import check_parts
 from .settings import Optimizer, Training
 
 LARGEST_PRIOR = 1e-4
@@ -23,8 +22,9 @@ def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
     nats = graph.prior_kl(torch.zeros(1, dtype=torch.int64), sigma).item()
     if LARGEST_PRIOR < nats < float("inf"):  # infinite where all noise is masking: there is no such term
         yield (
-            f"at t = 1 the noise is only {sigma.item():.3g}, and data is still told from the prior by {nats:.2g} "
-            "nats a token: they stand in the bound, and samples start from a wrong law. More noise: noise=geometric"
+            f"at t = 1 the noise is only {sigma.item():.3g}, and data is still told from the prior by about "
+            f"{nats:.2g} nats a token: they stand in the bound, and samples start from a wrong law. More noise: "
+            "noise=geometric"
         )
 
 
@@ -52,7 +52,7 @@ def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
 
 def batch_divides(training: Training, processes: int) -> Iterator[str]:
     """Each process takes an equal share of a batch."""
-    parts(training, World(size=processes))
+    check_parts(training, processes)
     yield from ()
 
 

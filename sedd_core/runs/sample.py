@@ -96,6 +96,10 @@ class Sample(Run):
             f"{type(self.sampler).__name__}, seed {self.seed}"
         )
 
+    def starts_from(self) -> list[str]:
+        """The checkpoint to sample from."""
+        return [self.checkpoint]
+
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Sample, print, and write into the workspace's folder."""
         world = workspace.world

@@ -28,6 +28,10 @@ from .meter import Meter
 from .settings import Checkpoints, Optimizer, Samples, Training, Validation, check_seed
 from .snapshot import Snapshots
 
+STAND_IN = 64
+"""A vocabulary for looking at parts before the data has told its own."""
+LATER = "model    its size follows from the vocabulary, known once the data is read"
+
 
 class Train(Run):
     """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights.
@@ -68,12 +72,14 @@ class Train(Run):
 
     def describe(self) -> str:
         """The data, the states and the network's shapes."""
-        vocab_size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
+        vocab_size, known = self._vocab_size()
         lines = [f"data     {self.data.describe()}"]
-        if vocab_size is None:
-            return "\n".join([*lines, "model    its size follows from the vocabulary, known once the data is read"])
+        if not known and "num_states" in self.model.keywords:  # nothing can stand in for that vocabulary
+            return "\n".join([*lines, LATER])
         with torch.device("meta"):
             model, _ = self._compose(vocab_size)
+        if not known:
+            return "\n".join([*lines, LATER])
         count = sum(parameter.numel() for parameter in model.parameters())
         sequences = f"{self.training.batch_size} sequences of {self.data.length} tokens"
         mask = "" if model.graph.mask is None else " and a mask"
@@ -89,18 +95,18 @@ class Train(Run):
         )
 
     def warnings(self) -> list[str]:
-        """What the checks of `runs.checks` say; those of the graph once its vocabulary is known."""
+        """What the checks of `runs.checks` say."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in ("noise", "sampler", "optimizer", "training")}
         parts["processes"] = max(place()[1], self.processes())
-        vocab_size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
-        if vocab_size is not None:
-            parts["graph"] = complete(self.graph, "graph", vocab_size=vocab_size)[0]
+        parts["graph"] = complete(self.graph, "graph", vocab_size=self._vocab_size()[0])[0]
         said = []
         for check in CHECKS:
-            wanted = signature(check).parameters
-            if set(wanted) <= set(parts):
-                said += check(**{name: parts[name] for name in wanted})
+            said += check(**{name: parts[name] for name in signature(check).parameters})
         return said
+
+    def starts_from(self) -> list[str]:
+        """`init_from`, if it is set."""
+        return [] if self.init_from is None else [self.init_from]
 
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Train and report, in the workspace's folder. The figures are those of the bound."""
@@ -148,6 +154,11 @@ class Train(Run):
                 self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), snapshots.told)
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
         return figures
+
+    def _vocab_size(self) -> tuple[int, bool]:
+        """V, and whether it is known before the data is read: else one of about a text's characters stands in."""
+        size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
+        return (STAND_IN, False) if size is None else (size, True)
 
     def _sets(self) -> dict[str, Sequences]:
         """The validation sets by name, the run's own first. UserError when another has other tokens."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import checkpoint
-from sedd_core.cli.compose import Changes, _alternatives, compose, folder_name
+from sedd_core import UserError, checkpoint
+from sedd_core.cli.compose import Changes, _alternatives, compose, folder_names
 from sedd_core.cli.main import main
 from sedd_core.record import Record
 
@@ -43,7 +43,19 @@ def test_every_combination_is_composed() -> None:
     assert [one.label for one in composed][:2] == ["graph=absorb,seed=0", "graph=absorb,seed=1"]
     assert len({str(one.node) for one in composed}) == 6
     assert [one.label for one in compose(QUICKSTART, Changes(settings=["seed=3"]))] == [""]
-    assert folder_name("noise=geometric(sigma_max=2.5),x=a/b") == "noise=geometric_sigma_max=2.5_,x=a_b"
+
+
+def test_folders_are_told_apart_and_have_names_that_any_disk_takes() -> None:
+    labels = ["noise=geometric(sigma_max=2.5)", "x=a/b", "x=a_b", "x=" + "a" * 300]
+    names = folder_names(labels)
+    assert names[:3] == ["noise=geometric_sigma_max=2.5_", "x=a_b", "x=a_b~2"]
+    assert len(names[3]) == 150
+
+
+@pytest.mark.parametrize("settings", [["seed=0,0"], ["seed=0,1", "training.steps=1500,1500"]])
+def test_a_run_is_not_made_twice(settings: list[str]) -> None:
+    with pytest.raises(UserError, match="The sweep has one run twice: seed=0.* and seed=0"):
+        compose(QUICKSTART, Changes(settings=settings))
 
 
 @pytest.fixture
@@ -80,8 +92,6 @@ def test_nothing_starts_when_one_of_them_cannot(text: Path, capsys: pytest.Captu
 def test_a_run_that_fails_leaves_the_others(
     text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sedd_core import UserError
-
     save = checkpoint.save
 
     def full_at_first(folder: Path, *rest: object) -> None:
@@ -103,3 +113,11 @@ def test_a_dry_run_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert "graph=absorb\n" in captured.out
     assert "graph=uniform\n" in captured.out
     assert "warning: graph=uniform: at t = 1" in captured.err
+
+
+@pytest.mark.parametrize("show", ["--print_config", "--print_history", "--fdl_help"])
+def test_the_configs_of_a_sweep_are_shown(show: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", "graph=absorb,uniform", show]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("graph=")] == ["graph=absorb", "graph=uniform"]
+    assert [line.split()[2] for line in lines if line.startswith("graph = ")] == ["graph_absorb", "graph_uniform"]

@@ -159,6 +159,10 @@ class DDiT(Backbone):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        sizes = {"hidden_size": hidden_size, "n_blocks": n_blocks, "n_heads": n_heads, "cond_dim": cond_dim}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, not {size}")
         if hidden_size % n_heads or hidden_size // n_heads % 2:
             raise ValueError(f"n_heads={n_heads} must divide hidden_size={hidden_size} into heads of an even size")
         if not 0 <= dropout < 1:
