@@ -4,18 +4,22 @@ from typing import TYPE_CHECKING
 
 from .errors import UserError
 from .hookspecs import hookimpl
-from .plugins import plugin
 
 if TYPE_CHECKING:
     from .checkpoint import load_model
+    from .plugins import plugin
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "hookimpl", "load_model", "plugin"]
 
 
-def __getattr__(name: str) -> object:  # `load_model` costs imports that a plugin does not need
+def __getattr__(name: str) -> object:  # these cost the import of torch, which --help does not need
     if name == "load_model":
         from .checkpoint import load_model
 
         return load_model
+    if name == "plugin":
+        from .plugins import plugin
+
+        return plugin
     raise AttributeError(f"module 'sedd_core' has no attribute '{name}'")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .errors import UserError
+from .place import place
 
 T = TypeVar("T")
 
@@ -64,15 +65,6 @@ class World:
         with warnings.catch_warnings():  # buffers are constants; torch 2.13 renames the argument, 2.11 has it not
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
-
-
-def place() -> tuple[int, int, int]:
-    """Rank, number of processes and rank within the machine, as torchrun or srun say them."""
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_PROCID" in os.environ:
-        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
-    rank, size, local = (int(os.environ.get(name, default)) for name, default in zip(names, (0, 1, 0), strict=True))
-    return rank, size, local
 
 
 def join() -> World:

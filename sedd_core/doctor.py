@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import UserError
-from .plugins import STAGES, installed, plugin, stage_of_or_none
+from .installed import STAGE_NAMES, installed, stage_of_or_none
 
 HUB = ("huggingface.co", 443)
 PATIENCE = 3.0
@@ -72,6 +72,8 @@ def list_plugins(check: bool, as_json: bool) -> int:
 
 
 def _fault(name: str) -> str | None:
+    from .plugins import plugin
+
     try:
         plugin(name)
     except UserError as error:
@@ -120,7 +122,7 @@ def _plugins() -> Iterator[Finding]:
     for name in installed():
         fault = _fault(name)
         yield Finding(name, "broken" if fault else "ok", fault or "")
-    for stage in STAGES:
+    for stage in STAGE_NAMES:
         if not any(stage_of_or_none(name) == stage for name in installed()):
             yield Finding(stage, "no plugin", f"pip install -e plugins/{stage}_<variant>")
 

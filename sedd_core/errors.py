@@ -18,6 +18,10 @@ class Told(UserError):
     """A mistake that another process has told already."""
 
 
+class Stopped(Exception):
+    """The run was told to stop, and everything of it is saved."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """`" Did you mean 'x'?"` for the closest of `names`, or nothing when none is close."""
     close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)

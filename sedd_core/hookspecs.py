@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pluggy
 
-from .stages import Backbone, Data, Graph, Monitor, Noise, Sampler
+if TYPE_CHECKING:  # plugins are listed without the contracts, and so without torch
+    from .stages import Backbone, Data, Graph, Monitor, Noise, Sampler
 
 PROJECT = "sedd"
 

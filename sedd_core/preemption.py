@@ -11,14 +11,11 @@ from typing import Any, TypeVar
 
 from .console import say
 from .distributed import World
+from .errors import Stopped
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 """What schedulers send some time before they kill."""
-
-
-class Stopped(Exception):
-    """The run was told to stop, and everything of it is saved."""
 
 
 class Stop:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import UserError, doctor
+from sedd_core import UserError, doctor, plugins
 
 
 def broken(name: str) -> type:
@@ -40,7 +40,7 @@ def test_faults_come_with_their_remedy(
     (tmp_path / "runs").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEDD_CACHE", str(tmp_path / "runs" / "cache"))
-    monkeypatch.setattr(doctor, "plugin", broken)
+    monkeypatch.setattr(plugins, "plugin", broken)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.8.3")
     assert doctor.doctor() == 1
@@ -58,7 +58,7 @@ def test_faults_come_with_their_remedy(
 def test_plugins_are_listed_without_importing_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "plugin", broken)
+    monkeypatch.setattr(plugins, "plugin", broken)
     assert doctor.list_plugins(check=False, as_json=True) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["graph_absorb"] == {"name": "graph_absorb", "distributions": ["sedd-graph-absorb 0.1.0"]}
@@ -67,6 +67,6 @@ def test_plugins_are_listed_without_importing_them(
 def test_the_check_reports_what_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.list_plugins(check=True, as_json=False) == 0
     assert "graph_absorb         sedd-graph-absorb 0.1.0  ok" in capsys.readouterr().out
-    monkeypatch.setattr(doctor, "plugin", broken)
+    monkeypatch.setattr(plugins, "plugin", broken)
     assert doctor.list_plugins(check=True, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)[0]["fault"] == "data_hub fails to import"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sedd_core import UserError, plugins
-from sedd_core.plugins import find, installed, plugin, variants
+from sedd_core.installed import STAGE_NAMES, find, installed, variants
+from sedd_core.plugins import STAGES, plugin
 
 GOOD = """
 from sedd_core import hookimpl
@@ -143,3 +144,7 @@ def test_a_plugin_that_breaks_its_contract_is_refused(toys: Distributions, fault
     with pytest.raises(UserError, match=words) as caught:
         plugin("noise_faulty")
     assert "pip uninstall faulty" in str(caught.value)
+
+
+def test_every_stage_has_a_contract() -> None:
+    assert tuple(STAGES) == STAGE_NAMES

@@ -10,7 +10,8 @@ import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError
-from ..plugins import STAGES, installed, name_of, plugin
+from ..installed import installed
+from ..plugins import STAGES, name_of, plugin
 from ..record import Node, class_of, core_classes, waits
 from ..trust import file_node
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..distributed import join, leave, place
-from ..errors import Told, UserError
-from ..preemption import Stopped
+from ..errors import Stopped, Told, UserError
+from ..place import place
 from .flags import FLAGS, SHORT
 
 if TYPE_CHECKING:
@@ -172,6 +171,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
 def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> dict[str, str]:
     """Run one run: here, or where it wants several processes and this is none of them, in those."""
     from ..console import quiet
+    from ..distributed import join, leave
     from .processes import start
     from .resume import take_up
 

@@ -7,8 +7,7 @@ import shutil
 import signal
 import sys
 
-from ..errors import Told, UserError
-from ..preemption import Stopped
+from ..errors import Stopped, Told, UserError
 from ..record import Node
 from ..runs.base import Workspace
 

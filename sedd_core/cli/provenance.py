@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
-from ..plugins import find
+from ..installed import find
 from ..record import Node, Record, plugin_names
 
 MOST_DIFF = 1_000_000

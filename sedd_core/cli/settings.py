@@ -12,7 +12,8 @@ import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError, nearest
-from ..plugins import STAGES, installed, name_of, plugin, variants
+from ..installed import installed, variants
+from ..plugins import STAGES, name_of, plugin
 from ..record import FILLED_IN, WAITING
 from .calls import parse_call, typed_arguments
 from .config import stage

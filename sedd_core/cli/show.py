@@ -11,7 +11,8 @@ from typing import Any
 import fiddle as fdl
 from fiddle import history
 
-from ..plugins import name_of, variants
+from ..installed import variants
+from ..plugins import name_of
 from ..typed import describe
 from .settings import Sizes, annotation, is_stage, may_be_none
 from .tags import tagged

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from .. import checkpoint
 from ..codec import Codec
 from ..console import TrainingProgress
-from ..errors import UserError
-from ..preemption import Stop, Stopped
+from ..errors import Stopped, UserError
+from ..preemption import Stop
 from ..stages import Monitor
 from ..training import StepResult, Trainer
 from .base import Workspace

@@ -14,9 +14,9 @@ import torch
 
 from .. import checkpoint, console
 from ..codec import Codec
-from ..distributed import place
-from ..errors import UserError
-from ..preemption import Stop, Stopped, requeue
+from ..errors import Stopped, UserError
+from ..place import place
+from ..preemption import Stop, requeue
 from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences

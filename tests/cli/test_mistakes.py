@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -104,6 +105,47 @@ COMMANDS = {
         [QUICKSTART, "--fdl_set=model.hidden_size=128", "--fdl_set=model.n_heads=3", "--dry_run"],
         ["model cannot be made", "n_heads=3 must divide hidden_size=128"],
     ),
+    "heads that do not divide, before the vocabulary is known": (
+        [QUICKSTART, "data.tokenizer=char", "model.n_heads=5", "--dry_run"],
+        ["n_heads=5 must divide hidden_size=144"],
+    ),
+    "no heads": ([QUICKSTART, "model.n_heads=0", "--dry_run"], ["n_heads must be at least 1, not 0"]),
+    "a negative size": ([QUICKSTART, "model.hidden_size=-144", "--dry_run"], ["hidden_size must be at least 1"]),
+    "a size that torch cannot count": ([QUICKSTART, "model.hidden_size=1e30", "--dry_run"], ["model cannot be made"]),
+    "a batch that no memory holds": (
+        [QUICKSTART, "training.batch_size=1e18", "ngpus=3", "--dry_run"],
+        ["cannot be divided among 3 processes"],
+    ),
+    "a batch that processes do not divide": (
+        [QUICKSTART, "ngpus=3", "--dry_run"],
+        ["training.batch_size=8 cannot be divided among 3 processes", "one of 1, 2, 4, 8"],
+    ),
+    "a number beyond all": ([QUICKSTART, "optimizer.lr=1e999"], ["optimizer.lr is inf"]),
+    "nothing after the equals sign": ([QUICKSTART, "training.steps="], ["takes a whole number, not ''"]),
+    "two equals signs": ([QUICKSTART, "training.steps==3"], ["takes a whole number, not '=3'"]),
+    "two dots": ([QUICKSTART, "training..steps=3"], ["There is no setting 'training..steps'"]),
+    "an item of a tuple": ([QUICKSTART, "data.paths[0]=a"], ["has no 'paths[0]'", "Did you mean 'paths'?"]),
+    "a path deep inside the network": ([QUICKSTART, "model.blocks.0.x=3"], ["DDiT has no 'blocks'"]),
+    "a comma too many": ([QUICKSTART, "optimizer.lr=1e-3,"], ["optimizer.lr takes a number, not ''"]),
+    "a run twice in a sweep": ([QUICKSTART, "seed=0,0", "--dry_run"], ["The sweep has one run twice", "seed=0"]),
+    "a stage that cannot be left out": ([QUICKSTART, "graph=None"], ["graph takes the name of a variant"]),
+    "a swap with a bracket left open": (
+        [QUICKSTART, "noise=geometric(sigma_max=10"],
+        ["there is: geometric, loglinear", "name(argument=value, ...) in quotes"],
+    ),
+    "restarts below none": ([QUICKSTART, "--max_restarts=-1"], ["--max_restarts=-1"]),
+    "a file of flags that is not there": ([QUICKSTART, "--flagfile=nowhere"], ["nowhere"]),
+    "a weight's start that is not there": (
+        [QUICKSTART, "init_from=nowhere", "--dry_run"],
+        ["nowhere does not exist", "Give a run folder"],
+    ),
+    "a checkpoint that is not there, in a dry run": ([SAMPLE, "checkpoint=nowhere", "--dry_run"], ["does not exist"]),
+    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint must name a run"]),
+    "a home that the shell left": (["--fdl_config=~/no_such_file.py"], [f"{Path.home()}/no_such_file.py does not"]),
+    "a sweep that is no function": ([QUICKSTART, "--sweep=import os"], ["not 'import os'", "write a name"]),
+    "a fiddler that is not there": ([QUICKSTART, "--fiddler=hot"], ["no function 'hot'"]),
+    "a tag that is none": ([QUICKSTART, "--fdl_tags_set=seed=1"], ["Did you mean 'Seed'?", "Seed (seed)"]),
+    "a precision that is none": ([QUICKSTART, "--fdl_tags_set=Precision=fp16"], ["'auto', 'fp32', 'bf16'"]),
     "a vocabulary that disagrees": (
         [QUICKSTART, "--fdl_set=graph.vocab_size=7"],
         ["graph.vocab_size is 7, but this run's is 1024"],
@@ -129,7 +171,50 @@ def test_a_mistake_gets_one_message(mistake: str, capsys: pytest.CaptureFixture[
     assert not list(tmp_path.iterdir())
 
 
+BASE = "from experiments.quickstart import config as base\n"
 EXPERIMENTS = {
+    "an error deep in a helper's file": (
+        "from helper import second\ndef config():\n    return second('b')\n",
+        ["helper.py:4: return {'a': 1}[key]", "KeyError: 'b'"],
+    ),
+    "a file that helps with a syntax error": ("import unclosed\n", ["unclosed.py:1: x = (1,", "never closed"]),
+    "no text at all": ("\0", ["broken.py: SyntaxError: source code string cannot contain null bytes"]),
+    "two files that import each other": ("from circle import thing\nother = 1\n", ["circular import"]),
+    "a function without an end": ("def config():\n    return config()\n", ["RecursionError"]),
+    "an exit": ("import sys\nsys.exit(3)\n", ["broken.py:2: sys.exit(3)", "SystemExit: 3"]),
+    "no return": (BASE + "def config():\n    base()\n", ["returns nothing", "does it end with `return`?"]),
+    "an object made already": (
+        BASE + "import fiddle as fdl\ndef config():\n    return fdl.build(base())\n",
+        ["returns a Train; it must return an fdl.Config"],
+    ),
+    "an argument that nobody gives": (
+        "def config(n):\n    return n\n",
+        ["config(n) cannot be called", "missing a required argument: 'n'", "config(name=value)"],
+    ),
+    "a misspelt setting": (
+        BASE + "def config():\n    c = base()\n    c.training.stepz = 5\n    return c\n",
+        ["broken.py:4: c.training.stepz = 5", "'stepz'", "steps"],
+    ),
+    "a misspelt group": (
+        BASE + "def config():\n    c = base()\n    c.trainning.steps = 5\n    return c\n",
+        ["broken.py:4", "Train has no 'trainning'. Did you mean 'training'?"],
+    ),
+    "a value of another type": (
+        BASE + "def config():\n    c = base()\n    c.training.steps = 'many'\n    return c\n",
+        ["training.steps takes a whole number, not 'many'. It was set at broken.py:4."],
+    ),
+    "a stage by its name alone": (
+        BASE + "def config():\n    c = base()\n    c.sampler = 'euler'\n    return c\n",
+        ["sampler is the text 'euler'; a stage is written stage(\"sampler_euler\"). It was set at broken.py:4."],
+    ),
+    "a stage in another's place": (
+        BASE + "def config():\n    c = base()\n    c.graph = c.model\n    return c\n",
+        ["graph takes Graph, not a DDiT"],
+    ),
+    "a config of a function": (
+        "import fiddle as fdl\ndef config():\n    return fdl.Config(print)\n",
+        ["is a print, neither a plugin's class nor the core's"],
+    ),
     "an error in its own lines": (
         "def config():\n    return 1 / 0\n",
         ["broken.py:2: return 1 / 0", "ZeroDivisionError"],
@@ -170,24 +255,51 @@ def test_a_mistake_in_an_experiment_shows_its_line(
     mistake: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(ROOT)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module in ("broken", "helper", "unclosed", "circle"):
+        sys.modules.pop(module, None)
     source, words = EXPERIMENTS[mistake]
     file = tmp_path / "broken.py"
     file.write_text(source)
+    (tmp_path / "helper.py").write_text(
+        "def second(key):\n    return third(key)\ndef third(key):\n    return {'a': 1}[key]\n"
+    )
+    (tmp_path / "unclosed.py").write_text("x = (1,\n")
+    (tmp_path / "circle.py").write_text("from broken import other\nthing = 1\n")
     error = failure([f"--fdl_config={file}", "--dry_run"], capsys)
     assert [word for word in words if word not in error] == [], error
 
 
-@pytest.mark.parametrize("occupied", ["a file in the way", "a run is there"])
-def test_a_run_folder_that_cannot_be_used(occupied: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("text.txt/run", "text.txt is a file"),
+        ("text.txt", "text.txt is a file"),
+        ("taken", "taken holds something already"),
+        ("sealed/run", "sealed is read-only"),
+    ],
+)
+@pytest.mark.parametrize("sweep", [[], ["seed=1,2"]])
+def test_a_run_folder_that_cannot_be_used(
+    folder: str,
+    words: str,
+    sweep: list[str],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 400)
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "config.json").write_text("{}")
-    folder = "text.txt/run" if occupied == "a file in the way" else "taken"
+    for run in ("taken", "taken/seed=1"):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "config.json").write_text("{}")
+    (tmp_path / "sealed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "sealed")  # root may write everywhere
+    monkeypatch.setattr("sedd_core.runs.train.Train.execute", None)  # before any data is read
     before = sorted(tmp_path.rglob("*"))
     error = failure(
-        [QUICKSTART, "--fdl_set=data.paths=text.txt", "--fdl_set=data.tokenizer=char", f"--run_folder={folder}"],
-        capsys,
+        [QUICKSTART, "data.paths=text.txt", "data.tokenizer=char", *sweep, f"--run_folder={folder}"], capsys
     )
+    assert words.replace("taken", "taken/seed=1" if sweep else "taken") in error
     assert "--run_folder=" in error
     assert sorted(tmp_path.rglob("*")) == before
 

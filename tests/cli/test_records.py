@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from sedd_core import trust
 from sedd_core.cli.config import config_of, node_of
 from sedd_core.cli.experiment import load
 from sedd_core.cli.flags import FLAGS
 from sedd_core.cli.main import main
 from sedd_core.cli.settings import apply
 from sedd_core.record import Record
+from tests.test_record import ATTACKS
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted(
@@ -110,8 +112,37 @@ def test_two_experiments_are_compared(capsys: pytest.CaptureFixture[str]) -> Non
     assert "models.py:" in out
 
 
+def test_a_record_is_named_by_its_folder_and_may_get_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a run filled in follows from its data and graph, and so does not stand in the way of others."""
+    monkeypatch.chdir(tmp_path)
+    node = node_of(load(f"{ROOT}/experiments/quickstart.py"))
+    node["args"]["graph"]["args"]["vocab_size"], node["args"]["model"]["args"]["num_states"] = 1024, 1025
+    Path("run").mkdir()
+    Record(run=node).write(Path("run/config.json"))
+    out = said(capsys, "--fdl_config_file=run", "graph=uniform", "data.vocab=2048", "--dry_run")
+    assert "states   2048: 2048 tokens" in out
+    assert "states   1025: 1024 tokens and a mask" in said(capsys, "--fdl_config_file=run", "--dry_run")
+    assert "graph.vocab_size is 7" in said(capsys, "--fdl_config_file=run", "graph.vocab_size=7", "--dry_run", code=1)
+    out = said(capsys, f"--fdl_diff={ROOT}/experiments/quickstart.py", "run")
+    assert "+ graph.vocab_size = 1024  # run/config.json" in out
+
+
 MISTAKES = {
     "one thing to compare": (["--fdl_diff=x.py"], "Two things are compared"),
+    "a setting to compare": (["--fdl_diff=a.py", "b.py", "--fdl_set=seed=1"], "Two things are compared, as they are"),
+    "words to compare": (["--fdl_diff=nonsense", "b.py"], "nonsense does not exist"),
+    "an experiment for a record": (["--fdl_config_file=a.py"], "a.py is no record.*its folder"),
+    "a sweep of a record": (
+        ["--fdl_config_file=list.json", "--sweep=hot"],
+        "is a record, which has no functions: hot",
+    ),
+    "a format that is no number": (["--fdl_config_file=format.json"], "is no record of a run: its 'format' is True"),
+    "a text that no file can hold": (["--fdl_config_file=surrogate.json"], "is no record of a run"),
+    "bytes that are no text": (["--fdl_config_file=bytes.json"], "is no record of a run: 'utf-8' codec"),
+    "a class of a file": (["--fdl_config_file=file.json"], "which is code.*--trust"),
+    "the same trusted, and not the file": (["--fdl_config_file=file.json", "--trust"], "has changed since"),
     "both kinds": (["--fdl_config=a.py", "--fdl_config_file=b.json"], "not both"),
     "no record": (["--fdl_config_file=nowhere.json"], "nowhere.json cannot be read: No such file"),
     "a damaged record": (["--fdl_config_file=damaged.json"], "is no record of a run"),
@@ -133,7 +164,34 @@ def test_a_mistake_with_records(
     attack = {"core": "os.system", "args": {"command": "touch owned"}}
     Path("attack.json").write_text(json.dumps({"format": 1, "run": attack}))
     Path("list.json").write_text(json.dumps({"format": 1, "run": {"tuple": [1]}}))
+    Path("format.json").write_text('{"format": true, "run": {}}')
+    Path("surrogate.json").write_text(json.dumps({"format": 1, "run": {}, "command": "\ud800"}))
+    Path("bytes.json").write_bytes(b'{"format": 1, "run": {}, "command": "\xff"}')
+    Path("mine.py").write_text("open('owned', 'w')")
+    mine = {"file": "mine.py", "sha256": "0" * 64, "class": "Noise", "args": {}}
+    Path("file.json").write_text(json.dumps({"format": 1, "run": mine}))
+    monkeypatch.setattr(trust, "_import", [])
     arguments, words = MISTAKES[mistake]
     error = said(capsys, *arguments, code=1)
     assert re.search(words, error), error
     assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize("node", ATTACKS, ids=lambda node: json.dumps(node)[:50])
+@pytest.mark.parametrize("place", ["the run", "noise", "seed", "an item of a tuple"])
+def test_an_attack_from_the_command_line_builds_nothing(
+    node: object,
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = node_of(load(f"{ROOT}/experiments/quickstart.py"))
+    if place == "an item of a tuple":
+        whole["args"]["data"]["args"]["paths"] = {"tuple": ["a", node]}
+    else:
+        whole["args"][place] = node
+    Path("config.json").write_text(json.dumps({"format": 1, "run": node if place == "the run" else whole}))
+    assert said(capsys, "--fdl_config_file=config.json", "--dry_run", code=1).startswith("error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

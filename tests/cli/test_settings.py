@@ -14,6 +14,7 @@ from sedd_core.cli.config import node_of, stage
 from sedd_core.cli.experiment import load_experiment, named_sizes
 from sedd_core.cli.main import main
 from sedd_core.cli.show import history_of, resolved, settable
+from sedd_core.cli.tags import add_tags
 from sedd_core.cli.values import parse
 from sedd_core.record import build
 
@@ -253,3 +254,33 @@ def test_unwise_combinations_are_warned_of(
     error = capsys.readouterr().err
     assert [word for word in words if word not in error] == [], error
     assert bool(error) == bool(words)
+
+
+def test_a_stage_that_may_be_left_out() -> None:
+    config = quickstart()
+    assert "monitor = monitor_tensorboard   (one of tensorboard, None)" in settable(config)
+    settings.apply(config, "monitor=None")
+    assert node_of(config)["args"]["monitor"] is None
+    assert "monitor = None   (one of tensorboard, None)" in settable(config)
+    settings.apply(config, "monitor=tensorboard")
+    assert node_of(config)["args"]["monitor"] == {"plugin": "monitor_tensorboard", "args": {}}
+
+
+def test_tags_leave_places_and_history_as_they_are() -> None:
+    config = quickstart()
+    add_tags(config)
+    assert "quickstart.py:" in resolved(config).splitlines()[-1]
+    settings.apply(config, "seed=3")
+    last, before = history_of(config).splitlines()[-2:]
+    assert (last.split()[0], last.endswith("# command line")) == ("seed", True)
+    assert before.strip().startswith("before: 0  # ")
+    assert "quickstart.py:" in before
+
+
+def test_a_process_is_judged_before_the_vocabulary_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["launch.py", f"--fdl_config={EXPERIMENTS[0].parent}/quickstart.py", "data.tokenizer=char", "--dry_run"]
+    assert main([*command, "graph=uniform", "noise=geometric(sigma_max=2)"]) == 0
+    captured = capsys.readouterr()
+    assert "its size follows from the vocabulary" in captured.out
+    assert "the noise is only 2" in captured.err
+    assert main([*command, "model.num_states=90"]) == 0

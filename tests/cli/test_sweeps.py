@@ -54,7 +54,7 @@ def test_folders_are_told_apart_and_have_names_that_any_disk_takes() -> None:
 
 @pytest.mark.parametrize("settings", [["seed=0,0"], ["seed=0,1", "training.steps=1500,1500"]])
 def test_a_run_is_not_made_twice(settings: list[str]) -> None:
-    with pytest.raises(UserError, match="The sweep has one run twice: seed=0.* and seed=0"):
+    with pytest.raises(UserError, match=r"The sweep has one run twice: seed=0.* and seed=0"):
         compose(QUICKSTART, Changes(settings=settings))
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from sedd_core import UserError
-from sedd_core.distributed import World, place
+from sedd_core.distributed import World
+from sedd_core.place import place
 from sedd_core.runs.settings import Training
 from sedd_core.training import parts
 
