@@ -81,7 +81,7 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
     at t = 1.
     """
     x0, graph = batch.tokens, model.graph
-    counts = torch.ones_like(x0, dtype=torch.bool) if batch.counts is None else batch.counts
+    counts = batch.counted()
     ends = noise(torch.tensor([t_min, 1.0], dtype=torch.float64, device=x0.device)).sigma
     masking = only_masks(graph)
     sums = torch.zeros(3, len(x0), dtype=torch.float64, device=x0.device)
@@ -190,8 +190,7 @@ def estimate(
                 *(term.cpu() for term in terms(model, noise, batch, Draws(seed, indices), points=points, t_min=t_min))
             )
         )
-        counts = torch.ones_like(batch.tokens) if batch.counts is None else batch.counts.long()
-        tokens.append(counts.sum(-1).cpu())
+        tokens.append(batch.counted().sum(-1).cpu())
         lengths.append(characters(batch))
     merged = Terms(*(torch.cat(term) for term in zip(*parts, strict=True)))
     return Bound(merged, torch.cat(tokens), torch.cat(lengths))

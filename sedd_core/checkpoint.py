@@ -85,7 +85,7 @@ def save(
             torch.save(state, temporary / STATE)
         sums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
         (temporary / SUMS).write_text(sums)
-        for path in temporary.iterdir():
+        for path in [*temporary.iterdir(), temporary]:
             _sync(path)
         earlier = folder.with_name(folder.name + ".earlier.tmp")
         if folder.exists():  # of the same step, damaged or not
@@ -96,7 +96,11 @@ def save(
         _sync(folder.parent)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer raises the last
         shutil.rmtree(temporary, ignore_errors=True)
-        raise UserError(f"The checkpoint {folder} could not be written: {error}. Earlier ones are whole.") from error
+        free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
+        raise UserError(
+            f"The checkpoint {folder} could not be written: {error}. The disk has {free:,.0f} MiB free without it. "
+            "Earlier ones are whole: go on with --resume once there is room."
+        ) from error
 
 
 def load(path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None) -> Loaded:
@@ -144,7 +148,9 @@ def find(path: Path) -> Path:
         damages.append(damage)
         say(f"warning: {damage} The one before it is used, if there is one.")
     if damages:
-        raise UserError(f"{path} holds no whole checkpoint. {' '.join(damages)}")
+        raise UserError(
+            f"{path} holds no whole checkpoint. {' '.join(damages)} To start a run anew, remove its checkpoints/."
+        )
     raise _nothing_at(path)
 
 
@@ -156,7 +162,12 @@ def check_there(path: Path) -> None:
 
 def steps(run: Path) -> list[Path]:
     """The checkpoint folders of a run, the newest first."""
-    return sorted((f for f in run.glob("checkpoints/step_*") if f.suffix != ".tmp"), reverse=True)
+    return sorted((f for f in run.glob("checkpoints/step_*") if f.name[5:].isdigit()), reverse=True)
+
+
+def step_of(folder: Path) -> int:
+    """The step of one of these folders."""
+    return int(folder.name[5:])
 
 
 def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> dict[str, Any]:
@@ -183,9 +194,9 @@ def weights_of(path: Path, model: ScoreModel, noise: Noise) -> None:
 
 
 def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
-    """Remove all but the `keep` newest of the checkpoints whose steps are `passing`."""
-    passed = [folder for folder in steps(run) if passing(int(folder.name.removeprefix("step_")))]
-    for folder in passed[keep:]:
+    """Remove all but the `keep` newest checkpoints of `passing` steps, and what a kill left half-written."""
+    passed = [folder for folder in steps(run) if passing(step_of(folder))]
+    for folder in [*passed[keep:], *run.glob("checkpoints/step_*.tmp")]:
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,8 +113,11 @@ class TrainingProgress:
 
 
 def _cut(log: Path, step: int) -> None:
-    """Remove the lines of later steps."""
-    if log.is_file():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if not line.startswith("step ") or int(line[5:].partition("/")[0]) <= step]
-        log.write_text("".join(kept), encoding="utf-8")
+    """Remove the lines of later steps, and one that was not written to its end; whole or not at all."""
+    if not log.is_file():
+        return
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    kept = [line for line in lines if not line.startswith("step ") or int(line[5:].partition("/")[0]) <= step]
+    temporary = log.with_name(log.name + ".tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    os.replace(temporary, log)

@@ -71,6 +71,8 @@ def join() -> World:
     """Take this process's place, and wait for the others. UserError when there are more processes than GPUs."""
     rank, size, local = place()
     gpus = torch.cuda.device_count()
+    if gpus == 1 and "SLURM_GPUS_PER_TASK" in os.environ:  # each process sees its own
+        local = 0
     if gpus and local >= gpus:
         raise UserError(f"This machine has {gpus} GPUs, and process {local} would need one more: start fewer.")
     device = torch.device("cuda", local) if gpus else torch.device("cpu")

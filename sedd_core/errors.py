@@ -6,6 +6,10 @@ import difflib
 from collections.abc import Iterable
 
 
+STOPPED = 143
+"""The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
+
+
 class UserError(Exception):
     """A mistake of the user's: says what is wrong, what there is instead, and what to do.
 

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
 
 from .distributed import World
 from .draws import Draws, key, permutation
 from .ema import EMA
 from .errors import UserError
 from .objective import ScoreEntropy
-from .optimizer import adamw
 from .runs.settings import Optimizer, Training
 from .score import ScoreModel
 from .stages import Noise, Sequences
@@ -34,14 +34,15 @@ class StepResult:
     """What one update saw, over all processes.
 
     loss: nats a sequence. grad_norm: before clipping. by_time [LEVELS]: sums of the losses of sequences by their
-    time's part; seen [LEVELS]: how many there were. updated: False where loss or gradient was not finite, and the
-    weights were left alone. waited: seconds for data, of this process. asked: some process was told to stop.
+    time's part, in nats; tokens [LEVELS]: how many tokens of theirs count. updated: False where loss or gradient was
+    not finite, and the weights were left alone. waited: seconds for data, of this process. asked: some process was
+    told to stop.
     """
 
     loss: float
     grad_norm: float
     by_time: list[float]
-    seen: list[float]
+    tokens: list[float]
     updated: bool
     waited: float
     asked: bool
@@ -68,7 +69,8 @@ class Trainer:
         self.seed = seed
         self.parameters = [p for p in nn.ModuleList([self.objective, noise]).parameters() if p.requires_grad]
         self.clip = optimizer.clip
-        self.adamw, self.schedule = adamw(self.parameters, optimizer, training.steps)
+        self.optimizer = optimizer.make(self.parameters)
+        self.schedule = LambdaLR(self.optimizer, lambda step: optimizer.factor(step, training.steps))
         self.ema = EMA(self.parameters, training.ema)
         self.order = Order(len(data), seed)
         self.parts = parts(training, self.world)
@@ -83,25 +85,22 @@ class Trainer:
         return self.world.device
 
     def step(self, step: int, stop: bool = False) -> StepResult:
-        """One update: draw data, times and noise; loss; clipped AdamW step; average. stop: tell all processes so."""
-        self.adamw.zero_grad()
-        sums = torch.zeros(2 + 2 * LEVELS, dtype=torch.float64, device=self.device)
+        """One update: draw data, times and noise; loss; clipped step; average. stop: tell all processes so."""
+        self.optimizer.zero_grad()
+        sums = torch.zeros(1 + 2 * LEVELS, dtype=torch.float64, device=self.device)
         sums[0] = float(stop)
-        waited = 0.0
+        order, waited = self.order.indices(step, self.training.batch_size), 0.0
         for number, indices in enumerate(self.parts):
             torch.manual_seed(key(self.seed, "dropout", step, self.world.rank, number))
             started = time.monotonic()
-            batch = self.data.batch(self.order.indices(step, self.training.batch_size)[indices]).to(self.device)
+            batch = self.data.batch(order[indices]).to(self.device)
             waited += time.monotonic() - started
             draws = Draws(self.seed, indices.to(self.device), step)
             last = number == len(self.parts) - 1
             with self._unsynchronised() if not last else nullcontext():
                 loss, losses, t = self.loss(batch.tokens, draws, batch.counts, batch.cond)
                 (loss / len(self.parts)).backward()
-            sums[1] += losses.detach().sum()
-            level = (t * LEVELS).long().clamp(max=LEVELS - 1)
-            sums[2 : 2 + LEVELS].index_add_(0, level, losses.detach().double())
-            sums[2 + LEVELS :].index_add_(0, level, torch.ones_like(t))
+            sums[1:] += by_time(t, torch.stack([losses.detach(), batch.counted().sum(-1).double()])).flatten()
         return self.update(sums, waited)
 
     def loss(
@@ -116,20 +115,21 @@ class Trainer:
         return loss, losses, t
 
     def update(self, sums: Float64[Tensor, " N"], waited: float = 0.0) -> StepResult:
-        """Clip, AdamW with its schedule, average; nothing of it where a number is not finite.
+        """Clip, the optimizer with its schedule, average; nothing of it where a number is not finite.
 
-        sums: of this process: whether to stop, losses, losses by time, sequences by time.
+        sums: of this process: whether to stop, losses by time, tokens by time.
         """
         self._average_noise_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        asked, loss, *rest, grad_norm = torch.cat([self.world.sum(sums), norm[None].double()]).tolist()
+        asked, *rest, grad_norm = torch.cat([self.world.sum(sums), norm[None].double()]).tolist()
+        losses, tokens = rest[:LEVELS], rest[LEVELS:]
+        loss = sum(losses) / self.training.batch_size
         updated = math.isfinite(loss) and math.isfinite(grad_norm)
         if updated:
-            self.adamw.step()
+            self.optimizer.step()
             self.schedule.step()
             self.ema.update()
-        loss /= self.training.batch_size
-        return StepResult(loss, grad_norm, rest[:LEVELS], rest[LEVELS:], updated, waited, asked > 0)
+        return StepResult(loss, grad_norm, losses, tokens, updated, waited, asked > 0)
 
     def drawn(self, step: int) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"]]:
         """The tokens and times of this process's sequences at a step: they can be had again at any time."""
@@ -140,14 +140,14 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """What resuming needs besides weights and averages: all else is a function of the step."""
         return {
-            "adamw": self.adamw.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "updates": self.ema.updates,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state."""
-        self.adamw.load_state_dict(state["adamw"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.ema.updates = state["updates"]
 
@@ -185,6 +185,12 @@ def times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:
     if training.times == "stratified":
         uniform = (draws.indices + uniform) / training.batch_size
     return training.t_min + (1 - training.t_min) * uniform
+
+
+def by_time(t: Float64[Tensor, " B"], values: Float64[Tensor, "N B"]) -> Float64[Tensor, "N levels"]:
+    """Sums of values of sequences by the part of the time that theirs lies in."""
+    level = (t * LEVELS).long().clamp(max=LEVELS - 1)
+    return values @ (level[:, None] == torch.arange(LEVELS, device=t.device)).double()
 
 
 class Order:

@@ -16,6 +16,10 @@ from typing import Any
 
 from .errors import UserError
 from .plugins import STAGES, contract_fault
+from .runs.settings import Optimizer
+
+CONTRACTS = (*STAGES.values(), Optimizer)
+"""What a class of an experiment's file may be."""
 
 _folders: set[Path] = set()
 """Of the experiments that were named on the command line."""
@@ -36,13 +40,13 @@ def admit(folder: Path) -> None:
 
 
 def file_node(cls: type) -> dict[str, Any] | None:
-    """The record node, but for arguments, of a stage's class that a file beside an experiment defines; else None."""
+    """The record node, but for arguments, of a class of CONTRACTS that a file beside an experiment defines; else None."""
     module = sys.modules.get(cls.__module__)
     path = Path(getattr(module, "__file__", None) or "/")
     known = path.parent in _folders or module in _modules.values()
-    if module is None or not known or not issubclass(cls, tuple(STAGES.values())):
+    if module is None or not known or not issubclass(cls, CONTRACTS):
         return None
-    fault = contract_fault(cls, stage_contract(cls))
+    fault = contract_fault(cls, contract_of(cls))
     if fault:
         raise UserError(f"The class {cls.__name__} of {path} cannot be used: {fault}.")
     digest = _digest(path)
@@ -65,14 +69,14 @@ def class_of_file(node: dict[str, Any]) -> type:
             raise UserError(f"The record needs the class {name} of {path}, which {what}: put back the file it was.")
         _modules[digest] = _import[-1](path)
     cls = getattr(_modules[digest], name, None)
-    if not (inspect.isclass(cls) and issubclass(cls, tuple(STAGES.values()))):
-        raise UserError(f"{path} has no class {name} that is a stage of a run.")
+    if not (inspect.isclass(cls) and issubclass(cls, CONTRACTS)):
+        raise UserError(f"{path} has no class {name} that is a stage of a run or an optimizer.")
     return cls
 
 
-def stage_contract(cls: type) -> type:
-    """The contract that a stage's class keeps."""
-    return next(contract for contract in STAGES.values() if issubclass(cls, contract))
+def contract_of(cls: type) -> type:
+    """The one of CONTRACTS that a class keeps."""
+    return next(contract for contract in CONTRACTS if issubclass(cls, contract))
 
 
 def _digest(path: Path) -> str:

@@ -137,9 +137,9 @@ class Replay(Trainer):
         level = self.noise(golden["t"][step])
         x, x0 = golden["perturbed_batch"][step].long(), golden["batch"][step].long()
         loss, losses = self.objective(x, x0, level, level.rate)
-        self.adamw.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
-        sums = torch.zeros(2 + 2 * LEVELS, dtype=torch.float64)
+        sums = torch.zeros(1 + 2 * LEVELS, dtype=torch.float64)
         sums[1] = losses.detach().sum()
         result = self.update(sums)
         return result.loss, result.grad_norm

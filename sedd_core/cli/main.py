@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..errors import Stopped, Told, UserError
+from ..errors import STOPPED, Stopped, Told, UserError
 from ..place import place
 from .flags import FLAGS, SHORT
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from ..runs.base import Workspace
     from .compose import Changes, Composed
 
-STOPPED = 143
-"""The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
 USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
 
 
@@ -40,8 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
         if not isinstance(error, Told):
             print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"error: {error}. Go on with --resume once there is room.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
+        if "TORCHELASTIC_RUN_ID" not in os.environ:  # else said by who started this process
+            print("Interrupted.", file=sys.stderr)
         return 130
     except Stopped:
         if place()[0]:
@@ -154,6 +159,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
             record_of(composed.node, shlex.join(arguments)),
             resolved(composed.config) + "\n",
             resume=options.resume,
+            allow_changes=options.allow_changes,
         )
         for composed, name in zip(sweep, names, strict=True)
     ]
@@ -161,7 +167,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         space.check()
     if job is not None:
         text = script(job, name_of_run(target), folder, [composed.run for composed in sweep], spaces)
-        print(f"\n{text}", end="") if options.dry_run else submit(text, folder, sweep, spaces, options.allow_changes)
+        print(f"\n{text}", end="") if options.dry_run else submit(text, folder, sweep, spaces)
     elif len(sweep) == 1:
         execute(sweep[0], spaces[0])
     else:
@@ -178,7 +184,7 @@ def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues
     if place()[0]:
         quiet()
     if workspace.resume:
-        take_up(workspace, composed.node, options.allow_changes)
+        take_up(workspace, composed.node)
     processes = composed.run.processes()
     if place()[1] == 1 and processes > 1:
         return start(workspace, processes, options.max_restarts)

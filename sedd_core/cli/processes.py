@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import sys
 
-from ..errors import Stopped, Told, UserError
+from ..errors import STOPPED, Stopped, Told, UserError
 from ..record import Node
 from ..runs.base import Workspace
 
@@ -15,7 +16,8 @@ from ..runs.base import Workspace
 def command_of(workspace: Workspace) -> list[str]:
     """The command that runs, or goes on with, what a run's folder describes."""
     command = [sys.executable, "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
-    return [*command, "--trust"] if _names_files(workspace.record.run) else command
+    command += ["--trust"] if _names_files(workspace.record.run) else []
+    return [*command, "--allow_changes"] if workspace.allow_changes else command
 
 
 def start(workspace: Workspace, processes: int, max_restarts: int) -> dict[str, str]:
@@ -48,6 +50,8 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else restarts fail: pytorch issue 135712
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # saving may take longer than torch's 30 seconds
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # each signal that it passes on
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -61,10 +65,12 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
     try:
         elastic_launch(config, command[0])(*command[1:])
     except SignalException as error:  # passed on to the processes, which have saved
-        raise Stopped from error
+        raise (KeyboardInterrupt if error.sigval == signal.SIGINT else Stopped) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
+        if code == STOPPED:  # one of them was told, and has told the others
+            raise Stopped from error
         if code > 0:
             raise Told(f"process {rank} ended with exit code {code}") from error
         memory = " (out of memory?)" if code == -signal.SIGKILL else ""

@@ -19,10 +19,10 @@ HARMLESS = (
 """Paths that change what is looked at or how it is computed, and not what is learned."""
 
 
-def take_up(workspace: Workspace, node: Node, allowed: bool) -> None:
+def take_up(workspace: Workspace, node: Node) -> None:
     """Go on under the record in the workspace's folder, if there is one; say in what the run differs from it.
 
-    UserError for a difference that changes its meaning, unless that is allowed.
+    UserError for a difference that changes its meaning, unless the workspace allows it.
     """
     folder = workspace.folder
     if not (folder / "config.json").is_file():
@@ -32,7 +32,7 @@ def take_up(workspace: Workspace, node: Node, allowed: bool) -> None:
     for path, old, new in changes:
         say(f"changed  {path}: {old!r} -> {new!r}")
     serious = [path for path, _, _ in changes if not _harmless(path, stored)]
-    if serious and not allowed:
+    if serious and not workspace.allow_changes:
         raise UserError(
             f"{', '.join(serious)} would make this another run than the one in {folder}. Leave it as it was, start "
             "another run (init_from takes this one's weights), or insist: --allow_changes."
@@ -65,7 +65,8 @@ def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, An
 
 def _harmless(path: str, stored: Node) -> bool:
     if path == "training.steps":  # a schedule that falls until the last step has another fall
-        return stored["args"]["optimizer"]["args"].get("schedule", "constant") == "constant"
+        optimizer = stored["args"]["optimizer"]
+        return "core" in optimizer and optimizer["args"].get("schedule", "constant") == "constant"
     return any(path == known or path.startswith(known + ".") for known in HARMLESS)
 
 

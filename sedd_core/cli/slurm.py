@@ -125,15 +125,15 @@ def script(slurm: Slurm, name: str, folder: Path, runs: Sequence[Run], spaces: S
         lines += ["run=${runs[$SLURM_ARRAY_TASK_ID]}", "job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"]
     else:
         lines += [f"run={folders[0]}", "job=$SLURM_JOB_ID"]
-    command = max((_command(space) for space in spaces), key=len)  # with --trust where any of them needs it
+    command = max((_command(space) for space in spaces), key=len)  # with the flags that any of them needs
     lines += [f"command=({command})", f"requeue={slurm.requeue}", f"near={GRACE + EARLY}  # seconds", ""]
     return "\n".join([*lines, BODY.read_text(encoding="utf-8")])
 
 
-def submit(text: str, folder: Path, sweep: Sequence[Composed], spaces: Sequence[Workspace], allowed: bool) -> None:
+def submit(text: str, folder: Path, sweep: Sequence[Composed], spaces: Sequence[Workspace]) -> None:
     """Open the runs' folders, write the script and hand it to sbatch; say what to do next.
 
-    allowed: see `resume.take_up`. UserError, with the folders as they were, when SLURM does not take the job.
+    UserError, with the folders as they were, when SLURM does not take the job.
     """
     if shutil.which("sbatch") is None:
         raise UserError("--slurm needs the program sbatch, which is not here. Submit from a machine of the cluster.")
@@ -142,7 +142,7 @@ def submit(text: str, folder: Path, sweep: Sequence[Composed], spaces: Sequence[
     try:
         for composed, space in zip(sweep, spaces, strict=True):
             if space.resume:
-                take_up(space, composed.node, allowed)
+                take_up(space, composed.node)
             space.open()
             opened.append(space.folder)
         job = _sbatch(text, folder)

@@ -21,8 +21,7 @@ class Workspace:
     """A run's folder and record. The folder is made by `open`, when the run knows that it can start.
 
     config_text: every resolved value and where it was set; "" leaves the file as it is. world: this process among the
-    run's. resume: go on with what the folder holds. requeues: how often a job that is told to stop is put back into
-    its queue.
+    run's. resume: go on with what the folder holds. allow_changes: even where that makes it another run.
     """
 
     folder: Path
@@ -30,7 +29,7 @@ class Workspace:
     config_text: str = ""
     world: World = field(default_factory=World)
     resume: bool = False
-    requeues: int = 0
+    allow_changes: bool = False
 
     def check(self) -> None:
         """UserError when the folder plainly cannot be made, or is not empty: before any data is read."""

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from .. import checkpoint
 from ..errors import UserError
 from ..plugins import name_of
 from ..stages import Graph, Noise, Sampler
 from ..training import check_parts
+from .base import Workspace
 from .settings import Optimizer, Training
 
 LARGEST_PRIOR = 1e-4
@@ -40,6 +42,12 @@ def log_is_written(training: Training) -> Iterator[str]:
         yield f"nothing is logged in {training.steps} steps with training.log_every={training.log_every}"
 
 
+def profile_is_reached(training: Training) -> Iterator[str]:
+    """A trace of steps that the run does not have is not written."""
+    if training.profile and training.profile[1] > training.steps:
+        yield f"training.profile={training.profile} goes past the last of {training.steps} steps: no trace is whole"
+
+
 def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
     """Some samplers need a mask, or another property that not every graph has."""
     reason = sampler.misfit(graph)
@@ -62,5 +70,23 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     prior_is_reached,
     warm_up_ends,
     log_is_written,
+    profile_is_reached,
 )
 """Each takes what it needs, by name: graph, noise, sampler, optimizer, training, processes."""
+
+
+def check_resumable(workspace: Workspace, training: Training, data: str) -> None:
+    """UserError where the run in the folder has learned from other data, or for longer than is asked for.
+
+    data: the fingerprint of what there is now.
+    """
+    if not workspace.resume:
+        return
+    if workspace.record.data not in ("", data) and not workspace.allow_changes:
+        raise UserError(
+            f"The content of the data is not what the run in {workspace.folder} began with. Put that back, start "
+            "another run (init_from takes this one's weights), or insist: --allow_changes."
+        )
+    reached = max(map(checkpoint.step_of, checkpoint.steps(workspace.folder)), default=0)
+    if reached > training.steps:
+        raise UserError(f"The run in {workspace.folder} has come to step {reached}: training.steps must be as many.")

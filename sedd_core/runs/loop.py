@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -43,10 +44,15 @@ class Loop:
         self.training, self.main = trainer.training, trainer.world.main
 
     def resume(self) -> int:
-        """Go on from the newest whole checkpoint of the run. Returns its step; 0 where there is none."""
-        if not checkpoint.steps(self.workspace.folder):
+        """Go on from the newest whole checkpoint of the run. Returns its step; 0 where there is none.
+
+        The main process says which that is: all go on from the same, whatever each sees of a shared disk.
+        """
+        run = self.workspace.folder
+        found = checkpoint.find(run) if self.main and checkpoint.steps(run) else None
+        folder = self.trainer.world.gather(found)[0]
+        if folder is None:
             return 0
-        folder = checkpoint.find(self.workspace.folder)
         state = checkpoint.resume(folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema)
         self.trainer.load(state["trainer"])
         self.meter.load(state["meter"])
@@ -132,13 +138,16 @@ class Loop:
         )
 
     def _profiler(self, first: int) -> AbstractContextManager[Any]:
-        """A trace of the steps that training.profile names, in the folder's profile/."""
-        if self.training.profile is None or not self.main:
+        """A trace of those steps that training.profile names and that are still to come, in the folder's profile/."""
+        start, end = self.training.profile or (1, 0)
+        before = max(start - 1 - first, 0)
+        if end <= first or not self.main:
             return nullcontext()
-        start, end = self.training.profile
-        schedule = torch.profiler.schedule(
-            wait=max(start - 1 - first, 0), warmup=0, active=end - max(start - 1, first), repeat=1
-        )
+        with warnings.catch_warnings():  # torch wants a step to warm up on, which the first one has not
+            warnings.simplefilter("ignore", UserWarning)
+            schedule = torch.profiler.schedule(
+                wait=max(before - 1, 0), warmup=min(before, 1), active=end - first - before, repeat=1
+            )
         return torch.profiler.profile(schedule=schedule, on_trace_ready=_write_trace(self.workspace.folder))
 
 

@@ -27,8 +27,8 @@ class Meter:
 
     def _clear(self) -> None:
         self.steps = self.updates = self.clipped = 0
-        self.loss = self.grad_norm = self.waited = 0.0
-        self.by_time, self.seen = [0.0] * LEVELS, [0.0] * LEVELS
+        self.grad_norm = self.waited = 0.0
+        self.by_time, self.tokens = [0.0] * LEVELS, [0.0] * LEVELS
         self.since = time.monotonic()
 
     def add(self, result: StepResult) -> None:
@@ -40,15 +40,14 @@ class Meter:
             self.skipped += 1
             return
         self.updates += 1
-        self.loss += result.loss / self.length
         self.grad_norm += result.grad_norm
         self.clipped += result.grad_norm > self.trainer.clip
-        self.by_time = [a + b / self.length for a, b in zip(self.by_time, result.by_time, strict=True)]
-        self.seen = [a + b for a, b in zip(self.seen, result.seen, strict=True)]
+        self.by_time = [a + b for a, b in zip(self.by_time, result.by_time, strict=True)]
+        self.tokens = [a + b for a, b in zip(self.tokens, result.tokens, strict=True)]
 
     def mean_loss(self) -> float:
-        """Nats a token."""
-        return self.loss / max(self.updates, 1)
+        """Nats a token, of those that count."""
+        return sum(self.by_time) / max(sum(self.tokens), 1.0)
 
     def figures(self) -> dict[str, float]:
         """By the names they have in charts; what comes after is counted anew."""
@@ -66,15 +65,15 @@ class Meter:
             "train_speed/data_wait": self.waited / seconds,
             **_of_the_gpu(self.trainer, speed * self.flops),
         }
-        for part, (loss, seen) in enumerate(zip(self.by_time, self.seen, strict=True)):
-            if seen:
-                figures[f"train_loss_by_time/{part / LEVELS:.1f}-{(part + 1) / LEVELS:.1f}"] = loss / seen
+        for part, (loss, tokens) in enumerate(zip(self.by_time, self.tokens, strict=True)):
+            if tokens:
+                figures[f"train_loss_by_time/{part / LEVELS:.1f}-{(part + 1) / LEVELS:.1f}"] = loss / tokens
         self._clear()
         return figures
 
     def state(self) -> dict[str, Any]:
         """The sums, so that a resumed run's next line is that of one that was not interrupted."""
-        names = ("steps", "updates", "clipped", "loss", "grad_norm", "by_time", "seen", "skipped", "in_a_row")
+        names = ("steps", "updates", "clipped", "grad_norm", "by_time", "tokens", "skipped", "in_a_row")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Any]) -> None:

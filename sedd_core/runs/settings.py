@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
+
+import torch
+from torch import nn
 
 
 def check_seed(seed: int) -> None:
@@ -20,6 +24,8 @@ class Optimizer:
 
     lr: learning rate after warm-up. warmup: its steps. schedule: what follows: "constant" (as published), or down to
     zero at the run's last step by a "cosine" or a "linear" fall. clip: largest gradient norm.
+
+    Another optimizer or schedule is a subclass in the experiment's file, with a `make` or a `factor` of its own.
     """
 
     def __init__(
@@ -42,6 +48,23 @@ class Optimizer:
         _check(clip > 0, f"clip must be positive, not {clip}")
         self.lr, self.beta1, self.beta2, self.eps = lr, beta1, beta2, eps
         self.weight_decay, self.warmup, self.schedule, self.clip = weight_decay, warmup, schedule, clip
+
+    def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """torch's optimizer of these parameters; on a GPU its fused kernel."""
+        return torch.optim.AdamW(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=parameters[0].device.type == "cuda" or None,
+        )
+
+    def factor(self, step: int, steps: int) -> float:
+        """What multiplies the learning rate at update `step` (from 0) of `steps`."""
+        done = min(step / steps, 1.0)
+        fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+        return min((step + 1) / max(self.warmup, 1), 1.0) * fall[self.schedule]
 
 
 class Training:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -96,7 +97,7 @@ class Snapshots:
                 self.model,
                 self.noise,
                 (self._batch(sequences, indices) for indices in console.track(mine.split(settings.batch_size), name)),
-                self._characters,
+                partial(characters, self.codec),
                 seed=self.seed,
                 points=settings.points,
                 t_min=self.training.t_min,
@@ -140,12 +141,6 @@ class Snapshots:
         device = self.workspace.world.device
         return indices.to(device), sequences.batch(indices).to(device)
 
-    def _characters(self, batch: Batch) -> torch.Tensor:
-        """Characters of each sequence, of the positions that count."""
-        counts = torch.ones_like(batch.tokens, dtype=torch.bool) if batch.counts is None else batch.counts
-        rows = zip(batch.tokens.cpu(), counts.cpu(), strict=True)
-        return torch.tensor([self.codec.characters(row[kept].tolist()) for row, kept in rows])
-
     def _tell(self, name: str, result: Bound, step: int) -> None:
         """The bound of a set in each unit, with its standard error."""
         if self.monitor is None or not self.workspace.world.main:
@@ -169,3 +164,9 @@ class Snapshots:
         for index, text in enumerate(texts):
             if self.monitor:
                 self.monitor.text(f"samples/{index}", text, step)
+
+
+def characters(codec: Codec, batch: Batch) -> torch.Tensor:
+    """Characters of each sequence [B], of the positions that count."""
+    rows = zip(batch.tokens.cpu(), batch.counted().cpu(), strict=True)
+    return torch.tensor([codec.characters(row[kept].tolist()) for row, kept in rows])

@@ -16,17 +16,17 @@ from .. import checkpoint, console
 from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
-from ..preemption import Stop, requeue
+from ..preemption import Stop
 from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
 from .base import Run, Workspace
-from .checks import CHECKS
+from .checks import CHECKS, check_resumable
 from .loop import Loop
 from .meter import Meter
 from .settings import Checkpoints, Optimizer, Samples, Training, Validation, check_seed
-from .snapshot import Snapshots
+from .snapshot import Snapshots, characters
 
 STAND_IN = 64
 """A vocabulary for looking at parts before the data has told its own."""
@@ -117,6 +117,7 @@ class Train(Run):
         model, arguments = self._compose(codec.vocab_size)
         for stage, values in arguments.items():
             workspace.record.node(stage)["args"].update(values)
+        check_resumable(workspace, self.training, self.data.fingerprint())
         workspace.record.data = self.data.fingerprint()
         if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
             checkpoint.weights_of(Path(self.init_from), model, self.noise)
@@ -148,7 +149,6 @@ class Train(Run):
             except Stopped:
                 if world.main:
                     console.say(f"Told to stop: saved. Go on with --resume --run_folder={workspace.folder}")
-                    requeue(workspace.requeues)
                 raise
             if self.monitor is not None and world.main:
                 self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), snapshots.told)
@@ -195,9 +195,10 @@ class Train(Run):
 
 
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
-    """Of the first sequences."""
-    tokens = sequences.batch(torch.arange(min(64, len(sequences)))).tokens
-    return tokens.numel() / max(sum(codec.characters(row) for row in tokens.tolist()), 1)
+    """Of sequences from everywhere in a split, without their padding."""
+    some = min(256, len(sequences))
+    batch = sequences.batch(torch.arange(some) * len(sequences) // some)
+    return int(batch.counted().sum()) / max(int(characters(codec, batch).sum()), 1)
 
 
 def _where(workspace: Workspace) -> str:

@@ -21,6 +21,10 @@ class Batch(NamedTuple):
     counts: Bool[Tensor, "B L"] | None = None
     cond: Tensor | None = None
 
+    def counted(self) -> Bool[Tensor, "B L"]:
+        """`counts`, in full."""
+        return torch.ones_like(self.tokens, dtype=torch.bool) if self.counts is None else self.counts
+
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
         return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]

@@ -20,7 +20,7 @@ class TensorBoard(Monitor):
         """Open the event file; events of steps after `step` are hidden."""
         from torch.utils.tensorboard import SummaryWriter  # a second to import: only where a run is watched
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if step else None)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One chart a name, one section a group."""
