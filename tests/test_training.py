@@ -15,6 +15,7 @@ from sedd_core.ema import EMA
 from sedd_core.runs.settings import Optimizer, Training
 from sedd_core.score import ScoreHead, ScoreModel
 from sedd_core.stages import PackedSequences
+from sedd_core.stages.data import DocumentSequences
 from sedd_core.training import Order, Trainer, times
 
 
@@ -74,6 +75,18 @@ def test_every_combination_learns(graph: str, noise: str, scale: bool) -> None:
     learner = trainer(graph, noise, scale=scale)
     losses = [learner.step(step).loss for step in range(120)]
     assert sum(losses[-20:]) < 0.7 * sum(losses[:20])
+
+
+def test_padding_is_no_part_of_the_loss() -> None:
+    """Three documents of 2, 5 and 1 tokens, to sequences of 4: the rest of the second is cut off."""
+    learner = trainer("absorb", "loglinear", scale=True)
+    learner.data = DocumentSequences(torch.tensor([0, 1, 2, 3, 0, 1, 2, 3]), torch.tensor([2, 7, 8]), length=4)
+    learner.order = Order(3, seed=0)
+    learner.training.batch_size = 3
+    learner.parts = [torch.arange(3)]
+    result = learner.step(0)
+    assert sum(result.tokens) == 2 + 4 + 1
+    assert result.loss == pytest.approx(sum(result.by_time) / 3)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:

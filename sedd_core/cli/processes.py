@@ -51,7 +51,7 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else restarts fail: pytorch issue 135712
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # saving may take longer than torch's 30 seconds
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # each signal that it passes on
+    logging.disable(logging.WARNING)  # torch's, of each signal that it passes on
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,47 @@ def test_two_processes_train_as_one(graph: str) -> None:
     assert [name for name in one if "events" not in name] == [name for name in two if "events" not in name]
     texts = [Path(f, "samples/step_000000004/sample_1.txt").read_text() for f in ("one", "two")]
     assert len(texts[0]) == len(texts[1]) == 16
+
+
+LATE = """
+import fiddle as fdl
+from experiments.quickstart import config as quickstart
+from sedd_core.stages import Noise, NoiseLevel
+
+class Late(Noise):
+    '''Next to none in the first half of the time, which is the first process's half of a batch.'''
+    def forward(self, t):
+        late = (t > 0.5).double()
+        return NoiseLevel(1e-9 * t + 10 * late * (t - 0.5), 1e-9 + 10 * late)
+    def time(self, sigma):
+        return sigma / 10 + 0.5
+
+def config():
+    run = quickstart()
+    run.noise = fdl.Config(Late)
+    return run
+"""
+
+
+def test_a_process_that_sees_no_mask_trains_along(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text(LATE)
+    late = ["--fdl_config=late.py", *EXACT[1:]]
+    run(*late, "--run_folder=one")
+    apart(*late, "ngpus=2", "--run_folder=two")
+    assert_close("one", "two")
+
+
+def test_padding_counts_the_same_in_any_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Documents of 2 to 37 characters in sequences of 16: each process has another number of tokens that count."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
+    texts = ["the cat sat on the mat, and saw a dog"[:n] for n in range(2, 38)]
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    hub = "data=hub(name='texts.jsonl', tokenizer='char', vocab=None, packing='document', valid_documents=8)"
+    documents = [EXACT[0], hub, "data.length=16", *(setting for setting in EXACT[1:] if "data." not in setting)]
+    for folder, shape in {"one": "ngpus=1", "parts": "training.accum=2", "two": "ngpus=2"}.items():
+        apart(*documents, shape, f"--run_folder={folder}")
+    assert_close("one", "parts")
+    assert_close("one", "two")
 
 
 def test_a_mistake_in_several_processes_is_one_message() -> None:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from sedd_core import checkpoint
+from sedd_core.console import TrainingProgress
 from sedd_core.runs.settings import Checkpoints
 from sedd_core.training import Trainer
 
@@ -47,6 +48,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(
     def told(*args: object, **named: object) -> object:
         if next(calls) == (4 if moment == "in a step" else 0):
             os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)  # whoever started the run may pass it on
         return original(*args, **named)
 
     with monkeypatch.context() as patched:
@@ -74,7 +76,10 @@ def test_a_fault_in_the_state_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_longer_run_is_one_that_was_stopped(capsys: pytest.CaptureFixture[str]) -> None:
     run(*TINY, "--run_folder=whole")
     run(*TINY, "--run_folder=part", "training.steps=8")
-    capsys.readouterr()
+    with Path("part/log.txt").open("a") as file:
+        file.write("step   ")  # as a full disk leaves it
+    run("--resume", "--run_folder=part", "training.steps=7", code=1)
+    assert "has come to step 8" in capsys.readouterr().err
     run("--resume", "--run_folder=part", "training.steps=12")
     out = capsys.readouterr().out
     assert "changed  training.steps: 8 -> 12" in out
@@ -96,6 +101,26 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(file: str, capsys
     assert "The one before it is used" in out
     assert "resumed  after step 6" in out
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+
+
+def test_when_every_checkpoint_is_damaged_the_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=3")
+    Path("run/checkpoints/newest").unlink()
+    Path("run/checkpoints/step_000000003/ema.safetensors").unlink()
+    run("--resume", "--run_folder=run", "training.steps=6", code=1)
+    error = capsys.readouterr().err
+    assert "holds no whole checkpoint" in error
+    assert "ema.safetensors is damaged or missing" in error
+    assert "remove its checkpoints/" in error
+
+
+def test_other_data_under_the_same_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=4")
+    text = Path("text.txt").read_text()
+    Path("text.txt").write_text(text.replace("cat", "tac"))
+    run("--resume", "--run_folder=run", "training.steps=6", code=1)
+    assert "The content of the data is not what the run in run began with" in capsys.readouterr().err
+    run("--resume", "--run_folder=run", "training.steps=6", "--allow_changes")
 
 
 def test_what_would_make_another_run_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,10 +175,25 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(
     assert checkpoint.fault(Path("run/checkpoints/newest")) is None
 
 
+def test_a_full_disk_elsewhere_is_one_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(TrainingProgress, "log", full)
+    run(*TINY, "--run_folder=run", code=1)
+    assert "error: [Errno 28] No space left on device" in capsys.readouterr().err
+
+
 def test_which_checkpoints_are_kept() -> None:
-    run(*TINY, "--run_folder=run", "checkpoints.every=1", "checkpoints.keep=2", "checkpoints.milestone_every=5")
+    """A part of one, left by a kill, is not; a copy of the user's own is no checkpoint of the run."""
+    for name in ("step_000000002.tmp", "step_000000099 mine"):
+        Path("run/checkpoints", name).mkdir(parents=True)
+    every = ["checkpoints.every=1", "checkpoints.keep=2", "checkpoints.milestone_every=5"]
+    run(*TINY, "--run_folder=run", "--resume", *every)
     kept = sorted(path.name for path in Path("run/checkpoints").glob("step_*"))
-    assert kept == [f"step_{step:09d}" for step in (5, 10, 11, 12)]
+    assert kept == [*(f"step_{step:09d}" for step in (5, 10, 11, 12)), "step_000000099 mine"]
     assert not Checkpoints(every=2).due(3)
 
 

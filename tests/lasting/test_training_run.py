@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from copy import deepcopy
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sedd_core import UserError
+from sedd_core import UserError, load_model
 from sedd_core.objective import ScoreEntropy
 from sedd_core.record import Record, build
 from sedd_core.runs.settings import Optimizer
@@ -78,11 +79,60 @@ def test_schedules(schedule: str, middle: float) -> None:
     )
 
 
-def test_a_profile_of_some_steps() -> None:
-    run(*TINY, "--run_folder=run", "training.profile=(3, 4)")
+@pytest.mark.filterwarnings("error:Profiler won't be using warmup")
+@pytest.mark.parametrize("first", [1, 3, 11])
+def test_a_profile_of_some_steps(first: int) -> None:
+    """The run goes on afterwards, and when it is resumed past them."""
+    run(*TINY, "--run_folder=run", f"training.profile=({first}, {first + 1})")
     events = json.loads(Path("run/profile/trace.json").read_text())["traceEvents"]
     names = {event["name"] for event in events if event.get("name", "").startswith("ProfilerStep")}
     assert len(names) == 2
+    run("--resume", "--run_folder=run", "training.steps=14")
+
+
+def test_a_profile_past_the_end_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--dry_run", "training.profile=(11, 20)")
+    assert "warning: training.profile=(11, 20) goes past the last of 12 steps" in capsys.readouterr().err
+
+
+MINE = """
+import fiddle as fdl
+import torch
+from experiments.quickstart import config as quickstart
+from sedd_core.runs.settings import Optimizer
+
+class SGD(Optimizer):
+    '''torch's SGD; the learning rate halves every four updates.'''
+    def __init__(self, *, momentum: float = 0.9, lr: float = 0.1) -> None:
+        super().__init__(lr=lr, warmup=0)
+        self.momentum = momentum
+    def make(self, parameters):
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
+    def factor(self, step, steps):
+        return 0.5 ** (step // 4)
+
+def config():
+    run = quickstart()
+    run.optimizer = fdl.Config(SGD, momentum=0.5)
+    return run
+"""
+
+
+def test_an_optimizer_of_the_experiments_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    mine = ["--fdl_config=mine.py", *(setting for setting in TINY[1:] if "warmup" not in setting)]
+    run(*mine, "--run_folder=whole")
+    rates = [float(line.partition("  lr ")[2].split()[0]) for line in log("whole")]
+    assert rates == [0.1, 0.05, 0.05, 0.025, 0.025, 0.0125]  # of the next update
+    state = torch.load("whole/checkpoints/newest/trainer.pt", weights_only=True)["trainer"]["optimizer"]
+    assert state["param_groups"][0]["momentum"] == 0.5
+    run(*mine, "--run_folder=part", "training.steps=6")
+    capsys.readouterr()
+    run("--resume", "--run_folder=part", "training.steps=12", "--trust", code=1)  # a schedule that may know the end
+    assert "training.steps would make this another run" in capsys.readouterr().err
+    run("--resume", "--run_folder=part", "training.steps=12", "--trust", "--allow_changes")
+    assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+    load_model("whole")  # needs no optimizer, and so no trust
 
 
 def test_compiling_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +174,10 @@ def test_what_the_monitor_is_told() -> None:
     assert [event.step for event in events.Scalars(valid)] == [4, 8, 12]
     assert "_hparams_/session_start_info" in events.summary_metadata
     assert len(list(Path("run/tensorboard").iterdir())) == 1  # no run beside the run
+    shutil.rmtree("run/checkpoints")
+    run("--resume", "--run_folder=run")  # from the start: what was told before is forgotten
+    events = EventAccumulator("run/tensorboard").Reload()
+    assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
     assert {"config/text_summary", "command/text_summary", "samples/0/text_summary"} <= set(events.Tags()["tensors"])
 
 
