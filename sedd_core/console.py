@@ -96,15 +96,12 @@ class TrainingProgress:
         self._bar.update(self._task, completed=step, figures=f"loss {nats_per_token:.3f} nats/token")
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write a line."""
+        """Write a line, to the terminal too where there is no bar."""
         shown = [
             f"{name.rpartition('/')[2]} {value:{'.0f' if value >= 1000 else '.4g'}}"
             for name, value in figures.items()
         ]
-        self.say(f"step {step:>7}/{self.steps}  {'  '.join(shown)}")
-
-    def say(self, line: str) -> None:
-        """Write any line, to the terminal too where there is no bar."""
+        line = f"step {step:>7}/{self.steps}  {'  '.join(shown)}"
         if self._file:
             self._file.write(line + "\n")
             self._file.flush()
@@ -117,7 +114,7 @@ def _cut(log: Path, step: int) -> None:
     if not log.is_file():
         return
     lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    kept = [line for line in lines if not line.startswith("step ") or int(line[5:].partition("/")[0]) <= step]
+    kept = [line for line in lines if int(line.replace("/", " ").split()[1]) <= step]
     temporary = log.with_name(log.name + ".tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     os.replace(temporary, log)

@@ -44,17 +44,9 @@ class Snapshots:
     told: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, step: int) -> None:
-        """Bounds to the monitor and a line of the terminal, samples to files and the monitor."""
+        """Bounds to the monitor, the log and the terminal, samples to files and the monitor."""
         for name, sequences in self.sets.items():
-            result = self.bound(name, sequences)
-            nats, error = result.per(result.tokens)
-            bits, bits_error = result.bits_per_character
-            if self.workspace.world.main:
-                console.say(
-                    f"step {step:>7}  {name}: {nats:.4f} ± {error:.4f} nats/token, "
-                    f"{bits:.4f} ± {bits_error:.4f} bits/character"
-                )
-            self._tell(name, result, step)
+            console.say(self._tell(name, self.bound(name, sequences), step))
         texts = self.draw()
         if self.workspace.world.main:
             self._keep(texts, step)
@@ -141,12 +133,18 @@ class Snapshots:
         device = self.workspace.world.device
         return indices.to(device), sequences.batch(indices).to(device)
 
-    def _tell(self, name: str, result: Bound, step: int) -> None:
-        """The bound of a set in each unit, with its standard error."""
-        if self.monitor is None or not self.workspace.world.main:
-            return
+    def _tell(self, name: str, result: Bound, step: int) -> str:
+        """The bound of a set in each unit, with its standard error. Returns the line of it in the log."""
         nats, error = result.per(result.tokens)
         bits, bits_error = result.bits_per_character
+        line = (
+            f"step {step:>7}  {name}: {nats:.4f} ± {error:.4f} nats/token, "
+            f"{bits:.4f} ± {bits_error:.4f} bits/character"
+        )
+        if self.workspace.world.main:
+            self._note(line)
+        if self.monitor is None or not self.workspace.world.main:
+            return line
         figures = {
             "nats_per_token": nats,
             "nats_per_token_error": error,
@@ -158,6 +156,14 @@ class Snapshots:
         named = {f"valid_{name}/{unit}": value for unit, value in figures.items()}
         self.monitor.scalars(named, step)
         self.told |= named
+        return line
+
+    def _note(self, line: str) -> None:
+        """In log.txt once, however often a snapshot is made again."""
+        with (self.workspace.folder / "log.txt").open("a+", encoding="utf-8") as log:
+            log.seek(0)
+            if line not in log.read():
+                log.write(line + "\n")
 
     def _keep(self, texts: list[str], step: int) -> None:
         self.workspace.write_samples(texts, step)

@@ -82,7 +82,7 @@ def test_a_run_leaves_its_folder(text: Path, capsys: pytest.CaptureFixture[str])
     assert "--fdl_set=training.steps=4" in record.command
     assert build(record.run).training.steps == 4
     assert "training.steps = 4" in (folder / "config.txt").read_text()
-    assert [line.split()[1] for line in (folder / "log.txt").read_text().splitlines()] == ["2/4", "4/4"]
+    assert [line.split()[1] for line in (folder / "log.txt").read_text().splitlines()] == ["2/4", "4/4", "4"]
     for word in ["diffusion", "reconstruction", "prior", "bound", "3-gram", "sample 1", "network calls", "Done in"]:
         assert word in out
     sample = (folder / "samples" / "step_000000004" / "sample_0.txt").read_text()

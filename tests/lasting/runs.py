@@ -73,7 +73,7 @@ def log(folder: str) -> list[str]:
 
 def losses(folder: str) -> Tensor:
     """The losses in a run's log."""
-    return torch.tensor([float(re.findall(r"loss (\S+)", line)[0]) for line in log(folder)])
+    return torch.tensor([float(found) for line in log(folder) for found in re.findall(r"  loss (\S+)", line)])
 
 
 def weights(folder: str, file: str = "model") -> dict[str, Tensor]:

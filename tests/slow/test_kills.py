@@ -54,18 +54,19 @@ def workers(folder: str) -> list[int]:
 
 def test_twenty_kills(seed: int) -> None:
     """At random moments, wherever the run is: each time it goes on, and ends as the run that was left alone."""
-    run(*LONG, "--run_folder=whole")
+    longer = [*LONG, "training.steps=2000"]
+    run(*longer, "--run_folder=whole")
     draw = random.Random(seed)
     places = ["in a step", "in a save", "before the rename", "in evaluation", "in sampling"]
     killed = 0
     while killed < 20:
         place = draw.choice(places)
         call = draw.randint(1, 40) if place == "in a step" else draw.randint(1, 2)
-        command = [sys.executable, "-c", KILLER, place, str(call), *LONG, "--resume", "--run_folder=killed"]
+        command = [sys.executable, "-c", KILLER, place, str(call), *longer, "--resume", "--run_folder=killed"]
         code = subprocess.run(command, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
         assert code == -signal.SIGKILL, f"it came through to the end after {killed} kills"
         killed += 1
-    run(*LONG, "--resume", "--run_folder=killed")
+    run(*longer, "--resume", "--run_folder=killed")
     assert_same("killed", "whole")
 
 

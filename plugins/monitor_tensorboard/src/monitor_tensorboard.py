@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from sedd_core import hookimpl
 from sedd_core.stages import Monitor
+
+WIDTH = 110
+"""Characters of a line of text."""
+lines_of = partial(wrap, width=WIDTH, drop_whitespace=False, replace_whitespace=False, expand_tabs=False)
 
 
 class TensorBoard(Monitor):
@@ -28,8 +34,9 @@ class TensorBoard(Monitor):
             self._writer.add_scalar(name, value, step)
 
     def text(self, name: str, text: str, step: int) -> None:
-        """Indented, which Markdown shows as it is."""
-        self._writer.add_text(name, "\n".join(f"    {line}" for line in text.splitlines()), step)
+        """Indented, which Markdown shows as it is; its long lines go on in the next."""
+        lines = [piece for line in text.splitlines() for piece in lines_of(line) or [""]]
+        self._writer.add_text(name, "\n".join(f"    {line}" for line in lines), step)
         self._writer.flush()
 
     def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
