@@ -54,6 +54,16 @@ def test_two_processes_train_as_one(graph: str) -> None:
     assert len(texts[0]) == len(texts[1]) == 16
 
 
+def test_a_run_goes_on_in_another_number_of_processes() -> None:
+    apart(*EXACT, "--run_folder=one", "training.steps=6")
+    apart("--resume", "--run_folder=one", "training.steps=12", "ngpus=2")
+    apart(*EXACT, "--run_folder=two", "ngpus=2", "training.steps=6")
+    apart("--resume", "--run_folder=two", "training.steps=12", "ngpus=1")
+    run(*EXACT, "--run_folder=whole")
+    assert_close("one", "whole")
+    assert_close("two", "whole")
+
+
 LATE = """
 import fiddle as fdl
 from experiments.quickstart import config as quickstart
