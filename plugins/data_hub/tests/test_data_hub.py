@@ -104,6 +104,79 @@ def test_text_files(folder: Path) -> None:
     )
 
 
+def test_a_local_file_in_place_of_the_hub(folder: Path) -> None:
+    """The text is put right as the data set's own would be."""
+    (folder / "wiki.valid.raw").write_text(" = Title = \n\n He said @-@ nothing , twice . \n \n")
+    source = data(folder, valid_name="wikitext103", valid_file=str(folder / "wiki.valid.raw"), length=8)
+    assert text_of(source, "valid").startswith(f"= Title ={END}He said-nothing, twice.{END}"[:-8])
+    assert source.title == "wikitext103"
+    assert f"wikitext103 ({folder}/wiki.valid.raw)" in source.describe()
+
+
+def test_several_files_by_a_pattern(folder: Path) -> None:
+    source = data(folder, name="any/set", train_file=str(folder / "*.jsonl"), length=8)
+    assert len(source.split("train")) > len(data(folder, length=8).split("train"))
+    assert "Document 39" in text_of(source, "train")
+
+
+def test_a_folder_that_datasets_saved(folder: Path) -> None:
+    from datasets import Dataset, DatasetDict
+
+    sets = {
+        "train": Dataset.from_dict({"text": DOCUMENTS[:30]}),
+        "validation": Dataset.from_dict({"text": ["a" * 50]}),
+    }
+    DatasetDict(sets).save_to_disk(str(folder / "saved"))  # pyright: ignore[reportArgumentType]
+    source = data(folder, name=str(folder / "saved"), valid_name=None)
+    assert text_of(source, "train") == text_of(data(folder), "train")
+    assert text_of(source, "valid") == "a" * 32
+
+
+def test_only_so_many_documents_are_read(folder: Path) -> None:
+    (folder / "train.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in DOCUMENTS))
+    source = data(folder, limit=10, valid_documents=2)
+    assert "Document 9 " in text_of(source, "train")
+    assert "Document 10" not in text_of(source, "train")
+    source = data(folder, limit=10, valid_documents=2, valid_name=None, length=16)
+    assert "Document 7 " in text_of(source, "train")
+    assert "Document 8 " not in text_of(source, "train")
+    assert text_of(source, "valid").startswith("Document 8 ")
+
+
+def test_blank_documents_are_left_out(folder: Path) -> None:
+    lines = [json.dumps({"text": text}) for text in ("", DOCUMENTS[0], "", "", DOCUMENTS[1])]
+    (folder / "train.jsonl").write_text("\n".join(lines))
+    assert text_of(data(folder), "train").startswith(f"{DOCUMENTS[0]}{END}{DOCUMENTS[1]}"[:64])
+
+
+def test_a_document_a_sequence(folder: Path) -> None:
+    source = data(folder, packing="document", length=40)
+    batch = source.split("train").batch(torch.tensor([2, 11]))
+    assert batch.counts is not None
+    assert batch.counts.sum(-1).tolist() == [len(DOCUMENTS[2]) + 1, len(DOCUMENTS[11]) + 1]
+    for row, counts, index in zip(batch.tokens, batch.counts, (2, 11), strict=True):
+        assert source.codec().decode(row[counts].tolist()) == DOCUMENTS[index] + END
+    assert data(folder, packing="document", length=5).split("train").batch(torch.tensor([0])).tokens.shape == (1, 5)
+
+
+@pytest.mark.parametrize(("tokenizer", "size"), [("byte", 257), ("char", len(set("".join(DOCUMENTS[:30]))) + 2)])
+def test_bytes_and_characters(folder: Path, tokenizer: str, size: int) -> None:
+    source = data(folder, tokenizer=tokenizer, vocab=None)
+    assert source.vocab_size() is None
+    assert source.codec().vocab_size == size
+    assert text_of(source, "train").startswith(DOCUMENTS[0] + "<|endoftext|>")
+    assert text_of(source, "valid").startswith(DOCUMENTS[30] + "<|endoftext|>")
+    assert data(folder, tokenizer=tokenizer, vocab=None, length=16).codec().vocab_size == size
+
+
+def test_a_split_of_its_own_needs_no_other(folder: Path) -> None:
+    """A set to validate on alone: its training split is not asked for."""
+    (folder / "lambada.jsonl").write_text(json.dumps({"text": "“Well,” she said, ‘no.’ " * 4}))
+    source = data(folder, name="lambada", valid_name=None, valid_file=str(folder / "lambada.jsonl"))
+    assert text_of(source, "valid").startswith('"Well," she said, ')
+    assert source.codec().vocab_size == 257
+
+
 def test_the_fingerprint_changes_with_data_and_settings(folder: Path) -> None:
     one = data(folder).fingerprint()
     assert one == data(folder).fingerprint()
@@ -162,6 +235,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "another size": ({"vocab": 50257}, ["has 257 tokens, not 50257", "set data.vocab"]),
     "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
     "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
+    "more held out than streamed": ({"limit": 1000}, ["limit must be above valid_documents"]),
+    "no text8 here": ({"name": "text8"}, ["data=text8"]),
     "too long": ({"length": 100_000}, ["less than one sequence", "lower data.length"]),
 }
 
@@ -169,7 +244,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_said(folder: Path, mistake: str) -> None:
     arguments, words = MISTAKES[mistake]
-    with pytest.raises(UserError) as caught:
+    with pytest.raises((UserError, ValueError)) as caught:
         read(data(folder, **arguments))
     assert [word for word in words if word not in str(caught.value)] == [], caught.value
 
@@ -178,6 +253,26 @@ def test_constructing_needs_neither_files_nor_network() -> None:
     source = plugin("data_hub")(name="openwebtext", valid_name="wikitext")
     assert source.vocab_size() == 50257
     assert "openwebtext" in source.describe()
+
+
+def test_bert_tokens_of_lm1b(shared: Path) -> None:
+    """One sentence a sequence, padding left out, as One Billion Word is trained on."""
+    file = str(shared / "data" / "lm1b" / "heldout.sections10-11.tokens.gz")
+    source = plugin("data_hub")(
+        name="lm1b",
+        **{"train_file": file, "valid_documents": 100, "packing": "document", "length": 128},
+        **{"tokenizer": str(shared / "data" / "tokenizers" / "bert-base-uncased"), "vocab": 30522},
+        valid_name="lm1b",
+        valid_file=file,
+    )
+    train = source.split("train")
+    assert len(train) == 12216 - 100
+    batch = train.batch(torch.arange(1000))
+    assert batch.counts is not None
+    assert 20 < batch.counts.sum(-1).double().mean() < 40
+    last = batch.counts.sum(-1) - 1
+    short = last < 127
+    assert (batch.tokens.gather(1, last[:, None])[short] == 102).all()  # [SEP]
 
 
 def test_gpt2_tokens_of_openwebtext(shared: Path, tmp_path: Path) -> None:

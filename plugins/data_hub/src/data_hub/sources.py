@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import logging
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,7 @@ class Source:
         return files
 
     def _load_files(self, kind: str, limit: int | None) -> Any:
-        from datasets import load_dataset  # seconds to import: only where a run reads data
-
-        files = self._files()
+        load_dataset, files = _datasets().load_dataset, self._files()
         try:
             return load_dataset(kind, data_files={"documents": files}, split="documents", streaming=limit is not None)
         except Exception as error:  # each of its readers raises its own
@@ -135,17 +134,16 @@ class Source:
 
     def _load_named(self, limit: int | None) -> Any:
         """Of the hub, or a local folder: one that `save_to_disk` made, or of files as on the hub."""
-        from datasets import load_dataset, load_from_disk
-
+        datasets = _datasets()
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
         saved = self.path and next(iter(p for p in _saved(Path(self.path), self.split) if p.is_dir()), None)
         if saved:
-            documents = load_from_disk(str(saved))
+            documents = datasets.load_from_disk(str(saved))
             return documents if limit is None else documents.to_iterable_dataset()  # pyright: ignore[reportAttributeAccessIssue]
         where, config = (self.path, None) if self.path else (self.repository, self.config)
         stream, revision = limit is not None, None if self.path else self.revision
         try:
-            return load_dataset(where, config, split=self.split, revision=revision, streaming=stream)
+            return datasets.load_dataset(where, config, split=self.split, revision=revision, streaming=stream)
         except Exception as error:  # its builders raise their own
             if isinstance(error, ValueError) and "split" in str(error).lower():
                 raise UserError(
@@ -177,6 +175,15 @@ class Source:
             f"{self.repository}{revision} --local-dir FOLDER; put its files (.parquet, .jsonl, .txt, .gz too) where "
             f"this machine sees them, and set data.{self.setting}_file to the path, or to a pattern of several."
         )
+
+
+def _datasets() -> Any:
+    """The library, which takes seconds to import; its progress bars are for terminals only."""
+    import datasets
+
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    return datasets
 
 
 def _kind(path: str) -> str | None:
