@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from sedd_core import UserError
 from sedd_core.stages.data import Split
 from sedd_core.tokens import content_hash, corpus_key
 
+from .hub import ask, quiet_datasets
 from .presets import PRESETS, Preset
 
 LOADERS = {
@@ -125,7 +124,7 @@ class Source:
         return files
 
     def _load_files(self, kind: str, limit: int | None) -> Any:
-        load_dataset, files = _datasets().load_dataset, self._files()
+        load_dataset, files = quiet_datasets().load_dataset, self._files()
         try:
             return load_dataset(kind, data_files={"documents": files}, split="documents", streaming=limit is not None)
         except Exception as error:  # each of its readers raises its own
@@ -134,14 +133,15 @@ class Source:
 
     def _load_named(self, limit: int | None) -> Any:
         """Of the hub, or a local folder: one that `save_to_disk` made, or of files as on the hub."""
-        datasets = _datasets()
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        datasets = quiet_datasets()
         saved = self.path and next(iter(p for p in _saved(Path(self.path), self.split) if p.is_dir()), None)
         if saved:
             documents = datasets.load_from_disk(str(saved))
             return documents if limit is None else documents.to_iterable_dataset()  # pyright: ignore[reportAttributeAccessIssue]
         where, config = (self.path, None) if self.path else (self.repository, self.config)
         stream, revision = limit is not None, None if self.path else self.revision
+        if not self.path:
+            ask(str(self))
         try:
             return datasets.load_dataset(where, config, split=self.split, revision=revision, streaming=stream)
         except Exception as error:  # its builders raise their own
@@ -163,7 +163,7 @@ class Source:
 
         try:
             return str(HfApi().dataset_info(self.repository, revision=self.revision).sha)
-        except (OSError, ValueError) as error:  # all of its own errors are OSErrors
+        except Exception as error:  # its own, or those of what carries its requests
             raise self._unreachable() from error
 
     def _unreachable(self) -> UserError:
@@ -175,15 +175,6 @@ class Source:
             f"{self.repository}{revision} --local-dir FOLDER; put its files (.parquet, .jsonl, .txt, .gz too) where "
             f"this machine sees them, and set data.{self.setting}_file to the path, or to a pattern of several."
         )
-
-
-def _datasets() -> Any:
-    """The library, which takes seconds to import; its progress bars are for terminals only."""
-    import datasets
-
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-    return datasets
 
 
 def _kind(path: str) -> str | None:

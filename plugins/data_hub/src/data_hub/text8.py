@@ -15,6 +15,8 @@ from sedd_core.stages import Data
 from sedd_core.stages.data import Split
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
 
+from .hub import ask, quiet_datasets
+
 REPOSITORY = "afmck/text8"
 WHOLE = 100_000_000
 PARTS: dict[Split, slice] = {"train": slice(0, 90_000_000), "valid": slice(90_000_000, 95_000_000)}
@@ -94,8 +96,8 @@ class Text8(PackedData):
 
     def _hub(self) -> list:
         """The three splits of the hub's copy, in order."""
-        from datasets import load_dataset  # seconds to import: only where a run reads data
-
+        load_dataset = quiet_datasets().load_dataset
+        ask(f"text8 ({REPOSITORY})")
         try:
             return [load_dataset(REPOSITORY, split=split) for split in ("train", "validation", "test")]
         except (OSError, ValueError) as error:

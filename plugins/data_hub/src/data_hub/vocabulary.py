@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +10,8 @@ from tokenizers import Tokenizer
 
 from sedd_core import UserError
 from sedd_core.codec import Codec, byte_codec, character_codec
+
+from .hub import ask, quiet_transformers
 
 END = "<|endoftext|>"
 """The end of a document, where the tokenizer has none of its own."""
@@ -64,11 +65,11 @@ def _ended(tokenizer: Tokenizer) -> Vocabulary:
 
 def _load(name: str) -> Any:
     """Of the hub, or a local folder: with tokenizer.json, or with the bare files of GPT-2 or BERT."""
-    import transformers  # seconds to import
-
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what fails is said once, by us
+    transformers = quiet_transformers()
     bare = {"merges.txt": "GPT2TokenizerFast", "vocab.txt": "BertTokenizerFast"}
     kinds = [kind for file, kind in bare.items() if (Path(name) / file).is_file()]
+    if not Path(name).exists():
+        ask(f"the tokenizer {name}")
     if (Path(name) / "tokenizer_config.json").is_file() or not kinds:
         return transformers.AutoTokenizer.from_pretrained(name, use_fast=True)
     return getattr(transformers, kinds[0]).from_pretrained(name)
