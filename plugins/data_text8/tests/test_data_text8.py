@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import data_hub.text8
+import data_text8
 import pytest
 import torch
 
@@ -53,17 +53,17 @@ def test_a_shorter_text_is_split_before_its_end_and_labelled(
 
 def test_the_whole_text_has_its_usual_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here scaled down by 250; the parts themselves are those of the literature."""
-    assert {"train": slice(0, 90_000_000), "valid": slice(90_000_000, 95_000_000)} == data_hub.text8.PARTS
-    scaled = {name: slice(part.start // 250, part.stop // 250) for name, part in data_hub.text8.PARTS.items()}
-    monkeypatch.setattr(data_hub.text8, "PARTS", scaled)
-    monkeypatch.setattr(data_hub.text8, "WHOLE", 400_000)
+    assert {"train": slice(0, 90_000_000), "valid": slice(90_000_000, 95_000_000)} == data_text8.PARTS
+    scaled = {name: slice(part.start // 250, part.stop // 250) for name, part in data_text8.PARTS.items()}
+    monkeypatch.setattr(data_text8, "PARTS", scaled)
+    monkeypatch.setattr(data_text8, "WHOLE", 400_000)
     source = data(write(tmp_path / "text8", TEXT))
     assert text_of(source, "train") == TEXT[:360_000]
     assert text_of(source, "valid") == TEXT[360_000:380_000]
 
 
 def test_tokens_are_the_codecs(tmp_path: Path) -> None:
-    alphabet = data_hub.text8.CHARACTERS
+    alphabet = data_text8.CHARACTERS
     source = data(write(tmp_path / "text8", alphabet * 20_000), length=27)
     assert source.split("train").batch(torch.tensor([0])).tokens[0].tolist() == source.codec().encode(alphabet)
     assert source.codec().encode(alphabet) == list(range(27))

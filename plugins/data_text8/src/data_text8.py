@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import zipfile
 from pathlib import Path
 from string import ascii_lowercase
@@ -14,8 +15,6 @@ from sedd_core.codec import Codec, character_codec
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
-
-from .hub import ask, quiet_datasets
 
 REPOSITORY = "afmck/text8"
 WHOLE = 100_000_000
@@ -96,8 +95,10 @@ class Text8(PackedData):
 
     def _hub(self) -> list:
         """The three splits of the hub's copy, in order."""
-        load_dataset = quiet_datasets().load_dataset
-        ask(f"text8 ({REPOSITORY})")
+        from datasets import load_dataset  # seconds to import: only where a run reads data
+
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what fails is said once, by us
+        console.say(f"         looking for text8 ({REPOSITORY}) on the Hugging Face hub, or in its cache here")
         try:
             return [load_dataset(REPOSITORY, split=split) for split in ("train", "validation", "test")]
         except (OSError, ValueError) as error:
