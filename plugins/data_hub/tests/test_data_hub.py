@@ -113,6 +113,12 @@ def test_a_local_file_in_place_of_the_hub(folder: Path) -> None:
     assert f"wikitext103 ({folder}/wiki.valid.raw)" in source.describe()
 
 
+def test_a_file_in_place_of_a_set_of_one_split_is_validated_on_at_its_end(folder: Path) -> None:
+    source = data(folder, name="openwebtext", train_file="train.jsonl", valid_name=None, valid_documents=5)
+    assert "Document 25" not in text_of(source, "train")
+    assert text_of(source, "valid").startswith("Document 25")
+
+
 def test_several_files_by_a_pattern(folder: Path) -> None:
     source = data(folder, name="any/set", train_file=str(folder / "*.jsonl"), length=8)
     assert len(source.split("train")) > len(data(folder, length=8).split("train"))

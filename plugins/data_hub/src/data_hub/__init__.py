@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -72,6 +73,8 @@ class HubDataset(PackedData):
         self.valid = Source.of(
             "valid", valid_name or name, valid_config, valid_revision, valid_split, valid_file, text_field
         )
+        if self.valid.path is None and self.valid.of_the_hub == self.train.of_the_hub:
+            self.valid = replace(self.valid, path=self.train.path)  # the file stands for both
         self.valid_documents, self.limit = valid_documents, limit
         self.tokenizer, self.vocab, self.packing, self.length = tokenizer, vocab, packing, length
 

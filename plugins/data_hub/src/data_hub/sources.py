@@ -82,8 +82,12 @@ class Source:
         """Whether both are the same documents. A local file is one split, whatever it is called."""
         if self.path and other.path and _kind(self.path):
             return Path(self.path).resolve() == Path(other.path).resolve()
-        whole = (self.repository, self.config, self.revision, self.split, self.path)
-        return whole == (other.repository, other.config, other.revision, other.split, other.path)
+        return (*self.of_the_hub, self.path) == (*other.of_the_hub, other.path)
+
+    @property
+    def of_the_hub(self) -> tuple[str | None, ...]:
+        """What is read where no path is given."""
+        return (self.repository, self.config, self.revision, self.split)
 
     def detokenize(self, text: str) -> str:
         """A document put right."""
