@@ -88,8 +88,8 @@ class HubDataset(PackedData):
         train = f"{'' if self.limit is None else f'{self.limit:,} documents of '}{self.train}"
         valid = f"its last {self.valid_documents:,} documents" if self._holds_out else str(self.valid)
         size = "the" if self.vocab is None else f"{self.vocab}"
-        cut = "sequences" if self.packing == "packed" else "a document a sequence, up to"
-        return f"{train}, validated on {valid}, in {size} tokens of {self.tokenizer}, {cut} of {self.length}"
+        cut = "sequences of" if self.packing == "packed" else "a document a sequence of up to"
+        return f"{train}, validated on {valid}, in {size} tokens of {self.tokenizer}, {cut} {self.length}"
 
     def vocab_size(self) -> int | None:
         """As stated."""
