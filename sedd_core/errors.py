@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-
 STOPPED = 143
 """The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
 
