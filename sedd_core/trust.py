@@ -40,7 +40,7 @@ def admit(folder: Path) -> None:
 
 
 def file_node(cls: type) -> dict[str, Any] | None:
-    """The record node, without arguments, of a class of CONTRACTS in a file beside an experiment; None for any other."""
+    """The record node, without arguments, of a class of CONTRACTS in a file beside an experiment; else None."""
     module = sys.modules.get(cls.__module__)
     path = Path(getattr(module, "__file__", None) or "/")
     known = path.parent in _folders or module in _modules.values()
