@@ -54,9 +54,15 @@ class Loop:
         if folder is None:
             return 0
         state = checkpoint.resume(folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema)
-        self.trainer.load(state["trainer"])
-        self.meter.load(state["meter"])
-        return int(state["step"])
+        try:
+            self.trainer.load(state["trainer"])
+            self.meter.load(state["meter"])
+            return int(state["step"])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{folder} was saved by another optimizer, or by another version of this code: the run cannot go on "
+                f"from it exactly. Start another from its weights: init_from={folder}"
+            ) from error
 
     def run(self, first: int, snapshot: Snapshot) -> None:
         """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""

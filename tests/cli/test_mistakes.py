@@ -140,7 +140,7 @@ COMMANDS = {
         ["nowhere does not exist", "Give a run folder"],
     ),
     "a checkpoint that is not there, in a dry run": ([SAMPLE, "checkpoint=nowhere", "--dry_run"], ["does not exist"]),
-    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint must name a run"]),
+    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint is empty: name a run folder"]),
     "a home that the shell left": (["--fdl_config=~/no_such_file.py"], [f"{Path.home()}/no_such_file.py does not"]),
     "a sweep that is no function": ([QUICKSTART, "--sweep=import os"], ["not 'import os'", "write a name"]),
     "a fiddler that is not there": ([QUICKSTART, "--fiddler=hot"], ["no function 'hot'"]),

@@ -208,6 +208,25 @@ def test_init_from_takes_the_averaged_weights(capsys: pytest.CaptureFixture[str]
     assert not Path("third").exists()
 
 
+def test_a_state_of_another_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=3")
+    folder = Path("run/checkpoints/step_000000003")
+    state = torch.load(folder / "trainer.pt", weights_only=True)
+    state["trainer"]["adamw"] = state["trainer"].pop("optimizer")
+    torch.save(state, folder / "trainer.pt")
+    sign(folder)
+    run("--resume", "--run_folder=run", "training.steps=4", code=1)
+    assert "init_from=run/checkpoints/step_000000003" in capsys.readouterr().err
+
+
+def sign(folder: Path) -> None:
+    """Make the checksum of a checkpoint's state true again."""
+    digest = checkpoint._digest(folder / "trainer.pt")
+    lines = (folder / "sha256").read_text().splitlines()
+    lines = [f"{digest}  trainer.pt" if "trainer.pt" in line else line for line in lines]
+    (folder / "sha256").write_text("\n".join(lines) + "\n")
+
+
 def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     class Attack:
         def __reduce__(self) -> tuple:
@@ -216,9 +235,7 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
     run(*TINY, "--run_folder=run", "training.steps=3")
     file = Path("run/checkpoints/step_000000003/trainer.pt")
     torch.save({"step": 3, "trainer": Attack(), "meter": {}}, file)
-    sums = file.with_name("sha256")
-    digest = checkpoint._digest(file)
-    sums.write_text("".join(f"{digest}  trainer.pt\n" if "trainer.pt" in line else line for line in sums.open()))
+    sign(file.parent)
     run("--resume", "--run_folder=run", "training.steps=4", code=1)
     assert "holds more than a trainer's state, and was not run" in capsys.readouterr().err
     assert not (tmp_path / "hit").exists()
