@@ -63,29 +63,44 @@ def history_of(config: fdl.Buildable[Any]) -> str:
 
 
 def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str:
-    """What can be set: each path with its type, its value and one line on what it is; for stages their variants."""
+    """What can be set: each path with its value, type, default and a line on what it is; for stages their variants."""
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         path, _, value = line.partition("  # ")[0].partition(" = ")
+        held = owner.__arguments__.get(name)
+        about = meaning(fdl.get_callable(owner), name)
+        if isinstance(held, fdl.Buildable):
+            about = _first_sentence(fdl.get_callable(held))
         if is_stage(owner, name):
             none = ["None"] if may_be_none(owner, name) else []
             kind = f"one of {', '.join([*variants(name), *sizes(name), *none])}"
-        elif isinstance(owner.__arguments__.get(name), fdl.Buildable):
+        elif isinstance(held, fdl.Buildable):
             kind = "a group"
         else:
-            kind = describe(annotation(owner, name))
+            kind = describe(annotation(owner, name)) + _default(owner, name)
         lines.append(f"{path} = {value.strip()}   ({kind})")
-        about = meaning(fdl.get_callable(owner), name)
         lines += [f"    {about}"] if about else []
     tags = [f"{tag}: {', '.join(paths)}" for tag, paths in sorted(tagged(config).items())]
     return "\n".join([*lines, "Tags, for --fdl_tags_set=TAG=value:", *(f"    {tag}" for tag in tags)])
 
 
 def meaning(cls: Any, name: str) -> str:
-    """What a class's docstring says of an argument, after `name:`, up to the end of the sentence; or nothing."""
-    text = " ".join((inspect.getdoc(cls) or "").split())
-    found = re.search(rf"(?:^|[\s,]){name}(?:, \w+)*(?: \[\w+\])?: (.+?[.)])(?: |$)", text)
-    return found.group(1) if found else ""
+    """What the docstring of a class, or of a base, says of an argument: the sentence after `name:`; or nothing."""
+    for base in inspect.getmro(cls):
+        text = " ".join((base.__doc__ or "").split())
+        found = re.search(rf"(?:^|[\s,]){name}(?:, \w+)*(?: \[\w+\])?: (.+?[.)])(?: |$)", text)
+        if found:
+            return found.group(1)
+    return ""
+
+
+def _first_sentence(cls: Any) -> str:
+    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+
+
+def _default(owner: fdl.Buildable[Any], name: str) -> str:
+    default = inspect.signature(fdl.get_callable(owner)).parameters[name].default
+    return "" if default is inspect.Parameter.empty else f"; default {default!r}"
 
 
 def _places(config: fdl.Buildable[Any]) -> Iterator[tuple[fdl.Buildable[Any], str]]:

@@ -22,8 +22,10 @@ def _check(condition: bool, message: str) -> None:
 class Optimizer:
     """torch's AdamW, with a linear warm-up and gradient clipping.
 
-    lr: learning rate after warm-up. warmup: its steps. schedule: what follows: "constant" (as published), or down to
-    zero at the run's last step by a "cosine" or a "linear" fall. clip: largest gradient norm.
+    lr: learning rate after warm-up. beta1, beta2: how much of the moments is kept in a step. eps: what is added to
+    their ratio's denominator. weight_decay: of every weight, decoupled. warmup: steps of a linear rise to lr.
+    schedule: what follows: "constant" (as published), or down to zero at the run's last step by a "cosine" or a
+    "linear" fall. clip: largest gradient norm.
 
     Another optimizer or schedule is a subclass in the experiment's file, with a `make` or a `factor` of its own.
     """
@@ -151,7 +153,7 @@ class Validation:
 class Samples:
     """Samples drawn in snapshots and after training.
 
-    steps: of the sampler. t_min: where its last step ends, before denoising.
+    count: how many. steps: of the sampler. t_min: where its last step ends, before denoising.
     """
 
     def __init__(self, *, count: int = 4, steps: int = 128, t_min: float = 1e-5) -> None:

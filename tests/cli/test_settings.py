@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -210,12 +211,21 @@ def test_what_can_be_set_is_listed() -> None:
     text = settable(quickstart())
     for words in [
         "noise = noise_loglinear   (one of geometric, loglinear)",
-        "training.times = 'stratified'   (one of 'stratified', 'iid')",
-        "noise.eps = 0.001   (a number)\n    how much of the data is left at t = 1.",
-        "optimizer.lr = 0.002   (a number)\n    learning rate after warm-up.",
-        "seed = 0   (a whole number)\n    of everything random.",
+        "training.times = 'stratified'   (one of 'stratified', 'iid'; default 'stratified')",
+        "noise.eps = 0.001   (a number; default 0.001)\n    how much of the data is left at t = 1.",
+        "optimizer.lr = 0.002   (a number; default 0.0003)\n    learning rate after warm-up.",
+        "training.steps = 1500   (a whole number)\n    updates.",
+        "sampler = sampler_analytic   (one of analytic, euler)\n    ",
+        "seed = 0   (a whole number; default 0)\n    of everything random.",
     ]:
         assert words in text
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_setting_says_what_it_is(path: Path) -> None:
+    lines = settable(load_experiment(str(path))).partition("\nTags")[0].splitlines()
+    bare = [one for one, other in pairwise([*lines, ""]) if not one.startswith(" ") and not other.startswith(" ")]
+    assert [line for line in bare if not line.startswith("data.")] == []
 
 
 def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

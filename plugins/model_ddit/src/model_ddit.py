@@ -144,8 +144,8 @@ class OutputLayer(nn.Module):
 class DDiT(Backbone):
     """The published network. Its weights: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*`, `output_layer`.
 
-    hidden_size: D. n_blocks. n_heads: they must divide D into an even head size. cond_dim: width of the noise
-    embedding. dropout: after attention and after each block's network. num_states: S, which a run fills in.
+    hidden_size: the width D. n_blocks: the depth. n_heads: they must divide D into an even head size. cond_dim: width
+    of the noise embedding. dropout: after attention and after each block's network. num_states: S, which a run fills in.
     """
 
     def __init__(
