@@ -63,7 +63,7 @@ def history_of(config: fdl.Buildable[Any]) -> str:
 
 
 def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str:
-    """What can be set: each path with its value, type, default and a line on what it is; for stages their variants."""
+    """What can be set: each path with value, type, default and a line on what it is; for stages their variants."""
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         path, _, value = line.partition("  # ")[0].partition(" = ")

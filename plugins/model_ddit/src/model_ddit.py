@@ -145,7 +145,8 @@ class DDiT(Backbone):
     """The published network. Its weights: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*`, `output_layer`.
 
     hidden_size: the width D. n_blocks: the depth. n_heads: they must divide D into an even head size. cond_dim: width
-    of the noise embedding. dropout: after attention and after each block's network. num_states: S, which a run fills in.
+    of the noise embedding. dropout: after attention and after each block's network. num_states: S, which a run fills
+    in.
     """
 
     def __init__(
