@@ -9,6 +9,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,9 +88,16 @@ def name_of_run(target: str) -> str:
 
 
 def named_sizes(target: str, stage: str) -> dict[str, Callable[..., Any]]:
-    """The functions of `<stage>s.py` beside an experiment, by name: `models.py` has the sizes of models."""
-    path = Path(target.partition(":")[0]).resolve().with_name(f"{stage}s.py")
-    return _functions(_within(path, lambda: _import(path))) if path.is_file() else {}
+    """The functions of `<stage>s.py` beside an experiment, else in experiments/: `models.py` has the sizes of models.
+
+    A record has none: what lies beside it may be from elsewhere, like itself, and is not run.
+    """
+    file = target.partition(":")[0]
+    folders = [] if file.endswith(".json") else [Path(file).parent, Path("experiments")]
+    for path in [(folder / f"{stage}s.py").resolve() for folder in folders]:
+        if path.is_file():
+            return _functions(_within(path, partial(_import, path)))
+    return {}
 
 
 def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:

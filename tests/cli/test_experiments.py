@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sedd_core import UserError
-from sedd_core.cli.experiment import load_experiment
+from sedd_core.cli.experiment import load_experiment, named_sizes
 
 ROOT = Path(__file__).parents[2]
 BASE = "from experiments.quickstart import config as base\n"
@@ -50,6 +50,14 @@ def test_experiments_of_a_folder_import_each_other() -> None:
     write("mine/base.py", BASE + LONGER)
     file = write("mine/derived.py", "from mine.base import config\n")
     assert load_experiment(file).training.steps == 3
+
+
+def test_named_sizes_are_those_beside_the_file_else_the_repositorys(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = str(Path(write("mine/far.py", BASE + LONGER)).resolve())
+    monkeypatch.chdir(ROOT)
+    assert list(named_sizes(file, "model")) == ["tiny", "small", "medium"]
+    Path(file).with_name("models.py").write_text("def huge():\n    pass\n")
+    assert list(named_sizes(file, "model")) == ["huge"]
 
 
 def test_another_function_of_a_file() -> None:

@@ -195,3 +195,19 @@ def test_an_attack_from_the_command_line_builds_nothing(
     Path("config.json").write_text(json.dumps({"format": 1, "run": node if place == "the run" else whole}))
     assert said(capsys, "--fdl_config_file=config.json", "--dry_run", code=1).startswith("error: ")
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--fdl_help"], ["model=medium", "--dry_run"], ["--fiddler=medium"], ["--sweep=medium"]]
+)
+def test_what_lies_beside_a_record_is_not_run(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder from elsewhere may hold files that are run beside an experiment."""
+    monkeypatch.chdir(tmp_path)
+    Path("run").mkdir()
+    for name in ("models", "noises", "graphs", "datas", "samplers", "monitors", "config", "conftest"):
+        Path(f"run/{name}.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\ndef medium(*a): pass\n")
+    Record(run=node_of(load(f"{ROOT}/experiments/quickstart.py"))).write(Path("run/config.json"))
+    said(capsys, "--fdl_config_file=run", *arguments, code=0 if arguments == ["--fdl_help"] else 1)
+    assert not Path("owned").exists()
