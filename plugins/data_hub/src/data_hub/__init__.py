@@ -23,14 +23,14 @@ DOCUMENTS_AT_ONCE = 1000
 class HubDataset(PackedData):
     """Documents, each followed by the tokenizer's end-of-text token, as one long run cut into sequences.
 
-    name, config, revision, train_split: the training data: openwebtext, lm1b, wikitext2, wikitext103, ptb or lambada,
-    any data set of the hub, or a local file or folder. Those with a short name have their text put right.
-    valid_name, valid_config, valid_split: the validation data; the same data set when not named.
-    train_file, valid_file: a local file (or a pattern of several, or a folder) read in place of the hub.
-    valid_documents: how many documents are held out from the end of the training data when both are the same.
-    limit: stream only so many documents of the training data, without downloading the rest.
-    text_field: the column, where it is not the usual one. tokenizer: gpt2, bert-base-uncased, ... of the hub, a local
-    folder, "byte", or "char" (learned from the training text). vocab: its number of tokens; None: as it turns out.
+    name: openwebtext, lm1b, wikitext2, wikitext103, ptb or lambada, whose text is put right, or any data set of the
+    hub, or a local file or folder. config, revision: of the data set, as the hub has them. train_split: the split to
+    train on, where it is not the usual one. train_file, valid_file: a local file, a pattern of several, or a folder,
+    read in place of the hub. valid_name, valid_config, valid_split: the data to validate on; where it is the same
+    split or file, documents are held out. valid_documents: how many, from the end. limit: stream only so many
+    documents of the training data, without downloading the rest. text_field: the column, where it is not the usual
+    one. tokenizer: of the hub (gpt2, bert-base-uncased, ...), a local folder, "byte", or "char", learned from the
+    training text. vocab: its number of tokens, stated so that nothing has to be read; None: as it turns out.
     packing: "packed" cuts the whole run into sequences; "document" gives each document a sequence of its own, cut or
     padded, its padding left out of the loss and the bound. length: tokens a sequence.
     """
