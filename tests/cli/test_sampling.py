@@ -17,10 +17,11 @@ from sedd_core.cli.main import main
 from sedd_core.codec import character_codec
 from sedd_core.export import export
 from sedd_core.watch import Trajectory
+from tests.golden_figures import GOLDEN
 from tests.lasting.runs import TINY, apart, run, write_text
 
 ROOT = Path(__file__).parents[2]
-MODELS = ROOT.parent / "shared" / "golden" / "models"
+MODELS = GOLDEN / "models"
 SAMPLE = [f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "steps=8", "count=3"]
 
 
