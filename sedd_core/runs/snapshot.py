@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 
 import torch
 
@@ -103,7 +104,7 @@ class Snapshots:
         self.sampler.counts = Counts()
         mine = world.share(settings.count)
 
-        def share() -> list[str]:
+        def share() -> tuple[list[str], Counts]:
             with console.counted(settings.steps + 2, "sampling") as advance:
 
                 def on_step(x: torch.Tensor) -> None:
@@ -123,10 +124,11 @@ class Snapshots:
                     batch_size=max(settings.count, 1),
                     on_step=on_step,
                 )
-            return [self.codec.decode(row) for row in tokens.tolist()]
+            return [self.codec.decode(row) for row in tokens.tolist()], self.sampler.counts
 
-        shares = together(world, share)
-        return [shares[index % world.size][index // world.size] for index in range(settings.count)]
+        texts, counts = zip(*together(world, share), strict=True)
+        self.sampler.counts = reduce(operator.add, counts)
+        return [texts[index % world.size][index // world.size] for index in range(settings.count)]
 
     def _batch(self, sequences: Sequences, indices: torch.Tensor) -> tuple[torch.Tensor, Batch]:
         self.stop.check()
