@@ -23,6 +23,7 @@ Sizes = Callable[[str], dict[str, Callable[..., Any]]]
 """The named sizes of a stage: functions that give its config."""
 COMMAND_LINE = "command line"
 """The place of what was set there."""
+_HERE = history.Location(COMMAND_LINE, 0, None)
 
 
 def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}) -> list[str]:
@@ -36,14 +37,13 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     *parents, name = path.split(".")
     owner = _descend(config, parents, path)
     _check_known(owner, name, path)
-    with history.custom_location(lambda: history.Location(COMMAND_LINE, 0, None)):
-        current = owner.__arguments__.get(name)
-        if is_stage(owner, name) and not (text == "None" and may_be_none(owner, name)):
-            return _swap(owner, name, text, sizes(name))
-        if isinstance(current, fdl.Buildable) and not is_stage(owner, name):
-            inner = ", ".join(f"{path}.{known}" for known in parameters(current))
-            raise UserError(f"{path} is a group of settings, not a value. Set one of: {inner}.")
-        setattr(owner, name, parse(text, annotation(owner, name), path))
+    current = owner.__arguments__.get(name)
+    if is_stage(owner, name) and not (text == "None" and may_be_none(owner, name)):
+        return _swap(owner, name, text, sizes(name))
+    if isinstance(current, fdl.Buildable) and not is_stage(owner, name):
+        inner = ", ".join(f"{path}.{known}" for known in parameters(current))
+        raise UserError(f"{path} is a group of settings, not a value. Set one of: {inner}.")
+    _set(owner, name, parse(text, annotation(owner, name), path))
     return []
 
 
@@ -79,6 +79,12 @@ def parameters(config: fdl.Buildable[Any]) -> list[str]:
 def arguments_of(config: fdl.Buildable[Any]) -> dict[str, Any]:
     """What has been set in a config, by name."""
     return {str(name): value for name, value in config.__arguments__.items()}
+
+
+def values_of(config: fdl.Buildable[Any], name: str) -> list[Any]:
+    """An argument's history, the latest last, without what was done to its tags."""
+    entries = config.__argument_history__.get(name, [])
+    return [entry for entry in entries if entry.kind is history.ChangeKind.NEW_VALUE]
 
 
 def annotation(config: fdl.Buildable[Any], name: str) -> Any:
@@ -129,7 +135,7 @@ def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Call
     variant, texts = parse_call(text, f"{name} takes the name of a variant (there is: {known})")
     full = variant if variant.startswith(f"{name}_") else f"{name}_{variant}"
     if variant in sizes and full not in installed():
-        setattr(owner, name, sizes[variant](**typed_arguments(sizes[variant], texts, f"{name}={variant}")))
+        _set(owner, name, sizes[variant](**typed_arguments(sizes[variant], texts, f"{name}={variant}")))
         return []
     new = plugin(full) if not sizes else _plugin_or_size(full, variant, sizes)
     given = typed_arguments(new, texts, f"{name}={variant}")
@@ -139,12 +145,22 @@ def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Call
         key: value for key, value in before.items() if key in inspect.signature(new).parameters and key not in given
     }
     dropped = [key for key in before if key not in kept and key not in given]
-    setattr(owner, name, stage(full, **kept, **given))
+    config = stage(full)
+    for key, value in kept.items():
+        _set(config, key, value, values_of(old, key)[-1].location)
+    for key, value in given.items():
+        _set(config, key, value)
+    _set(owner, name, config)
     parts = [f"kept {', '.join(f'{key}={value!r}' for key, value in kept.items())}"] if kept else []
     parts += [f"dropped {', '.join(dropped)}"] if dropped else []
     if not isinstance(old, fdl.Buildable) or name_of(_callable(old)) == full or not parts:
         return []
     return [f"{name}: {name_of(_callable(old))} -> {full}, {'; '.join(parts)}"]
+
+
+def _set(config: fdl.Buildable[Any], name: str, value: Any, place: history.Location = _HERE) -> None:
+    with history.custom_location(lambda: place):
+        setattr(config, name, value)
 
 
 def _plugin_or_size(full: str, variant: str, sizes: dict[str, Callable[..., Any]]) -> type:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import fiddle as fdl
-from fiddle import history
 
 from ..installed import variants
 from ..plugins import name_of
 from ..typed import describe
-from .settings import Sizes, annotation, is_stage, may_be_none
+from .settings import Sizes, annotation, is_stage, may_be_none, values_of
 from .tags import tagged
 
 
@@ -57,7 +56,7 @@ def history_of(config: fdl.Buildable[Any]) -> str:
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         lines.append(line)
-        entries = _values(owner, name)[-2::-1]
+        entries = values_of(owner, name)[-2::-1]
         lines += [f"    before: {_short(entry.new_value)}  # {_location(entry)}" for entry in entries]
     return "\n".join(lines)
 
@@ -140,13 +139,7 @@ def _lines(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, str]]:
 
 
 def _where(config: fdl.Buildable[Any], name: str) -> str:
-    return _location(_values(config, name)[-1])
-
-
-def _values(config: fdl.Buildable[Any], name: str) -> list[Any]:
-    """An argument's history without what was done to its tags."""
-    entries = config.__argument_history__.get(name, [])
-    return [entry for entry in entries if entry.kind is history.ChangeKind.NEW_VALUE]
+    return _location(values_of(config, name)[-1])
 
 
 def _location(entry: Any) -> str:

@@ -294,3 +294,14 @@ def test_a_process_is_judged_before_the_vocabulary_is_known(capsys: pytest.Captu
     assert "its size follows from the vocabulary" in captured.out
     assert "the noise is only 2" in captured.err
     assert main([*command, "model.num_states=90"]) == 0
+
+
+def test_a_swap_keeps_the_places_of_what_it_keeps() -> None:
+    config = quickstart()
+    config.noise = stage("noise_geometric", sigma_min=1e-3, sigma_max=9.0)
+    settings.apply(config, "noise=geometric(sigma_max=7)")
+    settings.apply(config, "model=small(dropout=0)", sizes)
+    places = {line.split()[0]: line.split("# ")[1] for line in resolved(config).splitlines()}
+    assert "test_settings.py:" in places["noise.sigma_min"]
+    assert places["noise.sigma_max"] == places["noise"] == places["model"] == "command line"
+    assert "models.py:" in places["model.hidden_size"]
