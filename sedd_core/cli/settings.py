@@ -139,7 +139,7 @@ def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Call
         return []
     new = plugin(full) if not sizes else _plugin_or_size(full, variant, sizes)
     given = typed_arguments(new, texts, f"{name}={variant}")
-    old = owner.__arguments__.get(name)
+    old: Any = owner.__arguments__.get(name)
     before = arguments_of(old) if isinstance(old, fdl.Buildable) else {}
     kept = {
         key: value for key, value in before.items() if key in inspect.signature(new).parameters and key not in given
