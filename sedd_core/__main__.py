@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
@@ -11,27 +12,39 @@ USAGE = """usage: python -m sedd_core launch [flags of launch.py]
 
 
 def main() -> None:
-    """Dispatch to a command."""
-    command, rest = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
+    """Dispatch to a command, and end the process with its exit code."""
+    try:
+        code = _run(sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def _run(command: str, rest: list[str]) -> int:
     if command == "launch":
         from .cli.main import main as launch
 
         sys.path.insert(0, "")
-        sys.exit(launch([f"{sys.argv[0]} launch", *rest]))
+        return launch([f"{sys.argv[0]} launch", *rest])
     if command == "plugins" and set(rest) <= {"--check", "--json"}:
         from .doctor import list_plugins
 
-        sys.exit(list_plugins("--check" in rest, "--json" in rest))
+        return list_plugins("--check" in rest, "--json" in rest)
     if command == "doctor" and not rest:
         from .doctor import doctor
 
-        sys.exit(doctor())
+        return doctor()
     if command == "export" and len(rest) == 2:
         from .export import main as export
 
-        sys.exit(export(*rest))
-    print(USAGE, file=sys.stderr)
-    sys.exit(0 if command in ("-h", "--help") else 1)
+        return export(*rest)
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    print(f"error: '{' '.join([command, *rest])}' is no command.\n{USAGE}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

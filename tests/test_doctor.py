@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,22 @@ def test_the_check_reports_what_fails(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(plugins, "plugin", broken)
     assert doctor.list_plugins(check=True, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)[0]["fault"] == "data_hub fails to import"
+
+
+@pytest.mark.parametrize("command", [["plugins", "--chek"], ["doctor", "x"], ["export", "x"], ["lanch"], []])
+def test_a_command_that_is_none(command: list[str]) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "sedd_core", *command], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"error: '{' '.join(command)}' is no command.\nusage: ")
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        [sys.executable, "-m", "sedd_core", "plugins"], stdout=write, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
