@@ -9,6 +9,7 @@ import torch
 from .. import checkpoint
 from ..errors import UserError
 from ..plugins import name_of
+from ..score import ScoreHead
 from ..stages import Graph, Noise, Sampler
 from ..training import check_parts
 from .base import Workspace
@@ -27,6 +28,15 @@ def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
             f"at t = 1 the noise is only {sigma.item():.3g}, and data is still told from the prior by about "
             f"{nats:.2g} nats a token: they stand in the bound, and samples start from a wrong law. More noise: "
             "noise=geometric"
+        )
+
+
+def scaling_suits(score: ScoreHead, graph: Graph) -> Iterator[str]:
+    """Where tokens turn into tokens, a clean token's typical score is nothing like a replaced one's."""
+    if score.scale_by_sigma and graph.mask is None:
+        yield (
+            "score.scale_by_sigma is for graphs with a mask; on this one training starts from a loss that is far too "
+            "high, and learns less. As published: score.scale_by_sigma=false"
         )
 
 
@@ -68,11 +78,12 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     sampler_suits,
     batch_divides,
     prior_is_reached,
+    scaling_suits,
     warm_up_ends,
     log_is_written,
     profile_is_reached,
 )
-"""Each takes what it needs, by name: graph, noise, sampler, optimizer, training, processes."""
+"""Each takes what it needs, by name: graph, noise, score, sampler, optimizer, training, processes."""
 
 
 def check_resumable(workspace: Workspace, training: Training, data: str) -> None:

@@ -96,7 +96,8 @@ class Train(Run):
 
     def warnings(self) -> list[str]:
         """What the checks of `runs.checks` say."""
-        parts: dict[str, Any] = {name: getattr(self, name) for name in ("noise", "sampler", "optimizer", "training")}
+        own = ("noise", "score", "sampler", "optimizer", "training")
+        parts: dict[str, Any] = {name: getattr(self, name) for name in own}
         parts["processes"] = max(place()[1], self.processes())
         parts["graph"] = complete(self.graph, "graph", vocab_size=self._vocab_size()[0])[0]
         said = []

@@ -26,9 +26,9 @@ class TextFiles(PackedData):
     """Text read as one long run, cut into sequences.
 
     paths: text files, .gz too, in this order; none: the docstrings of Python's standard library.
-    valid_paths: files to validate on; none: the last `valid_fraction` of the text.
-    tokenizer: "bpe" (byte pairs, `vocab` pieces), "char", "byte" (256), or the path of a tokenizer.json. What is
-    learned is learned from the training text alone.
+    valid_paths: files to validate on; none: the end of the text. valid_fraction: how much of it.
+    tokenizer: "bpe" (byte pairs), "char", "byte" (256), or the path of a tokenizer.json. What is learned is learned
+    from the training text alone. vocab: the number of byte-pair pieces.
     length: tokens a sequence.
     """
 
