@@ -6,7 +6,7 @@ from .errors import UserError
 from .hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from .checkpoint import load_model
+    from .loading import load_model
     from .plugins import plugin
 
 __version__ = "0.1.0"
@@ -15,7 +15,7 @@ __all__ = ["UserError", "hookimpl", "load_model", "plugin"]
 
 def __getattr__(name: str) -> object:  # these cost the import of torch, which --help does not need
     if name == "load_model":
-        from .checkpoint import load_model
+        from .loading import load_model
 
         return load_model
     if name == "plugin":

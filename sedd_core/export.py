@@ -12,8 +12,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from .checkpoint import CODEC, CONFIG, MODEL, Loaded, find, load
+from .checkpoint import CODEC, CONFIG, MODEL
 from .errors import UserError
+from .loading import Loaded, find, load
 from .published import published_config, trained_length
 from .record import Node, Record
 

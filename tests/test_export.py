@@ -14,10 +14,10 @@ import yaml
 from tokenizers import Tokenizer, models
 
 from sedd_core import UserError, checkpoint, load_model, plugin
-from sedd_core.checkpoint import load
 from sedd_core.codec import Codec
 from sedd_core.ema import EMA
 from sedd_core.export import export, main
+from sedd_core.loading import load
 from sedd_core.published import trained_length
 from sedd_core.record import Record, build
 from sedd_core.score import ScoreHead, ScoreModel

@@ -22,8 +22,8 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from sedd_core import UserError, load_model, plugin
-from sedd_core.checkpoint import load, weights_of
 from sedd_core.hub import read_tokenizer
+from sedd_core.loading import load, weights_of
 from sedd_core.published import record_of, trained_length
 from sedd_core.record import Record
 

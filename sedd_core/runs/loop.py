@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from .. import checkpoint
+from .. import checkpoint, loading
 from ..codec import Codec
 from ..console import TrainingProgress
 from ..errors import Stopped, UserError
@@ -49,7 +49,7 @@ class Loop:
         The main process says which that is: all go on from the same, whatever each sees of a shared disk.
         """
         run = self.workspace.folder
-        found = checkpoint.find(run) if self.main and checkpoint.steps(run) else None
+        found = loading.find(run) if self.main and checkpoint.steps(run) else None
         folder = self.trainer.world.gather(found)[0]
         if folder is None:
             return 0

@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from .. import checkpoint, console, prompts
-from ..checkpoint import Loaded
+from .. import console, loading, prompts
 from ..distributed import World
 from ..errors import UserError
 from ..published import trained_length
@@ -103,7 +102,7 @@ class Sample(Run):
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Sample, print, and write into the workspace's folder."""
         world = workspace.world
-        loaded = checkpoint.load(
+        loaded = loading.load(
             self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
         )
         tuple(sampler_suits(self.sampler, loaded.graph))
@@ -127,7 +126,7 @@ class Sample(Run):
             "tokens/s": speed,
         }
 
-    def _length(self, loaded: Loaded) -> int:
+    def _length(self, loaded: loading.Loaded) -> int:
         """Tokens a sample. A warning where they are more than the network has seen."""
         trained = trained_length(loaded.record)
         length = self.length or trained
@@ -137,7 +136,7 @@ class Sample(Run):
             console.say(f"warning: the model was trained on sequences of {trained} tokens; these have {length}.")
         return length
 
-    def _given(self, loaded: Loaded, length: int) -> Given | None:
+    def _given(self, loaded: loading.Loaded, length: int) -> Given | None:
         """What is given of all samples, `count` of each prompt after the other. A warning where that has a floor.
 
         UserError where texts are to be read or written, and there is no tokenizer.
@@ -161,7 +160,7 @@ class Sample(Run):
         return given
 
     def _draw(
-        self, loaded: Loaded, world: World, given: Given | None, length: int
+        self, loaded: loading.Loaded, world: World, given: Given | None, length: int
     ) -> tuple[Int64[Tensor, "n L"], Trajectory | None]:
         """All samples, and their states if these are wanted; each process draws its share."""
         total = len(given.tokens) if given else self.count
@@ -206,7 +205,7 @@ class Sample(Run):
     @contextmanager
     def _shown(
         self,
-        loaded: Loaded,
+        loaded: loading.Loaded,
         world: World,
         times: Float64[Tensor, " F"],
         which: Int64[Tensor, " n"],

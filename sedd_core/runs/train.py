@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .. import checkpoint, console
+from .. import checkpoint, console, loading
 from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
@@ -121,7 +121,7 @@ class Train(Run):
         check_resumable(workspace, self.training, self.data.fingerprint())
         workspace.record.data = self.data.fingerprint()
         if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
-            checkpoint.weights_of(Path(self.init_from), model, self.noise)
+            loading.weights_of(Path(self.init_from), model, self.noise)
         workspace.open()
         model, noise = model.to(world.device), self.noise.to(world.device)
         trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed, world)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import UserError, checkpoint, trust
+from sedd_core import UserError, loading, trust
 from sedd_core.cli.compose import Changes, compose
 from sedd_core.cli.main import main
 from sedd_core.record import Record, build
@@ -92,7 +92,7 @@ def test_a_class_of_the_experiments_file_is_recorded_by_hash_and_needs_trust(
     said(capsys, f"--fdl_config={mine}", "--run_folder=run")
     noise = Record.read(tmp_path / "run" / "config.json").node("noise")
     assert (noise["file"], noise["class"], noise["args"]) == ("mine.py", "Linear", {"top": 7.0})
-    assert checkpoint.load("run").noise.top == 7.0  # this process ran the experiment
+    assert loading.load("run").noise.top == 7.0  # this process ran the experiment
 
     (tmp_path / "was_run").unlink()
     again = [sys.executable, str(ROOT / "launch.py"), "--fdl_config_file=run/config.json", "--run_folder=again"]

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from sedd_core import load_model
-from sedd_core.checkpoint import load
 from sedd_core.cli.main import main
 from sedd_core.draws import Draws
+from sedd_core.loading import load
 from sedd_core.record import Record, build
 
 ROOT = Path(__file__).parents[2]

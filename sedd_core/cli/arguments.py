@@ -1,0 +1,101 @@
+"""What was typed: flags, and the settings among them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from ..errors import UserError
+from .flags import FLAGS, SHORT
+
+if TYPE_CHECKING:
+    from .compose import Changes
+
+USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
+
+
+def parse(arguments: list[str]) -> flags.FlagValues:
+    """The flags of a command line; bare settings are added to --fdl_set. UserError for what cannot be meant."""
+    rest = _read(arguments)
+    if FLAGS.help:
+        print(f"{USAGE}\n\n{FLAGS.get_help(include_special_flags=False)}")
+        raise SystemExit(0)
+    for flag in ("fdl_config", "fdl_config_file", "fdl_diff", "run_folder"):
+        if FLAGS[flag].value is not None:  # a shell leaves the ~ of --flag=~/file
+            FLAGS[flag].value = os.path.expanduser(str(FLAGS[flag].value))
+    if FLAGS.fdl_diff is not None:
+        _take_difference(rest)
+        return FLAGS
+    for word in rest:
+        if "=" not in word:
+            raise UserError(f"'{word}' is no flag and no setting. Settings are written path=value.")
+    FLAGS.fdl_set = [*FLAGS.fdl_set, *rest]
+    _take_target()
+    return FLAGS
+
+
+def _read(arguments: list[str]) -> list[str]:
+    """Set the flags anew. Returns the other words."""
+    FLAGS.unparse_flags()
+    for flag in FLAGS:
+        FLAGS[flag].unparse()
+    try:
+        return FLAGS(arguments)[1:]
+    except (flags.Error, ValueError) as error:  # absl's own ValueError: --nodry_run=x
+        hint = ""
+        if isinstance(error, flags.UnrecognizedFlagError) and "=" in error.flagvalue:
+            hint = f" Settings have no dashes: {error.flagvalue.lstrip('-')}."
+        known = ", ".join(f"--{name}" for name in FLAGS if name != "h")
+        raise UserError(f"{str(error).rstrip('.')}.{hint} Flags: {known}. See --help.") from error
+
+
+def _take_difference(rest: list[str]) -> None:
+    """--fdl_diff=A B: A stays there, B becomes --fdl_config."""
+    if len(rest) != 1 or FLAGS.fdl_config or FLAGS.fdl_config_file or FLAGS.fdl_set:
+        raise UserError(
+            "Two things are compared, as they are: --fdl_diff=A B, each an experiment or a run's config.json."
+        )
+    FLAGS.fdl_diff, FLAGS.fdl_config, FLAGS.fdl_set = _record_in(FLAGS.fdl_diff), _record_in(rest[0]), []
+
+
+def _take_target() -> None:
+    """Whatever names the experiment or the record becomes --fdl_config."""
+    if FLAGS.fdl_config and FLAGS.fdl_config_file:
+        raise UserError("Give an experiment (--fdl_config) or a record (--fdl_config_file), not both.")
+    if FLAGS.fdl_config_file:
+        FLAGS.fdl_config = _record_in(FLAGS.fdl_config_file)
+        if not FLAGS.fdl_config.endswith(".json"):
+            raise UserError(
+                f"{FLAGS.fdl_config} is no record: --fdl_config_file takes a run's config.json or its folder, "
+                "--fdl_config an experiment."
+            )
+    restarted = any(int(os.environ.get(name, 0)) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    FLAGS.resume = FLAGS.resume or (restarted and FLAGS.run_folder is not None)
+    if FLAGS.resume and not FLAGS.run_folder:
+        raise UserError("--resume goes on with the run in --run_folder: name that too.")
+    if FLAGS.resume and not FLAGS.fdl_config:
+        FLAGS.fdl_config = f"{FLAGS.run_folder}/config.json"
+    if not FLAGS.fdl_config:
+        raise UserError(f"No experiment is named. For example: {USAGE}")
+
+
+def _record_in(path: str) -> str:
+    """The record of a run's folder; any other path as it is."""
+    record = Path(path) / "config.json"
+    return str(record) if record.is_file() else path
+
+
+def changes_of(options: flags.FlagValues) -> Changes:
+    """All that changes the experiment; of the settings, first the short flags, then --fdl_set, then bare ones."""
+    from .compose import Changes
+    from .experiment import load
+    from .settings import first_known
+
+    given = {flag: options[flag].value for flag in SHORT if options[flag].value is not None}
+    config = load(options.fdl_config) if given else None
+    texts = {flag: value if flag == "steps" else repr(value) for flag, value in given.items()}  # commas are no sweep
+    short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={text}" for flag, text in texts.items() if config]
+    return Changes(options.fiddler, options.fdl_tags_set, [*short, *options.fdl_set], options.sweep)

@@ -1,0 +1,151 @@
+"""Models by the path of whatever holds one: a run, a checkpoint, a published model, a run of the original's."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from .checkpoint import AVERAGE, CODEC, CONFIG, MODEL, fault, place_weights, read_weights, steps
+from .codec import Codec
+from .console import say
+from .errors import UserError
+from .hub import MODEL_FILES, fetch, is_hub_id, read_tokenizer
+from .original import is_original, original_record, original_weights
+from .plugins import STAGES
+from .published import is_published, published_record
+from .record import Record, build, construct
+from .score import ScoreHead, ScoreModel
+from .stages import Graph, Noise
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+class Loaded(NamedTuple):
+    """A checkpoint's contents; `codec` is None where it has none (a published one) and none was given."""
+
+    model: ScoreModel
+    graph: Graph
+    noise: Noise
+    codec: Codec | None
+    record: Record
+
+
+def load(path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None) -> Loaded:
+    """The model that a path or a hub id stands for, ready to evaluate.
+
+    path: a run folder, a checkpoint folder, a folder or hub id ("louaaron/sedd-small") in the published layout, or a
+    run folder of the original's. ema: the averaged weights (a published file has no others). tokenizer: for a model
+    that comes without one: see `hub.read_tokenizer`. Raises UserError when there is no checkpoint, when it is damaged
+    or holds more than data, or when a plugin that it names is not installed.
+    """
+    folder = find(Path(path))
+    record = _record(folder)
+    graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
+    model = ScoreModel(backbone, graph, _part(record, "score"))
+    place_weights(_stored(folder, ema), folder, model, noise)
+    codec = _codec(folder, tokenizer, graph.vocab_size)
+    return Loaded(model.to(device).eval(), graph, noise.to(device).eval(), codec, record)
+
+
+def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tuple[ScoreModel, Graph, Noise]:
+    """`model, graph, noise = load_model(path)`; `model(x, sigma)` is the log-score. See `load`."""
+    return load(path, ema=ema, device=device)[:3]
+
+
+def find(path: Path) -> Path:
+    """The folder meant by a path: itself, or the newest whole checkpoint of the run folder that it is.
+
+    A damaged one of a run folder is named, and the one before it taken. A path that is not there and reads like a hub
+    id is fetched.
+    """
+    if is_hub_id(path):
+        path = fetch(str(path), MODEL_FILES)
+    if is_original(path):
+        return path
+    if (path / MODEL).is_file():
+        damage = None if is_published(path / CONFIG) else fault(path)
+        if damage:
+            raise UserError(f"{damage} Use another step of the run.")
+        return path
+    damages = []
+    for folder in steps(path):
+        damage = fault(folder)
+        if damage is None:
+            return folder
+        damages.append(damage)
+        say(f"warning: {damage} The one before it is used, if there is one.")
+    if damages:
+        raise UserError(
+            f"{path} holds no whole checkpoint. {' '.join(damages)} To start a run anew, remove its checkpoints/."
+        )
+    raise _nothing_at(path)
+
+
+def check_there(path: Path) -> None:
+    """UserError when a path is no hub id and holds nothing that `find` could take; reads nothing."""
+    if not (is_hub_id(path) or is_original(path) or (path / MODEL).is_file() or steps(path)):
+        raise _nothing_at(path)
+
+
+def weights_of(path: Path, model: ScoreModel, noise: Noise) -> None:
+    """Put the averaged weights of a checkpoint in place. UserError when they do not fit."""
+    folder = find(path)
+    place_weights(_stored(folder, ema=True), folder, model, noise)
+
+
+def _record(folder: Path) -> Record:
+    """The record of a folder that `find` gave, whoever wrote it."""
+    if is_original(folder):
+        return original_record(folder)
+    return published_record(folder / CONFIG) if is_published(folder / CONFIG) else Record.read(folder / CONFIG)
+
+
+def _stored(folder: Path, ema: bool) -> dict[str, Tensor]:
+    """The weights in a folder that `find` gave; the averaged ones where they are wanted and there."""
+    if is_original(folder):
+        return original_weights(folder, ema)
+    return read_weights(folder / (AVERAGE if ema and (folder / AVERAGE).is_file() else MODEL))
+
+
+def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | None:
+    """The folder's own codec, else that of the source. UserError when both are there, or when it is another's."""
+    own = folder / CODEC
+    if own.is_file() and source is not None:
+        raise UserError(f"{folder} has a tokenizer of its own: leave out the tokenizer {source}.")
+    if not own.is_file() and source is None:
+        return None
+    codec = Codec.load(own) if source is None else read_tokenizer(source)
+    if codec.vocab_size != vocab_size:
+        raise UserError(
+            f"The tokenizer {source or own} has {codec.vocab_size} tokens, but the model in {folder} has "
+            f"{vocab_size}: give the one that it was trained with."
+        )
+    return codec
+
+
+def _nothing_at(path: Path) -> UserError:
+    return UserError(f"{path} {_absence(path)}. Give a run folder (with checkpoints/) or a folder with {MODEL}.")
+
+
+def _absence(path: Path) -> str:
+    """What there is at a path in place of a checkpoint."""
+    if not path.exists():
+        return "does not exist"
+    files = [path] if path.is_file() else sorted(path.iterdir())
+    pickles = [file.name for file in files if file.suffix in PICKLES]
+    if pickles:
+        return f"holds no checkpoint but a pickle ({pickles[0]}), which can hold code and is not read"
+    return "is a file" if path.is_file() else "exists, but holds no checkpoint"
+
+
+def _part(record: Record, name: str) -> Any:
+    """One of the run's stages, or its score head. UserError when the record has another thing in its place."""
+    built = build(record.node(name), name)
+    part = construct(built.func, built.keywords, name) if isinstance(built, partial) else built
+    expected = STAGES.get(name, ScoreHead)
+    if not isinstance(part, expected):
+        raise UserError(f"The record is damaged: its {name} is a {type(part).__name__}, not a {expected.__name__}.")
+    return part
