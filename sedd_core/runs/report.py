@@ -14,6 +14,9 @@ from ..numerics import LN2
 from ..references import ngram_bits_per_character
 from ..stages import Sampler, Sequences
 
+MUCH_CLIPPED = 0.01
+"""Of probability one: above it samples are another law's."""
+
 
 def report_bound(name: str, bound: Bound, ends: Sequence[float], folder: Path) -> dict[str, str]:
     """Print the bound and each of its terms, and add them to validation.txt. Returns it by its unit."""
@@ -51,11 +54,11 @@ def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
     for index, text in enumerate(texts):
         rule(f"sample {index}")
         say(text)
-    counts = sampler.counts
+    calls, clipped = sampler.counts.calls, sampler.counts.clipped_per_row
     rule("")
     say(
-        f"{counts.calls} network calls; probability clipped: {counts.clipped_per_row:.2g} a drawn position "
-        f"({type(sampler).__name__})"
+        f"{calls} network calls; probability clipped: {clipped:.2g} a drawn position ({type(sampler).__name__})"
+        f"{': the steps are too long, take more of them' if clipped > MUCH_CLIPPED else ''}"
     )
 
 

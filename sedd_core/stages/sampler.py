@@ -45,9 +45,10 @@ class Given(NamedTuple):
 
 @dataclass
 class Counts:
-    """What a sampler did since it was made: network calls, rows drawn, probability beyond one that was clipped.
+    """What a sampler did since it was made: network calls, rows drawn, probability that was clipped.
 
-    Rows that cannot leave their state, such as given tokens, are not counted.
+    clipped: a sum over rows of how much of the law that was drawn from lay beyond probability one. Rows that cannot
+    leave their state, such as given tokens, are not counted.
     """
 
     calls: int = 0
@@ -55,11 +56,11 @@ class Counts:
     clipped: float = 0.0
 
     def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
-        """Count N rows whose weights of leaving and staying should sum to `total`, and what they exceed it by.
+        """Count N rows whose weights of leaving and staying should sum to `total`, and the share of them beyond it.
 
         UserError where there are none to draw from.
         """
-        excess = float(((leave + stay) / total - 1).clamp(min=0).sum())
+        excess = float((1 - total / (leave + stay)).clamp(min=0).sum())
         if not math.isfinite(excess):
             raise UserError(
                 "The network's scores are no finite numbers, so that nothing can be drawn from them: its training "
@@ -74,7 +75,7 @@ class Counts:
 
     @property
     def clipped_per_row(self) -> float:
-        """Mean excess over probability one of a row's law."""
+        """Of the mean row, between 0 and 1."""
         return self.clipped / max(self.rows, 1)
 
 
