@@ -97,6 +97,15 @@ def test_a_local_file_is_never_validated_on_what_it_trains_on(folder: Path, vali
     assert "its last 5 documents" in source.describe()
 
 
+def test_a_folder_is_the_same_however_it_is_written(folder: Path) -> None:
+    (folder / "own").mkdir()
+    (folder / "train.jsonl").rename(folder / "own" / "train.jsonl")
+    source = data(folder, name="openwebtext", train_file="own", valid_name=None, valid_file="./own/")
+    assert "its last 1,000 documents" in source.describe()
+    source = data(folder, name="any/set", train_file="own", valid_name="other/set", valid_file="own")
+    assert "validated on set (own)" in source.describe()  # another of its splits
+
+
 def test_text_files(folder: Path) -> None:
     (folder / "train.txt").write_text("\n".join(DOCUMENTS))
     assert text_of(data(folder, name=str(folder / "train.txt")), "train").startswith(
@@ -120,7 +129,8 @@ def test_a_file_in_place_of_a_set_of_one_split_is_validated_on_at_its_end(folder
 
 
 def test_several_files_by_a_pattern(folder: Path) -> None:
-    source = data(folder, name="any/set", train_file=str(folder / "*.jsonl"), length=8)
+    (folder / "train-2.jsonl").write_text(json.dumps({"text": DOCUMENTS[39], "id": 39}))
+    source = data(folder, name="any/set", train_file=str(folder / "train*.jsonl"), length=8)
     assert len(source.split("train")) > len(data(folder, length=8).split("train"))
     assert "Document 39" in text_of(source, "train")
 
@@ -189,6 +199,27 @@ def test_the_fingerprint_changes_with_data_and_settings(folder: Path) -> None:
     assert one != data(folder, valid_name=None, valid_split="train", valid_documents=5).fingerprint()
 
 
+def test_the_same_file_put_right_or_read_otherwise_is_other_tokens(folder: Path) -> None:
+    """The cache tells apart what the name and the ending of a file make of its content."""
+    for ending in ("txt", "csv"):
+        (folder / f"wiki.{ending}").write_text("text\n" + "He said @-@ nothing .\n" * 10)
+    as_it_is = text_of(data(folder, name="any/set", train_file="wiki.txt"), "train")
+    put_right = text_of(data(folder, name="wikitext2", train_file="wiki.txt"), "train")
+    table = text_of(data(folder, name="any/set", train_file="wiki.csv"), "train")
+    assert as_it_is.startswith(f"text{END}He said @-@ nothing .{END}")
+    assert put_right.startswith(f"text{END}He said-nothing.{END}")
+    assert table.startswith(f"He said @-@ nothing .{END}")
+
+
+def test_the_fingerprint_changes_with_the_rules(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from data_hub import presets
+
+    before = {name: data(folder, name=name, train_file="train.jsonl").fingerprint() for name in ("lm1b", "any/set")}
+    monkeypatch.setattr(presets, "content_hash", lambda path: "of other rules")
+    assert data(folder, name="lm1b", train_file="train.jsonl").fingerprint() != before["lm1b"]
+    assert data(folder, name="any/set", train_file="train.jsonl").fingerprint() == before["any/set"]
+
+
 def test_the_fingerprint_changes_with_the_end_of_text(folder: Path) -> None:
     tokenizer = byte_codec().tokenizer
     tokenizer.add_special_tokens([END, "<|pad|>"])
@@ -238,6 +269,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a pattern of no file": ({"train_file": "nowhere/*.jsonl"}, ["no file nowhere/*.jsonl"]),
     "a folder of no data": ({"name": "tokenizer"}, ["tokenizer cannot be read as a data set"]),
     "nothing to train on": ({"name": "lambada"}, ["lambada has no text to train on", "data.train_file"]),
+    "a file on both sides": (
+        {"train_file": "*.jsonl", "valid_file": "valid.jsonl"},
+        ["valid.jsonl would be trained on and validated on", "hold out"],
+    ),
+    "only to validate on": (
+        {"name": "lambada", "valid_name": None, "train_file": "train.jsonl"},
+        ["(EleutherAI/lambada_openai default, split test)", "set data.valid_file"],
+    ),
+    "a broken stream": ({"name": "broken.jsonl", "limit": 5000}, ["broken.jsonl cannot be read to its end", "JSON"]),
     "another size": ({"vocab": 50257}, ["has 257 tokens, not 50257", "set data.vocab"]),
     "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
     "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
@@ -250,6 +290,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_said(folder: Path, mistake: str) -> None:
     arguments, words = MISTAKES[mistake]
+    (folder / "broken.jsonl").write_text(f'{{"text": "{"a" * 1000}"}}\n' * 2000 + '{"text": \n')
     with pytest.raises((UserError, ValueError)) as caught:
         read(data(folder, **arguments))
     assert [word for word in words if word not in str(caught.value)] == [], caught.value

@@ -105,7 +105,12 @@ class HubDataset(PackedData):
         return codec
 
     def key(self, name: Split) -> str:
-        """A hash of the documents' own fingerprint and the tokenizer (characters: of the training documents)."""
+        """A hash of the documents and the tokenizer (characters: of the training documents).
+
+        UserError for a file that is on both sides.
+        """
+        if not self._holds_out:
+            self.train.check_apart(self.valid)
         if self.tokenizer == "char":
             own = [self._identity("train")]
         else:
@@ -131,9 +136,7 @@ class HubDataset(PackedData):
 
     def _texts(self, name: Split) -> Iterator[list[str]]:
         """The documents of a split, put right, many at a time."""
-        source = self._source(name)
-        for batch in self._documents(name).iter(DOCUMENTS_AT_ONCE):
-            texts = [source.detokenize(text) for text in source.column(batch)]
+        for texts in self._source(name).texts(self._documents(name), DOCUMENTS_AT_ONCE):
             yield [text for text in texts if text]
 
     def _documents(self, name: Split) -> Documents:
@@ -150,7 +153,7 @@ class HubDataset(PackedData):
         """A hash of a split's documents."""
         source = self._source(name)
         held_out = (name, str(self.valid_documents)) if self._holds_out else ()
-        return corpus_key(source.identity(self.limit if self._limited(name) else None), source.field, *held_out)
+        return corpus_key(source.identity(self.limit if self._limited(name) else None), *held_out)
 
     def _source(self, name: Split) -> Source:
         return self.train if name == "train" or self._holds_out else self.valid

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+from sedd_core.tokens import content_hash
 
 from .detokenize import lambada, lm1b, ptb, wikitext
 
@@ -24,6 +28,13 @@ class Preset:
     valid: str = "validation"
     field: str = "text"
     detokenize: Callable[[str], str] = as_it_is
+
+    @property
+    def rules(self) -> str:
+        """What tells its rules from others, for the cache: their name, and a hash of the file that they stand in."""
+        if self.detokenize is as_it_is:
+            return ""
+        return f"{self.detokenize.__name__} {content_hash(Path(inspect.getfile(self.detokenize)))}"
 
 
 PRESETS = {

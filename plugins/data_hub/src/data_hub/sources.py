@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,14 +60,14 @@ class Source:
         local = name not in PRESETS and (_kind(name) is not None or Path(name).exists())
         path = file or (name if local else None)
         column = "text" if path and _kind(path) == "text" else field or preset.field
-        usual = preset.train if setting == "train" else preset.valid
+        usual = preset.valid if setting == "valid" else preset.train or "train"
         return cls(
             setting,
             Path(name).name.partition(".")[0],
             preset.repository,
             config or preset.config,
             revision or preset.revision,
-            split or usual or preset.valid,
+            split or usual,
             path,
             column,
             preset,
@@ -80,20 +80,30 @@ class Source:
 
     def same(self, other: Source) -> bool:
         """Whether both are the same documents. A local file is one split, whatever it is called."""
-        if self.path and other.path and _kind(self.path):
-            return Path(self.path).resolve() == Path(other.path).resolve()
-        return (*self.of_the_hub, self.path) == (*other.of_the_hub, other.path)
+        if self.path and other.path:
+            split = _kind(self.path) or self.split == other.split
+            return bool(split) and Path(self.path).resolve() == Path(other.path).resolve()
+        return self.path == other.path and self.of_the_hub == other.of_the_hub
 
     @property
     def of_the_hub(self) -> tuple[str | None, ...]:
         """What is read where no path is given."""
         return (self.repository, self.config, self.revision, self.split)
 
-    def detokenize(self, text: str) -> str:
-        """A document put right."""
-        return self.preset.detokenize(text)
+    def check_apart(self, other: Source) -> None:
+        """UserError for a local file that both read."""
+        both = [_kind(source.path) for source in (self, other) if source.path]
+        if len(both) < 2 or None in both:  # of a folder, each reads a split
+            return
+        files = {Path(path).resolve() for path in glob.glob(other.path or "")}
+        for path in glob.glob(self.path or ""):
+            if Path(path).resolve() in files:
+                raise UserError(
+                    f"{path} would be trained on and validated on ({self.path}, {other.path}). Name other files, or "
+                    "the same for both, to hold out the last data.valid_documents documents."
+                )
 
-    def column(self, batch: Mapping[str, list[Any]]) -> list[str]:
+    def _column(self, batch: Mapping[str, list[Any]]) -> list[str]:
         """The texts of a batch of documents. UserError when there is no such column, or what it holds is no text."""
         if self.field not in batch:
             raise UserError(f"{self} has no column '{self.field}'; it has {', '.join(batch)}: set data.text_field.")
@@ -102,15 +112,33 @@ class Source:
                 raise UserError(f"The column '{self.field}' of {self} holds {text!r}, which is no text: mend it.")
         return batch[self.field]
 
+    def texts(self, documents: Documents, many: int) -> Iterator[list[str]]:
+        """The texts of documents that this source gave, put right, so many at a time.
+
+        UserError where reading breaks off: a stream learns of a damaged file, or of the network, only then.
+        """
+        batches = documents.iter(many)
+        while True:
+            try:
+                batch = next(batches, None)
+            except Exception as error:  # each of its readers raises its own
+                raise UserError(
+                    f"{self} cannot be read to its end: {type(error).__name__}: {error}. Mend the file; of the hub, "
+                    "try again."
+                ) from error
+            if batch is None:
+                return
+            yield [self.preset.detokenize(text) for text in self._column(batch)]
+
     def identity(self, limit: int | None) -> str:
-        """A hash of what `documents` gives: of the files' content, or the hub's own."""
+        """A hash of what `texts` gives: of the files' content, or the hub's own, and of how texts are put right."""
         if self.path:
-            own = [content_hash(Path(path)) for path in self._files()] + ["" if _kind(self.path) else self.split]
+            own = [content_hash(Path(path)) for path in self._files()] + [_kind(self.path) or f"split {self.split}"]
         elif limit is None:
             own = [self.documents(None)._fingerprint]
         else:
             own = [self._commit(), self.repository, str(self.config), self.split]
-        return corpus_key(*own, str(limit))
+        return corpus_key(*own, str(limit), self.field, self.preset.rules)
 
     def documents(self, limit: int | None) -> Documents:
         """All of them, or the first `limit` as a stream. UserError when they cannot be had."""
