@@ -53,6 +53,13 @@ def test_files_to_validate_on(file: str, tmp_path: Path) -> None:
     assert text_of(source, "valid").startswith("the mat sat on the cat. ")
 
 
+def test_a_file_is_not_on_both_sides(file: str, tmp_path: Path) -> None:
+    copy = Path(file).rename(tmp_path / "copy.txt")
+    Path(file).write_text(TEXT)
+    with pytest.raises(UserError, match=r"copy\.txt would be trained on and validated on"):
+        data(paths=(file,), valid_paths=(str(copy),)).split("train")
+
+
 def test_a_tokenizer_from_a_file(file: str, tmp_path: Path) -> None:
     data(paths=(file,)).codec().save(tmp_path / "own.json")
     source = data(paths=(file,), tokenizer=str(tmp_path / "own.json"))
@@ -69,7 +76,9 @@ def test_the_fingerprint_is_of_content_and_settings(file: str) -> None:
 
 def test_a_text_is_tokenised_in_pieces_as_it_is_whole(file: str) -> None:
     Path(file).write_text(text := TEXT + "  two \n\n three" * 50 + "x" * 400 + TEXT)
-    whole = data(paths=(file,), valid_paths=(file,), tokenizer="bpe", vocab=280)
+    other = Path(file).with_name("other.txt")
+    other.write_text(TEXT)
+    whole = data(paths=(file,), valid_paths=(str(other),), tokenizer="bpe", vocab=280)
     ids = whole.codec().encode(text)
     assert whole.corpus("train").tokens.tolist() == ids
     for size in (50, 77, 1000):

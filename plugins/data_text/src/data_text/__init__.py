@@ -75,15 +75,23 @@ class TextFiles(PackedData):
 
     def key(self, name: Split) -> str:
         """A hash of the files and of the tokenizer, which the training text decides for both splits."""
-        if self.paths:
-            files = [_hash(path) for path in (*self.paths, "", *self.valid_paths)]
-        else:
-            files = list(docstring_corpus(self.valid_fraction))
+        files = self._hashes() if self.paths else docstring_corpus(self.valid_fraction)
         fraction = "" if self.valid_paths else str(self.valid_fraction)
         own = str(self.vocab) if self.tokenizer == "bpe" else ""
         if self.tokenizer.endswith(".json"):
             own = Codec.load(Path(self.tokenizer)).tokenizer.to_str()
         return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
+
+    def _hashes(self) -> list[str]:
+        """Of the files to train on, and of those to validate on. UserError for content that is in both."""
+        train, valid = ([_hash(path) for path in paths] for paths in (self.paths, self.valid_paths))
+        both = [path for path, content in zip(self.valid_paths, valid, strict=True) if content in train]
+        if both:
+            raise UserError(
+                f"{both[0]} would be trained on and validated on: take it out of data.paths, or leave out "
+                "data.valid_paths to validate on the end of the text."
+            )
+        return [*train, "", *valid]
 
     def tokenise(self, name: Split) -> Tokenised:
         """The codec is made from the training text, or read."""
@@ -130,13 +138,11 @@ def _encoded(codec: Codec, text: str) -> Iterator[Tokens]:
 
 
 def _hash(path: str) -> str:
-    """Of a file's content; of nothing, for no path."""
-    if not path:
-        return ""
+    """Of a file's content."""
+    if not Path(path).is_file():
+        raise UserError(f"There is no text file {path} (from {Path.cwd()}): set data.paths.")
     try:
         return content_hash(Path(path))
-    except FileNotFoundError as error:
-        raise UserError(f"There is no text file {path} (from {Path.cwd()}): set data.paths.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
 
