@@ -70,7 +70,8 @@ class Trainer:
         self.parameters = [p for p in nn.ModuleList([self.objective, noise]).parameters() if p.requires_grad]
         self.clip = optimizer.clip
         self.optimizer = optimizer.make(self.parameters)
-        self.schedule = LambdaLR(self.optimizer, lambda step: optimizer.factor(step, training.steps))
+        self.factor = lambda step: optimizer.factor(step, training.steps)
+        self.schedule = LambdaLR(self.optimizer, self.factor)
         self.ema = EMA(self.parameters, training.ema)
         self.order = Order(len(data), seed)
         self.parts = parts(training, self.world)
@@ -141,14 +142,21 @@ class Trainer:
         """What resuming needs besides weights and averages: all else is a function of the step."""
         return {
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
+            "settings": self.optimizer.defaults,
             "updates": self.ema.updates,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state; settings that have been changed since are the new ones.
+
+        KeyError or ValueError: it is of another optimizer.
+        """
+        own, rates = self.optimizer.defaults, self.schedule.base_lrs
+        changed = {name: value for name, value in own.items() if value != state["settings"][name]}
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group.update(changed, initial_lr=rate)
+        self.schedule = LambdaLR(self.optimizer, self.factor, state["updates"] - 1)
         self.ema.updates = state["updates"]
 
     def _unsynchronised(self) -> Any:

@@ -72,8 +72,8 @@ class Meter:
         return figures
 
     def state(self) -> dict[str, Any]:
-        """The sums, so that a resumed run's next line is that of one that was not interrupted."""
-        names = ("steps", "updates", "clipped", "grad_norm", "by_time", "tokens", "skipped", "in_a_row")
+        """The sums, so that a resumed run's next line is that of one that was not interrupted; but for its speed."""
+        names = ("updates", "clipped", "grad_norm", "by_time", "tokens", "skipped", "in_a_row")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -134,10 +136,20 @@ def test_what_would_make_another_run_is_refused(capsys: pytest.CaptureFixture[st
     assert "error: noise, optimizer.lr would make this another run" in said.err
     assert "--allow_changes" in said.err
     assert sorted(Path("run").rglob("*")) == before
-    run("--resume", "--run_folder=run", "training.steps=6", "optimizer.lr=0.5", "--allow_changes")
+    run("--resume", "--run_folder=run", "training.steps=6", "optimizer.lr=0.003", "--allow_changes")
     falling = ["optimizer.schedule=linear", "--allow_changes"]
     run("--resume", "--run_folder=run", "training.steps=8", *falling)
     run("--resume", "--run_folder=run", "training.steps=9", code=1)  # another fall
+
+
+def test_settings_of_the_optimizer_that_are_changed_hold() -> None:
+    run(*TINY, "--run_folder=run", "training.steps=4")
+    changed = ["optimizer.lr=0.004", "optimizer.beta1=0.5", "optimizer.weight_decay=0.25", "--allow_changes"]
+    run("--resume", "--run_folder=run", "training.steps=6", *changed)
+    state = torch.load("run/checkpoints/newest/trainer.pt", weights_only=True)["trainer"]
+    (group,) = state["optimizer"]["param_groups"]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.004, (0.5, 0.95), 0.25)
+    assert "  lr 0.004  " in "".join(log("run"))
 
 
 @pytest.mark.parametrize(
@@ -239,3 +251,13 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
     run("--resume", "--run_folder=run", "training.steps=4", code=1)
     assert "holds more than a trainer's state, and was not run" in capsys.readouterr().err
     assert not (tmp_path / "hit").exists()
+
+
+def test_the_speed_is_of_the_steps_since_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One, of a fifth of a second and more, of 8 x 16 tokens: those before took no time that is measured."""
+    run(*TINY, "--run_folder=run", "training.steps=5", "training.log_every=6")
+    update = Trainer.update
+    monkeypatch.setattr(Trainer, "update", lambda *arguments: time.sleep(0.2) or update(*arguments))
+    run("--resume", "--run_folder=run", "training.steps=6")
+    (speed,) = re.findall(r"tokens_per_second (\S+)", Path("run/log.txt").read_text())
+    assert 0 < float(speed) < 640

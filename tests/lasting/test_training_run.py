@@ -41,11 +41,12 @@ def spoil(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
 
 def test_a_loss_that_is_no_number_leaves_the_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, {2, 3})
-    run(*TINY, "--run_folder=run")
+    run(*TINY, "--run_folder=run", "optimizer.warmup=20")
     assert re.findall(r"skipped (\d+)", "".join(log("run"))) == ["0", "2", "2", "2", "2", "2"]
     assert all(value.isfinite().all() for value in weights("run").values())
     state = torch.load("run/checkpoints/newest/trainer.pt", weights_only=True)["trainer"]
-    assert state["updates"] == state["schedule"]["last_epoch"] == 10  # neither the average nor the warm-up moved on
+    assert state["updates"] == 10  # neither the average nor the warm-up moved on
+    assert state["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.002 * 11 / 20)
 
 
 def test_many_in_a_row_stop_the_run_and_keep_the_batch(
@@ -134,6 +135,8 @@ def test_an_optimizer_of_the_experiments_own(tmp_path: Path, capsys: pytest.Capt
     run("--resume", "--run_folder=part", "training.steps=12", "--trust", "--allow_changes")
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
     load_model("whole")  # needs no optimizer, and so no trust
+    run(*TINY, "--run_folder=part", "--resume", "training.steps=14", "--trust", "--allow_changes", code=1)
+    assert "was saved by another optimizer" in capsys.readouterr().err
 
 
 def test_compiling_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
