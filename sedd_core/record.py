@@ -195,10 +195,9 @@ class Record:
         return None
 
 
-def plugin_names(node: Any) -> Iterator[str]:
-    """Every plugin that a node names."""
+def nodes_in(node: Any) -> Iterator[Node]:
+    """A node, and all below it, those in tuples too."""
     if isinstance(node, dict):
-        if "plugin" in node:
-            yield node["plugin"]
+        yield node
         for value in [*node.get("args", {}).values(), *node.get("tuple", [])]:
-            yield from plugin_names(value)
+            yield from nodes_in(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sedd_core import UserError, plugin
-from sedd_core.record import FORMAT, Record, build, complete, plugin_names
+from sedd_core.record import FORMAT, Record, build, complete, nodes_in
 from sedd_core.score import ScoreHead
 
 NOISE = {"plugin": "noise_geometric", "args": {"sigma_max": 10.0}}
@@ -81,10 +81,8 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
     record.write(tmp_path / "config.json")
     assert Record.read(tmp_path / "config.json") == record
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-    assert list(plugin_names({"tuple": [NOISE, {"core": "X", "args": {"a": GRAPH}}]})) == [
-        "noise_geometric",
-        "graph_absorb",
-    ]
+    nodes = nodes_in({"tuple": [NOISE, {"core": "X", "args": {"a": GRAPH}}]})
+    assert [node["plugin"] for node in nodes if "plugin" in node] == ["noise_geometric", "graph_absorb"]
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ import signal
 import sys
 
 from ..errors import STOPPED, Stopped, Told, UserError
-from ..record import Node
+from ..record import nodes_in
 from ..runs.base import Workspace
 
 
 def command_of(workspace: Workspace) -> list[str]:
     """The command that runs, or goes on with, what a run's folder describes."""
     command = [sys.executable, "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
-    command += ["--trust"] if _names_files(workspace.record.run) else []
+    if any("file" in node for node in nodes_in(workspace.record.run)):  # the user named that experiment
+        command.append("--trust")
     return [*command, "--allow_changes"] if workspace.allow_changes else command
 
 
@@ -34,13 +35,6 @@ def start(workspace: Workspace, processes: int, max_restarts: int) -> dict[str, 
             shutil.rmtree(workspace.folder)
         raise
     return workspace.results()
-
-
-def _names_files(node: Node) -> bool:
-    """Whether a class of an experiment's file is in a node: the user named that experiment, so it is trusted."""
-    return "file" in node or any(
-        _names_files(value) for value in node.get("args", {}).values() if isinstance(value, dict)
-    )
 
 
 def _launch(command: list[str], processes: int, max_restarts: int) -> None:

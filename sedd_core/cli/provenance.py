@@ -14,7 +14,7 @@ import torch
 
 from .. import __version__
 from ..installed import find
-from ..record import Node, Record, plugin_names
+from ..record import Node, Record, nodes_in
 
 MOST_DIFF = 1_000_000
 """Characters of an uncommitted diff that are kept."""
@@ -22,7 +22,8 @@ MOST_DIFF = 1_000_000
 
 def record_of(node: Node, command: str) -> Record:
     """The record of a run that is about to start."""
-    owners = {name: find(name) for name in sorted(set(plugin_names(node)))}
+    names = {inner["plugin"] for inner in nodes_in(node) if "plugin" in inner}
+    owners = {name: find(name) for name in sorted(names)}
     return Record(
         run=node,
         command=command,

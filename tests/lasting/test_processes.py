@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from sedd_core import UserError
+from sedd_core.cli.processes import command_of
 from sedd_core.distributed import World
 from sedd_core.place import place
+from sedd_core.record import Record
+from sedd_core.runs.base import Workspace
 from sedd_core.runs.settings import Training
 from sedd_core.training import parts
 
@@ -53,6 +56,13 @@ def test_two_processes_train_as_one(graph: str) -> None:
     assert [name for name in one if "events" not in name] == [name for name in two if "events" not in name]
     texts = [Path(f, "samples/step_000000004/sample_1.txt").read_text() for f in ("one", "two")]
     assert len(texts[0]) == len(texts[1]) == 16
+
+
+def test_an_experiments_own_class_is_trusted_wherever_it_stands() -> None:
+    own = {"file": "mine.py", "class": "Mine", "sha256": "", "args": {}}
+    for args in ({"noise": own}, {"more_valid": {"tuple": [own]}}):
+        assert "--trust" in command_of(Workspace(Path("run"), Record({"core": "Train", "args": args})))
+    assert "--trust" not in command_of(Workspace(Path("run"), Record({"core": "Train", "args": {"seed": 0}})))
 
 
 def test_a_run_goes_on_in_another_number_of_processes() -> None:
