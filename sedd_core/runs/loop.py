@@ -71,7 +71,7 @@ class Loop:
             self._profiler(first) as profiler,
             TrainingProgress(training.steps, first, log if self.main else None) as progress,
         ):
-            if first and self._snapshot_due(first) and not self.workspace.snapshot(first).exists():
+            if first and self._snapshot_due(first) and self._snapshot_missing(first):
                 self._snapshot(first, snapshot)
             for step in range(first, training.steps):
                 result = self.trainer.step(step, self.stop.asked)
@@ -98,6 +98,10 @@ class Loop:
     def _snapshot_due(self, done: int) -> bool:
         every = self.training.snapshot_every
         return every > 0 and done % every == 0 and done < self.training.steps
+
+    def _snapshot_missing(self, done: int) -> bool:
+        """Whether a kill came before it; as the main process sees the disk, for all make it together."""
+        return self.trainer.world.gather(not self.workspace.snapshot(done).exists())[0]
 
     def _snapshot(self, done: int, snapshot: Snapshot) -> None:
         """Validation and samples. When told to stop meanwhile, they are done again after resuming."""

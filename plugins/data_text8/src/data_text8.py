@@ -111,7 +111,7 @@ class Text8(PackedData):
 
 def _encoded(text: str) -> Tokens:
     """As the codec does, at once: a character's token is its place among CHARACTERS."""
-    table = np.zeros(128, np.int64)
+    table = np.zeros(128, np.uint8)
     table[[ord(character) for character in CHARACTERS]] = np.arange(len(CHARACTERS))
     return table[np.frombuffer(text.encode("ascii"), np.uint8)]
 
