@@ -120,10 +120,11 @@ def _read(path: Path) -> str:
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                return archive.read(archive.namelist()[0]).decode("ascii")
+                name = next(iter(archive.namelist()), "text8")  # of an empty one: which is missing
+                return archive.read(name).decode("ascii")
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="ascii") as file:
             return str(file.read())
-    except (OSError, EOFError, UnicodeDecodeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read as text8: {error}.") from error
 
 

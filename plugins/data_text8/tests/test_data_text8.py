@@ -79,6 +79,7 @@ def test_tokens_are_the_codecs(tmp_path: Path) -> None:
         ("text8", "hëllo".encode() * 100_000, "cannot be read as text8"),
         ("text8.gz", b"hello", "cannot be read as text8"),
         ("text8.zip", b"hello", "cannot be read as text8"),
+        ("text8.zip", b"PK\5\6" + bytes(18), "cannot be read as text8"),  # an empty archive
         ("nowhere", None, "There is no file"),
     ],
 )
