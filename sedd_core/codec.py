@@ -47,31 +47,37 @@ class Codec:
         return self.tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def characters(self, ids: Sequence[int]) -> int:
-        """How many characters a sequence stands for.
+        """How many characters a sequence stands for; special tokens, such as the end of a text, stand for none.
 
         A byte-level sequence that is cut within a character counts those whose first byte it holds, so that the
         counts of the pieces of a text add up; other codecs count their decoded text.
         """
         if self._bytes is None:
-            return len(self.decode(ids))
+            return len(self._text(ids))
         return sum(byte & 0xC0 != 0x80 for index in ids for byte in self._bytes[index])
 
     def bytes(self, ids: Sequence[int]) -> int:
         """How many bytes of UTF-8 a sequence stands for; exact for pieces of a byte-level text."""
         if self._bytes is None:
-            return len(self.decode(ids).encode())
+            return len(self._text(ids).encode())
         return sum(len(self._bytes[index]) for index in ids)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     @cached_property
     def _bytes(self) -> list[bytes] | None:
-        """The bytes of each token of a byte-level codec; None for others."""
+        """The bytes of each token of a byte-level codec, none of a special one; None for others."""
         if not isinstance(self.tokenizer.decoder, decoders.ByteLevel):
             return None
         table = _byte_of_character()
         vocabulary = {index: piece for piece, index in self.tokenizer.get_vocab(with_added_tokens=True).items()}
-        added = {added.content for added in self.tokenizer.get_added_tokens_decoder().values()}
+        added = {
+            a.content: b"" if a.special else a.content.encode()
+            for a in self.tokenizer.get_added_tokens_decoder().values()
+        }
         pieces = [vocabulary[index] for index in range(self.vocab_size)]
-        return [p.encode() if p in added else bytes(table[character] for character in p) for p in pieces]
+        return [added[p] if p in added else bytes(table[character] for character in p) for p in pieces]
 
     def save(self, path: Path) -> None:
         """Write tokenizer.json."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,15 @@ def test_a_file_that_is_no_codec(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(UserError, match=r"is no tokenizer\.json"):
         Codec.load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("make", [byte_codec, lambda: character_codec(TEXT)], ids=["bytes", "characters"])
+def test_the_end_of_a_text_stands_for_no_character(make: Callable[[], Codec]) -> None:
+    codec = make()
+    size = codec.bytes(codec.encode(TEXT))
+    codec = Codec(codec.tokenizer)
+    codec.tokenizer.add_special_tokens(["<|endoftext|>"])
+    ids = [*codec.encode(TEXT), codec.vocab_size - 1]
+    assert codec.decode(ids) == TEXT + "<|endoftext|>"
+    assert codec.characters(ids) == len(TEXT)
+    assert codec.bytes(ids) == size
