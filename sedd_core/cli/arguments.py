@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..errors import UserError
+from ..errors import UserError, nearest
 from .flags import FLAGS, SHORT
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ def _read(arguments: list[str]) -> list[str]:
     try:
         return FLAGS(arguments)[1:]
     except (flags.Error, ValueError) as error:  # absl's own ValueError: --nodry_run=x
-        hint = ""
-        if isinstance(error, flags.UnrecognizedFlagError) and "=" in error.flagvalue:
-            hint = f" Settings have no dashes: {error.flagvalue.lstrip('-')}."
-        known = ", ".join(f"--{name}" for name in FLAGS if name != "h")
-        raise UserError(f"{str(error).rstrip('.')}.{hint} Flags: {known}. See --help.") from error
+        known, said = [f"--{name}" for name in FLAGS if name != "h"], f"{str(error).rstrip('.')}."
+        if isinstance(error, flags.UnrecognizedFlagError):
+            said = f"There is no flag --{error.flagname}.{nearest(f'--{error.flagname}', known)}"
+            if "=" in error.flagvalue:
+                said += f" Settings have no dashes: {error.flagvalue.lstrip('-')}."
+        raise UserError(f"{said} Flags: {', '.join(known)}. See --help.") from error
 
 
 def _take_difference(rest: list[str]) -> None:
@@ -79,7 +80,8 @@ def _take_target() -> None:
     if FLAGS.resume and not FLAGS.fdl_config:
         FLAGS.fdl_config = f"{FLAGS.run_folder}/config.json"
     if not FLAGS.fdl_config:
-        raise UserError(f"No experiment is named. For example: {USAGE}")
+        hint = f" To go on with the run in {FLAGS.run_folder}: --resume." if FLAGS.run_folder else ""
+        raise UserError(f"No experiment is named.{hint} For example: {USAGE}")
 
 
 def _record_in(path: str) -> str:

@@ -124,9 +124,16 @@ def _check_known(owner: fdl.Buildable[Any], name: str, path: str) -> None:
     if name not in known:
         where = _callable(owner).__name__
         raise UserError(
-            f"There is no setting '{path}': {where} has no '{name}'.{nearest(name, known)} "
+            f"There is no setting '{path}': {where} has no '{name}'.{_inside(owner, name) or nearest(name, known)} "
             f"It has: {', '.join(known)}."
         )
+
+
+def _inside(owner: fdl.Buildable[Any], name: str) -> str:
+    """A hint at the groups that have this setting: `training.batch_size` for `batch_size`; or nothing."""
+    groups = {group: value for group, value in arguments_of(owner).items() if isinstance(value, fdl.Buildable)}
+    paths = [f"'{group}.{name}'" for group, value in groups.items() if name in parameters(value)]
+    return f" Did you mean {' or '.join(paths)}?" if paths else ""
 
 
 def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> list[str]:

@@ -87,7 +87,7 @@ def meaning(cls: Any, name: str) -> str:
     """What the docstring of a class, or of a base, says of an argument: the sentence after `name:`; or nothing."""
     for base in inspect.getmro(cls):
         text = " ".join((base.__doc__ or "").split())
-        found = re.search(rf"(?:^|[\s,]){name}(?:, \w+)*(?: \[\w+\])?: (.+?[.)])(?: |$)", text)
+        found = re.search(rf"(?:^|[\s,]){name}(?:, \w+)*(?: \[\w+\])?: (.+?\.)(?: |$)", text)
         if found:
             return found.group(1)
     return ""

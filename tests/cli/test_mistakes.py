@@ -31,7 +31,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 COMMANDS = {
     "nothing named": ([], ["No experiment is named", "--fdl_config=experiments/quickstart.py"]),
-    "unknown flag": ([QUICKSTART, "--dryrun"], ["dryrun", "--dry_run"]),
+    "unknown flag": ([QUICKSTART, "--dryrun"], ["There is no flag --dryrun. Did you mean '--dry_run'?"]),
     "a setting written as a flag": ([QUICKSTART, "--sampler=euler"], ["Settings have no dashes: sampler=euler"]),
     "a value for a flag that takes none": ([QUICKSTART, "--nodry_run=maybe"], ["nodry_run=maybe", "--dry_run"]),
     "flag without a value": (["--fdl_config"], ["fdl_config"]),
@@ -51,6 +51,11 @@ COMMANDS = {
         [QUICKSTART, "--fdl_set=training.step=5"],
         ["There is no setting 'training.step'", "Did you mean 'steps'?", "batch_size"],
     ),
+    "a setting without its group": (
+        [QUICKSTART, "batch_size=4"],
+        ["Did you mean 'training.batch_size' or 'validation.batch_size'?"],
+    ),
+    "a run to go on with, without saying so": (["--run_folder=run"], ["To go on with the run in run: --resume."]),
     "unknown group": ([QUICKSTART, "--fdl_set=trainin.steps=5"], ["no 'trainin'", "Did you mean 'training'?"]),
     "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "no seed.x"]),
     "no equals sign": ([QUICKSTART, "--fdl_set=training.steps"], ["is no setting", "path=value"]),

@@ -159,7 +159,9 @@ def test_fiddlers_change_the_config_before_the_settings(mine: str, capsys: pytes
 
 def test_tags_set_every_value_of_their_kind(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "\nseed = 5 " in said(capsys, f"--fdl_config={mine}", "--fdl_tags_set=Seed=5", "--print_config")
-    assert "Seed: seed" in said(capsys, f"--fdl_config={mine}", "--fdl_help")
+    shown = said(capsys, f"--fdl_config={mine}", "--fdl_help")
+    assert "Seed: seed" in shown
+    assert '(t_min, 1): the same expectation, less variance) or "iid" (as published).\n' in shown
     for wrong, words in [("Sed=5", "Did you mean 'Seed'?"), ("Seed", "write TAG=value"), ("Seed=x", "whole number")]:
         assert main(["launch.py", f"--fdl_config={mine}", f"--fdl_tags_set={wrong}", "--print_config"]) == 1
         assert words in capsys.readouterr().err
