@@ -91,7 +91,7 @@ COMMANDS = {
     "a variant of another stage": ([QUICKSTART, "--fdl_set=graph=noise_geometric"], ["graph_noise_geometric"]),
     "no variant": (
         [QUICKSTART, "--fdl_set=graph=3"],
-        ["graph takes the name of a variant", "absorb, uniform", "not '3'"],
+        ["graph takes the name of a variant", "absorb", "uniform", "not '3'"],
     ),
     "out of range": (
         [QUICKSTART, "--fdl_set=training.batch_size=0"],
@@ -136,7 +136,7 @@ COMMANDS = {
     "a stage that cannot be left out": ([QUICKSTART, "graph=None"], ["graph takes the name of a variant"]),
     "a swap with a bracket left open": (
         [QUICKSTART, "noise=geometric(sigma_max=10"],
-        ["there is: geometric, loglinear", "name(argument=value, ...) in quotes"],
+        ["there is: ", "geometric", "loglinear", "name(argument=value, ...) in quotes"],
     ),
     "restarts below none": ([QUICKSTART, "--max_restarts=-1"], ["--max_restarts=-1"]),
     "a file of flags that is not there": ([QUICKSTART, "--flagfile=nowhere"], ["nowhere"]),

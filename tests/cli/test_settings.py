@@ -17,6 +17,7 @@ from sedd_core.cli.main import main
 from sedd_core.cli.show import history_of, resolved, settable
 from sedd_core.cli.tags import add_tags
 from sedd_core.cli.values import parse
+from sedd_core.installed import variants
 from sedd_core.record import build
 
 EXPERIMENTS = sorted(
@@ -210,12 +211,12 @@ def test_what_a_value_was_before_is_shown() -> None:
 def test_what_can_be_set_is_listed() -> None:
     text = settable(quickstart())
     for words in [
-        "noise = noise_loglinear   (one of geometric, loglinear)",
+        f"noise = noise_loglinear   (one of {', '.join(variants('noise'))})",
         "training.times = 'stratified'   (one of 'stratified', 'iid'; default 'stratified')",
         "noise.eps = 0.001   (a number; default 0.001)\n    how much of the data is left at t = 1.",
         "optimizer.lr = 0.002   (a number; default 0.0003)\n    learning rate after warm-up.",
         "training.steps = 1500   (a whole number)\n    updates.",
-        "sampler = sampler_analytic   (one of analytic, euler)\n    ",
+        f"sampler = sampler_analytic   (one of {', '.join(variants('sampler'))})\n    ",
         "seed = 0   (a whole number; default 0)\n    of everything random.",
     ]:
         assert words in text

@@ -266,6 +266,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a stream without the hub": ({"name": "openwebtext", "limit": 5000}, ["is neither here", "set data.train_file"]),
     "a tokenizer without the hub": ({"tokenizer": "gpt2"}, ["'gpt2' is neither here", "hf download gpt2"]),
+    "no tokenizer at a path": ({"tokenizer": "./nowhere"}, ["There is no tokenizer ./nowhere", "merges.txt"]),
     "a pattern of no file": ({"train_file": "nowhere/*.jsonl"}, ["no file nowhere/*.jsonl"]),
     "a folder of no data": ({"name": "tokenizer"}, ["tokenizer cannot be read as a data set"]),
     "nothing to train on": ({"name": "lambada"}, ["lambada has no text to train on", "data.train_file"]),

@@ -44,6 +44,11 @@ def load(name: str) -> Vocabulary:
     """A tokenizer by its name. UserError when it cannot be had, or says no end of a document."""
     if name == "byte":
         return _ended(byte_codec().tokenizer)
+    if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        raise UserError(
+            f"There is no tokenizer {name}. Set data.tokenizer to a folder "
+            "with tokenizer.json, vocab.txt, or vocab.json and merges.txt."
+        )
     try:
         tokenizer = _load(name)
     except (OSError, ValueError) as error:
