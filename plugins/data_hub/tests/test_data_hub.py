@@ -150,7 +150,7 @@ def test_a_folder_that_datasets_saved(folder: Path) -> None:
 
 def test_only_so_many_documents_are_read(folder: Path) -> None:
     (folder / "train.jsonl").write_text("".join(f'{{"text": "{text}"}}\n' for text in DOCUMENTS))
-    source = data(folder, limit=10, valid_documents=2)
+    source = data(folder, limit=10)
     assert "Document 9 " in text_of(source, "train")
     assert "Document 10" not in text_of(source, "train")
     source = data(folder, limit=10, valid_documents=2, valid_name=None, length=16)
@@ -282,7 +282,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "another size": ({"vocab": 50257}, ["has 257 tokens, not 50257", "set data.vocab"]),
     "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
     "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
-    "more held out than streamed": ({"limit": 1000}, ["limit must be above valid_documents"]),
+    "more held out than streamed": ({"limit": 1000, "valid_name": None}, ["limit must be above valid_documents"]),
     "no text8 here": ({"name": "text8"}, ["data=text8"]),
     "too long": ({"length": 100_000}, ["less than one sequence", "lower data.length"]),
 }

@@ -59,8 +59,6 @@ class HubDataset(PackedData):
         for which, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"{which} must be at least 1, not {value}")
-        if limit is not None and limit <= valid_documents:
-            raise ValueError(f"limit must be above valid_documents ({valid_documents}), not {limit}")
         if packing not in ("packed", "document"):
             raise ValueError(f"packing must be 'packed' or 'document', not '{packing}'")
         if "text8" in (name, valid_name):
@@ -75,6 +73,8 @@ class HubDataset(PackedData):
         )
         if self.valid.path is None and self.valid.of_the_hub == self.train.of_the_hub:
             self.valid = replace(self.valid, path=self.train.path)  # the file stands for both
+        if limit is not None and self._holds_out and limit <= valid_documents:
+            raise ValueError(f"limit must be above valid_documents ({valid_documents}), not {limit}")
         self.valid_documents, self.limit = valid_documents, limit
         self.tokenizer, self.vocab, self.packing, self.length = tokenizer, vocab, packing, length
 
