@@ -53,16 +53,17 @@ class Codec:
         counts of the pieces of a text add up; other codecs count their decoded text.
         """
         if self._bytes is None:
-            return len(self._text(ids))
+            return len(self.text(ids))
         return sum(byte & 0xC0 != 0x80 for index in ids for byte in self._bytes[index])
 
     def bytes(self, ids: Sequence[int]) -> int:
         """How many bytes of UTF-8 a sequence stands for; exact for pieces of a byte-level text."""
         if self._bytes is None:
-            return len(self._text(ids).encode())
+            return len(self.text(ids).encode())
         return sum(len(self._bytes[index]) for index in ids)
 
-    def _text(self, ids: Sequence[int]) -> str:
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of token ids without special tokens: what `characters` and `bytes` count."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     @cached_property

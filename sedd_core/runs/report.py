@@ -63,5 +63,5 @@ def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
 
 
 def text_of(codec: Codec, sequences: Sequences, count: int) -> str:
-    """The text of the first `count` sequences."""
-    return "".join(codec.decode(row) for row in sequences.batch(torch.arange(count)).tokens.tolist())
+    """The text of the first `count` sequences, as `Codec.characters` counts it."""
+    return "".join(codec.text(row) for row in sequences.batch(torch.arange(count)).tokens.tolist())
