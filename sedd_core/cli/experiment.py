@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -82,9 +83,12 @@ def load(target: str) -> fdl.Config[Any]:
 
 
 def name_of_run(target: str) -> str:
-    """What a run's folder is called after: the experiment's file, or the folder above the run's of a record."""
+    """What a run's folder is called after: the experiment's file; of a record, its experiment's or its own folder."""
     path = Path(target.partition(":")[0])
-    return path.resolve().parent.parent.name if path.suffix == ".json" else path.stem
+    if path.suffix != ".json":
+        return path.stem
+    folder = path.resolve().parent
+    return folder.parent.name if re.fullmatch(r"\d{8}-\d{6}", folder.name) else folder.name
 
 
 def named_sizes(target: str, stage: str) -> dict[str, Callable[..., Any]]:

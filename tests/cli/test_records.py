@@ -10,7 +10,7 @@ import pytest
 
 from sedd_core import trust
 from sedd_core.cli.config import config_of, node_of
-from sedd_core.cli.experiment import load
+from sedd_core.cli.experiment import load, name_of_run
 from sedd_core.cli.flags import FLAGS
 from sedd_core.cli.main import main
 from sedd_core.cli.settings import apply
@@ -211,3 +211,15 @@ def test_what_lies_beside_a_record_is_not_run(
     Record(run=node_of(load(f"{ROOT}/experiments/quickstart.py"))).write(Path("run/config.json"))
     said(capsys, "--fdl_config_file=run", *arguments, code=0 if arguments == ["--fdl_help"] else 1)
     assert not Path("owned").exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("experiments/quickstart.py:config(x=1)", "quickstart"),
+        ("runs/quickstart/20261125-180738/config.json", "quickstart"),
+        ("runs/sgd/config.json", "sgd"),
+    ],
+)
+def test_what_a_run_is_called_after(target: str, name: str) -> None:
+    assert name_of_run(target) == name
