@@ -128,6 +128,14 @@ def test_a_file_in_place_of_a_set_of_one_split_is_validated_on_at_its_end(folder
     assert text_of(source, "valid").startswith("Document 25")
 
 
+def test_a_column_of_ones_own_leaves_a_known_set_its_own(folder: Path) -> None:
+    lines = [json.dumps({"content": text}) for text in DOCUMENTS[:30]]
+    (folder / "train.jsonl").write_text("\n".join(lines))
+    source = data(folder, text_field="content", valid_name="wikitext103", valid_file=str(folder / "valid.jsonl"))
+    assert text_of(source, "train").startswith(DOCUMENTS[0] + END)
+    assert text_of(source, "valid").startswith(DOCUMENTS[30] + END)
+
+
 def test_several_files_by_a_pattern(folder: Path) -> None:
     (folder / "train-2.jsonl").write_text(json.dumps({"text": DOCUMENTS[39], "id": 39}))
     source = data(folder, name="any/set", train_file=str(folder / "train*.jsonl"), length=8)

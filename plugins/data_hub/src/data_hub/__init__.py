@@ -14,6 +14,7 @@ from sedd_core.stages import Data
 from sedd_core.stages.data import Split
 from sedd_core.tokens import PackedData, Packing, Tokenised, Tokens, corpus_key
 
+from .presets import PRESETS
 from .sources import Documents, Source
 from .vocabulary import Vocabulary, characters_of, load
 
@@ -29,8 +30,9 @@ class HubDataset(PackedData):
     read in place of the hub. valid_name, valid_config, valid_split: the data to validate on; where it is the same
     split or file, documents are held out. valid_documents: how many, from the end. limit: stream only so many
     documents of the training data, without downloading the rest. text_field: the column, where it is not the usual
-    one. tokenizer: of the hub (gpt2, bert-base-uncased, ...), a local folder, "byte", or "char", learned from the
-    training text. vocab: its number of tokens, stated so that nothing has to be read; None: as it turns out.
+    one (a valid_name whose text is put right keeps its own). tokenizer: of the hub (gpt2, bert-base-uncased, ...), a
+    local folder, "byte", or "char", learned from the training text. vocab: its number of tokens, stated so that
+    nothing has to be read; None: as it turns out.
     packing: "packed" cuts the whole run into sequences; "document" gives each document a sequence of its own, cut or
     padded, its padding left out of the loss and the bound. length: tokens a sequence.
     """
@@ -68,8 +70,9 @@ class HubDataset(PackedData):
             valid_config, valid_revision = valid_config or config, revision
         else:
             valid_revision = None
+        column = None if valid_name in PRESETS else text_field  # those have their own
         self.valid = Source.of(
-            "valid", valid_name or name, valid_config, valid_revision, valid_split, valid_file, text_field
+            "valid", valid_name or name, valid_config, valid_revision, valid_split, valid_file, column
         )
         if self.valid.path is None and self.valid.of_the_hub == self.train.of_the_hub:
             self.valid = replace(self.valid, path=self.train.path)  # the file stands for both
