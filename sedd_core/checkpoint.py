@@ -9,7 +9,6 @@ Weights carry the backbone's own names, those of a learned noise or graph the pr
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import shutil
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 from .codec import Codec
 from .ema import EMA
 from .errors import UserError
+from .files import digest as digest_of
 from .record import Record
 from .score import ScoreModel
 from .stages import Noise
@@ -66,7 +66,7 @@ def save(
         record.write(temporary / CONFIG)
         if state is not None:
             torch.save(state, temporary / STATE)
-        sums = "".join(f"{_digest(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
+        sums = "".join(f"{digest_of(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
         (temporary / SUMS).write_text(sums)
         for path in [*temporary.iterdir(), temporary]:
             _sync(path)
@@ -153,7 +153,7 @@ def fault(folder: Path) -> str | None:
         return f"{folder} has no {SUMS} file: it is no whole checkpoint."
     for line in (folder / SUMS).read_text(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
-        if not (folder / name).is_file() or _digest(folder / name) != digest:
+        if not (folder / name).is_file() or digest_of(folder / name) != digest:
             return f"{folder / name} is damaged or missing: its checksum differs."
     return None
 
@@ -164,11 +164,6 @@ def _point(folder: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name)
     os.replace(link, folder.with_name(NEWEST))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

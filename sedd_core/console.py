@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from .files import write_text
 
 T = TypeVar("T")
 _console = Console(highlight=False, soft_wrap=True)
@@ -115,6 +116,4 @@ def _cut(log: Path, step: int) -> None:
         return
     lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     kept = [line for line in lines if int(line.replace("/", " ").split()[1]) <= step]
-    temporary = log.with_name(log.name + ".tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    os.replace(temporary, log)
+    write_text(log, "".join(kept))

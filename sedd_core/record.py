@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from .errors import UserError, nearest
+from .files import write_text
 from .plugins import STAGES, plugin
 from .trust import class_of_file
 from .typed import coerce, describe
@@ -156,9 +156,7 @@ class Record:
 
     def write(self, path: Path) -> None:
         """Write JSON, whole or not at all."""
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, json.dumps(asdict(self), indent=1, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Record:

@@ -12,11 +12,9 @@ One process builds it under the lock <key>.lock while the others wait. The cache
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import time
 import warnings
 from abc import abstractmethod
@@ -24,16 +22,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from filelock import Timeout
 from jaxtyping import Int64, Integer
 from torch import Tensor
 
 from . import console
 from .codec import Codec
 from .errors import UserError
+from .files import digest, kernel_lock, write_text, writing_folder
 from .stages.data import Data, DocumentSequences, PackedSequences, Sequences, Split
 
 Tokens = Integer[np.ndarray, " n"]
@@ -131,8 +131,7 @@ def corpus_key(*parts: str) -> str:
 def content_hash(path: Path) -> str:
     """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out. OSError."""
     if not path.is_dir():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(path)
     inside = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
     return corpus_key(*(part for p in inside for part in (str(p.relative_to(path)), content_hash(p))))
 
@@ -170,35 +169,22 @@ def cached_corpus(key: str, build: Callable[[], Tokenised]) -> Corpus:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Within: no other process holds the lock of this file, which stays."""
-    started, said = time.monotonic(), False
-    with path.open("a") as file:
-        while not _take(file):
-            if time.monotonic() - started > PATIENCE and not said:
-                console.say(f"Waiting for another process, which tokenises the same data (it holds {path}).")
-                said = True
-            time.sleep(0.1)
-        yield
-
-
-def _take(file: IO[Any]) -> bool:
+    lock = kernel_lock(path)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        console.say(f"Waiting for another process, which tokenises the same data (it holds {path}).")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _build(folder: Path, build: Callable[[], Tokenised]) -> None:
     """Write beside the folder, then rename."""
-    temporary = folder.with_suffix(".building")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a builder that was killed
-    try:
-        temporary.mkdir()
+    with writing_folder(folder) as temporary:
         _write(temporary, build())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(folder: Path, made: Tokenised) -> None:
@@ -214,11 +200,8 @@ def _write(folder: Path, made: Tokenised) -> None:
             if time.monotonic() - news > NEWS_EVERY:
                 news = time.monotonic()
                 console.say(f"Tokenising: {count:,} tokens so far")
-        for file in (tokens, ends):
-            file.flush()
-            os.fsync(file.fileno())
     codec.save(folder / "tokenizer.json")
-    (folder / "corpus.json").write_text(json.dumps({"tokens": count, "documents": number}))
+    write_text(folder / "corpus.json", json.dumps({"tokens": count, "documents": number}))
 
 
 def _kind(codec: Codec) -> type[np.integer]:

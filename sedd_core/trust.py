@@ -6,7 +6,6 @@ experiment was named on the command line, or `trust` was called.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import UserError
+from .files import digest as digest_of
 from .plugins import STAGES, contract_fault
 from .runs.settings import Optimizer
 
@@ -49,7 +49,7 @@ def file_node(cls: type) -> dict[str, Any] | None:
     fault = contract_fault(cls, contract_of(cls))
     if fault:
         raise UserError(f"The class {cls.__name__} of {path} cannot be used: {fault}.")
-    digest = _digest(path)
+    digest = digest_of(path)
     _modules[digest] = module
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return {"file": str(shown), "sha256": digest, "class": cls.__name__}
@@ -64,7 +64,7 @@ def class_of_file(node: dict[str, Any]) -> type:
                 f"The record names the class {name} of the file {path}, which is code. Look at that file (sha256 "
                 f"{digest[:12]}...), and give --trust to run it (in Python: sedd_core.cli.trust_files())."
             )
-        if not path.is_file() or _digest(path) != digest:
+        if not path.is_file() or digest_of(path) != digest:
             what = "has changed since" if path.is_file() else "is not here"
             raise UserError(f"The record needs the class {name} of {path}, which {what}: put back the file it was.")
         _modules[digest] = _import[-1](path)
@@ -77,7 +77,3 @@ def class_of_file(node: dict[str, Any]) -> type:
 def contract_of(cls: type) -> type:
     """The one of CONTRACTS that a class keeps."""
     return next(contract for contract in CONTRACTS if issubclass(cls, contract))
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -159,7 +159,7 @@ def test_a_builder_that_is_killed_is_succeeded_by_one_that_waits(
     monkeypatch.setattr(tokens, "PATIENCE", 0.1)
     monkeypatch.setattr(console, "say", said.append)
     victim = start(log, 1000, 0.1)
-    while not list(cache.glob("*.building/tokens")):
+    while not list(cache.glob("*.tmp/tokens")):
         time.sleep(0.02)
     waiting = start(log, 2, 0.0)
     time.sleep(0.3)
@@ -180,7 +180,7 @@ def test_waiting_is_said(cache: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(tokens, "PATIENCE", 0.2)
     monkeypatch.setattr(console, "say", said.append)
     other = start(tmp_path / "log", 10, 0.1)
-    while not list(cache.glob("*.building/tokens")):
+    while not list(cache.glob("*.tmp/tokens")):
         time.sleep(0.02)
     build = Builder()
     assert len(cached_corpus(KEY, build).tokens) == 1000

@@ -13,6 +13,7 @@ import torch
 
 from ..distributed import World
 from ..errors import UserError
+from ..files import write_text
 from ..record import Record
 
 
@@ -53,7 +54,7 @@ class Workspace:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.record.write(self.folder / "config.json")
             if self.config_text:
-                (self.folder / "config.txt").write_text(self.config_text, encoding="utf-8")
+                write_text(self.folder / "config.txt", self.config_text)
         except OSError as error:
             raise self._unusable(str(error.strerror)) from error
 
@@ -63,7 +64,7 @@ class Workspace:
     def write_results(self, figures: dict[str, str]) -> None:
         """Keep the run's figures in results.json."""
         if self.world.main:
-            (self.folder / "results.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            write_text(self.folder / "results.json", json.dumps(figures, indent=1) + "\n")
 
     def results(self) -> dict[str, str]:
         """What `write_results` kept; nothing for a run that has not ended."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
+from ..files import write_text
 from ..watch import Trajectory, html, svg
 from .base import Workspace
 
@@ -26,11 +27,11 @@ def write_samples(workspace: Workspace, format: Format, tokens: Int64[Tensor, "n
     else:
         rows = zip(texts, tokens.tolist(), strict=True)
         lines = [json.dumps({"text": text, "tokens": row}, ensure_ascii=False) + "\n" for text, row in rows]
-        (workspace.folder / "samples.jsonl").write_text("".join(lines), encoding="utf-8")
+        write_text(workspace.folder / "samples.jsonl", "".join(lines))
 
 
 def write_trajectory(folder: Path, trajectory: Trajectory, title: str) -> None:
     """A trajectory as data, as a page and as a picture."""
     trajectory.save(folder / "trajectory.safetensors")
-    (folder / "trajectory.html").write_text(html(trajectory, title), encoding="utf-8")
-    (folder / "trajectory.svg").write_text(svg(trajectory), encoding="utf-8")
+    write_text(folder / "trajectory.html", html(trajectory, title))
+    write_text(folder / "trajectory.svg", svg(trajectory))

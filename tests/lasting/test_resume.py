@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from sedd_core import checkpoint
 from sedd_core.console import TrainingProgress
+from sedd_core.files import digest
 from sedd_core.runs.settings import Checkpoints
 from sedd_core.training import Trainer
 
@@ -233,9 +234,9 @@ def test_a_state_of_another_version_is_said(capsys: pytest.CaptureFixture[str]) 
 
 def sign(folder: Path) -> None:
     """Make the checksum of a checkpoint's state true again."""
-    digest = checkpoint._digest(folder / "trainer.pt")
+    changed = digest(folder / "trainer.pt")
     lines = (folder / "sha256").read_text().splitlines()
-    lines = [f"{digest}  trainer.pt" if "trainer.pt" in line else line for line in lines]
+    lines = [f"{changed}  trainer.pt" if "trainer.pt" in line else line for line in lines]
     (folder / "sha256").write_text("\n".join(lines) + "\n")
 
 

@@ -1,0 +1,112 @@
+"""Files and folders: written whole or not at all, checksums, and locks that end with the process that holds them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+TEMPORARY = ".tmp"
+"""Suffix of what is being written; a kill may leave such files and folders behind, and no reader takes them."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path` when the block ends, synced; an exception leaves `path` as it was.
+
+    The file gets the permissions that the umask gives, whatever its writer chose.
+
+    Args:
+        path: The file to write or to replace; its folder must exist.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        yield temporary
+        _permit(temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends, synced; an exception leaves neither.
+
+    Whatever is at `path` is removed just before the renaming. The two are not one step: a kill between them leaves
+    nothing at `path`, so that this must not replace what is still needed.
+
+    Args:
+        path: The folder to write; its parents are made.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    temporary = path.with_name(path.name + TEMPORARY)
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for inside in [*temporary.rglob("*"), temporary]:
+            _permit(inside)
+            _sync(inside)
+        if path.exists():
+            shutil.rmtree(path)
+        os.rename(temporary, path)
+        _sync(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all. OSError when it cannot be written."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content, in hexadecimal. OSError when it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kernel_lock(path: Path) -> FileLock:
+    """A lock between processes that the kernel releases when its holder dies, however it dies.
+
+    Args:
+        path: The lock's file; it stays when the lock is released, and its content is the holder's to use.
+
+    Returns:
+        A `filelock.FileLock`: `acquire(timeout=seconds)` raises `filelock.Timeout` where another process holds it,
+        OSError (ENOSYS and others) where the file system has no locks.
+    """
+    return FileLock(path, fallback_to_soft=False, preserve_lock_file=True, thread_local=False)
+
+
+def _permit(path: Path) -> None:
+    """The permissions of a file or folder that `open` or `mkdir` makes."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
