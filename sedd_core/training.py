@@ -49,7 +49,10 @@ class StepResult:
 
 
 class Trainer:
-    """Updates a model on sequences; every draw of step s is a function of (seed, s, index in the global batch)."""
+    """Updates a model on sequences; every draw of step s is a function of (seed, s, index in the global batch).
+
+    Dropout masks alone are functions of (seed, s, process, part).
+    """
 
     def __init__(
         self,
@@ -182,9 +185,13 @@ def check_parts(training: Training, processes: int) -> None:
 
 
 def parts(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
-    """For each part of an update, which sequences of the global batch this process takes. Errors: `check_parts`."""
+    """For each part of an update, which sequences of the global batch this process takes. Errors: `check_parts`.
+
+    Every (processes x parts)-th: stratified times rise with the index, so that blocks of neighbours would give one
+    process all the little noise, and the one for which all wait all the masks.
+    """
     check_parts(training, world.size)
-    return list(torch.arange(training.batch_size).view(training.accum, world.size, -1)[:, world.rank])
+    return list(torch.arange(training.batch_size).view(-1, training.accum, world.size)[:, :, world.rank].T)
 
 
 def times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:

@@ -11,11 +11,12 @@ import torch
 from sedd_core import UserError
 from sedd_core.cli.processes import command_of
 from sedd_core.distributed import World
+from sedd_core.draws import Draws
 from sedd_core.place import place
 from sedd_core.record import Record
 from sedd_core.runs.base import Workspace
 from sedd_core.runs.settings import Training
-from sedd_core.training import parts
+from sedd_core.training import parts, times
 
 from .runs import TINY, apart, losses, run, weights, write_text
 
@@ -81,7 +82,7 @@ from experiments.quickstart import config as quickstart
 from sedd_core.stages import Noise, NoiseLevel
 
 class Late(Noise):
-    '''Next to none in the first half of the time, which is the first process's half of a batch.'''
+    '''Next to none in the first half of the time, which is the first process's half of a batch of two.'''
     def forward(self, t):
         late = (t > 0.5).double()
         return NoiseLevel(1e-9 * t + 10 * late * (t - 0.5), 1e-9 + 10 * late)
@@ -97,7 +98,7 @@ def config():
 
 def test_a_process_that_sees_no_mask_trains_along(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(LATE)
-    late = ["--fdl_config=late.py", *EXACT[1:]]
+    late = ["--fdl_config=late.py", *EXACT[1:], "training.batch_size=2"]
     run(*late, "--run_folder=one")
     apart(*late, "ngpus=2", "--run_folder=two")
     assert_close("one", "two")
@@ -132,6 +133,17 @@ def test_every_sequence_of_a_batch_is_taken_once() -> None:
     assert {len(part) for rank in range(4) for part in parts(training, World(rank=rank, size=4))} == {2}
     with pytest.raises(UserError, match=r"must be one of 1, 2, 3, 4, 6, 8, 12, 24\."):
         parts(training, World(rank=0, size=5))
+
+
+@pytest.mark.parametrize("accum", [1, 4])
+def test_every_process_and_every_part_sees_all_times_alike(accum: int) -> None:
+    """Each of 8 processes has one time in each of its parts' equal shares of (0, 1), as the whole batch has."""
+    training, size = Training(steps=1, batch_size=256, accum=accum, t_min=1e-9), 8
+    whole = times(Draws(0, torch.arange(256)), training)
+    each = 256 // (size * accum)
+    for part in (part for rank in range(size) for part in parts(training, World(rank=rank, size=size))):
+        assert (whole[part] * each).floor().tolist() == list(range(each))
+        assert torch.equal(times(Draws(0, part), training), whole[part])  # the same batch, divided otherwise
 
 
 def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
