@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-from .files import write_text
 
 T = TypeVar("T")
 _console = Console(highlight=False, soft_wrap=True)
@@ -72,14 +69,10 @@ def quiet() -> None:
 
 
 class TrainingProgress:
-    """The training bar, and log.txt: a line of figures now and then."""
+    """The training bar, or a line of figures now and then where there is no terminal."""
 
-    def __init__(self, steps: int, first: int, log: Path | None) -> None:
-        """log: where the lines go; those of steps after `first`, left by an interrupted run, are removed."""
-        self.steps = steps
-        if log is not None:
-            _cut(log, first)
-        self._file = log.open("a", encoding="utf-8") if log else None
+    def __init__(self, steps: int, first: int) -> None:
+        """The bar of `steps` steps, of which `first` are done."""
         self._bar = _bar("{task.fields[figures]}")
         self._task: TaskID = self._bar.add_task("training", total=steps, completed=first, figures="")
 
@@ -89,31 +82,12 @@ class TrainingProgress:
 
     def __exit__(self, *exception: Any) -> None:
         self._bar.__exit__(*exception)
-        if self._file:
-            self._file.close()
 
-    def step(self, step: int, nats_per_token: float) -> None:
-        """After each update."""
-        self._bar.update(self._task, completed=step, figures=f"loss {nats_per_token:.3f} nats/token")
+    def step(self, step: int, figures: str) -> None:
+        """After each update: what the bar shows beside it."""
+        self._bar.update(self._task, completed=step, figures=figures)
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Write a line, to the terminal too where there is no bar."""
-        shown = [
-            f"{name.rpartition('/')[2]} {value:{'.0f' if value >= 1000 else '.4g'}}"
-            for name, value in figures.items()
-        ]
-        line = f"step {step:>7}/{self.steps}  {'  '.join(shown)}"
-        if self._file:
-            self._file.write(line + "\n")
-            self._file.flush()
+    def log(self, line: str) -> None:
+        """Print a line of figures where there is no bar."""
         if not _console.is_terminal:
             say(line)
-
-
-def _cut(log: Path, step: int) -> None:
-    """Remove the lines of later steps, and one that was not written to its end; whole or not at all."""
-    if not log.is_file():
-        return
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    kept = [line for line in lines if int(line.replace("/", " ").split()[1]) <= step]
-    write_text(log, "".join(kept))

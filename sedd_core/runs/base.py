@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from ..distributed import World
 from ..errors import UserError
 from ..files import write_text
 from ..record import Record
+from .log import RunLog, side_file
 
 
 @dataclass
@@ -53,23 +55,37 @@ class Workspace:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.record.write(self.folder / "config.json")
-            if self.config_text:
-                write_text(self.folder / "config.txt", self.config_text)
         except OSError as error:
             raise self._unusable(str(error.strerror)) from error
+        if self.config_text:
+            self.write_side_file("config.txt", self.config_text)
 
     def _unusable(self, reason: str) -> UserError:
         return UserError(f"The run folder {self.folder} cannot be made: {reason}. Name another one: --run_folder=...")
 
+    @cached_property
+    def log(self) -> RunLog:
+        """The run's log.txt; the main process alone writes it."""
+        return RunLog(self.folder)
+
+    def write_side_file(self, name: str, text: str) -> None:
+        """Write a file that no run depends on, whole; one that cannot be written is a warning."""
+        with side_file(self.folder / name):
+            write_text(self.folder / name, text)
+
     def write_results(self, figures: dict[str, str]) -> None:
         """Keep the run's figures in results.json."""
         if self.world.main:
-            write_text(self.folder / "results.json", json.dumps(figures, indent=1) + "\n")
+            self.write_side_file("results.json", json.dumps(figures, indent=1) + "\n")
 
     def results(self) -> dict[str, str]:
-        """What `write_results` kept; nothing for a run that has not ended."""
+        """What `write_results` kept; nothing for a run that has not ended, or where the file is damaged."""
         file = self.folder / "results.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        try:
+            figures = json.loads(file.read_bytes()) if file.is_file() else {}
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return figures if isinstance(figures, dict) else {}
 
     def snapshot(self, step: int) -> Path:
         """Where the samples of a training step go."""

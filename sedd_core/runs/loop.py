@@ -19,6 +19,7 @@ from ..preemption import Stop
 from ..stages import Monitor
 from ..training import StepResult, Trainer
 from .base import Workspace
+from .log import figures_line
 from .meter import Meter
 from .settings import Checkpoints
 
@@ -66,11 +67,10 @@ class Loop:
 
     def run(self, first: int, snapshot: Snapshot) -> None:
         """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""
-        training, log = self.training, self.workspace.folder / "log.txt"
-        with (
-            self._profiler(first) as profiler,
-            TrainingProgress(training.steps, first, log if self.main else None) as progress,
-        ):
+        training = self.training
+        if self.main:
+            self.workspace.log.open(first)
+        with self._profiler(first) as profiler, TrainingProgress(training.steps, first) as progress:
             if first and self._snapshot_due(first) and self._snapshot_missing(first):
                 self._snapshot(first, snapshot)
             for step in range(first, training.steps):
@@ -84,7 +84,7 @@ class Loop:
     def _after(self, done: int, asked: bool, progress: TrainingProgress, snapshot: Snapshot) -> None:
         """What may be due after a step."""
         if self.main:
-            progress.step(done, self.meter.mean_loss())
+            progress.step(done, f"loss {self.meter.mean_loss():.3f} nats/token")
         if done % self.training.log_every == 0:
             self._log(done, progress)
         last = done == self.training.steps
@@ -118,7 +118,10 @@ class Loop:
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
         if self.main:
-            progress.log(done, {name: v for name, v in figures.items() if "by_time" not in name})
+            shown = {name: value for name, value in figures.items() if "by_time" not in name}
+            line = figures_line(done, self.training.steps, shown)
+            self.workspace.log.note(line)
+            progress.log(line)
             if self.monitor:
                 self.monitor.scalars(figures, done)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
@@ -18,8 +17,8 @@ MUCH_CLIPPED = 0.01
 """Of probability one: above it samples are another law's."""
 
 
-def report_bound(name: str, bound: Bound, ends: Sequence[float], folder: Path) -> dict[str, str]:
-    """Print the bound and each of its terms, and add them to validation.txt. Returns it by its unit."""
+def report_bound(name: str, bound: Bound, ends: Sequence[float]) -> tuple[dict[str, str], str]:
+    """Print the bound and each of its terms. Returns the bound by its unit, and all of it for validation.txt."""
     rows = []
     for term, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
         (token, token_error), (character, error) = bound.per(bound.tokens, nats), bound.per(bound.characters, nats)
@@ -33,9 +32,7 @@ def report_bound(name: str, bound: Bound, ends: Sequence[float], folder: Path) -
     say(heading)
     table("term", "nats/token", "bits/character", rows=rows)
     text = "\n".join(["\t".join(row) for row in [["term", "nats/token", "bits/character"], *rows]])
-    with (folder / "validation.txt").open("a", encoding="utf-8") as file:
-        file.write(f"{heading}\n{text}\n")
-    return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}
+    return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}, f"{heading}\n{text}\n"
 
 
 def report_references(codec: Codec, train: Sequences, valid: Sequences, count: int) -> None:

@@ -55,8 +55,7 @@ class Snapshots:
     def last(self, step: int, train: Sequences) -> dict[str, str]:
         """The same, told in full. Returns the figures of the run's own validation set, and others' by name."""
         figures: dict[str, str] = {}
-        if self.workspace.world.main:
-            (self.workspace.folder / "validation.txt").unlink(missing_ok=True)  # of a run that has gone on since
+        tables: list[str] = []
         for name, sequences in self.sets.items():
             result = self.bound(name, sequences)
             self._tell(name, result, step)
@@ -65,11 +64,13 @@ class Snapshots:
                     [self.training.t_min, 1.0], dtype=torch.float64, device=self.workspace.world.device
                 )
                 ends = self.noise(times).sigma.tolist()
-                own = report_bound(name, result, ends, self.workspace.folder)
+                own, text = report_bound(name, result, ends)
+                tables.append(text)
                 figures |= own if not figures else {f"{name} {unit}": value for unit, value in own.items()}
         if not self.workspace.world.main:
             self.draw()
             return figures
+        self.workspace.write_side_file("validation.txt", "".join(tables))
         if self.validation.references:
             own = next(iter(self.sets.values()))
             report_references(self.codec, train, own, min(self.validation.sequences, len(own)))
@@ -144,7 +145,7 @@ class Snapshots:
             f"{bits:.4f} ± {bits_error:.4f} bits/character"
         )
         if self.workspace.world.main:
-            self._note(line)
+            self.workspace.log.note(line)
         if self.monitor is None or not self.workspace.world.main:
             return line
         figures = {
@@ -159,13 +160,6 @@ class Snapshots:
         self.monitor.scalars(named, step)
         self.told |= named
         return line
-
-    def _note(self, line: str) -> None:
-        """In log.txt once, however often a snapshot is made again."""
-        with (self.workspace.folder / "log.txt").open("a+", encoding="utf-8") as log:
-            log.seek(0)
-            if line not in log.read():
-                log.write(line + "\n")
 
     def _keep(self, texts: list[str], step: int) -> None:
         self.workspace.write_samples(texts, step)

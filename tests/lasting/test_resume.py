@@ -14,8 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from sedd_core import checkpoint
-from sedd_core.console import TrainingProgress
 from sedd_core.files import digest
+from sedd_core.record import Record
+from sedd_core.runs.base import Workspace
+from sedd_core.runs.log import RunLog
 from sedd_core.runs.settings import Checkpoints
 from sedd_core.training import Trainer
 
@@ -89,6 +91,76 @@ def test_a_longer_run_is_one_that_was_stopped(capsys: pytest.CaptureFixture[str]
     assert "resumed  after step 8" in out
     assert [line.replace("/8 ", "/12 ") for line in log("part")] == log("whole")
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+
+
+FOREIGN = {
+    "a note": b"step 99 was when I moved the disk\n",
+    "a blank line": b"\n",
+    "zeros of a lost page": b"\0" * 300 + b"\n",
+    "no UTF-8": b"step     \xff\xfe 2\n",
+    "a note without an end": b"remember the milk",
+}
+
+
+@pytest.mark.parametrize("line", FOREIGN.values(), ids=FOREIGN.keys())
+def test_a_foreign_line_in_the_log_is_kept(line: bytes) -> None:
+    run(*TINY, "--run_folder=whole")
+    run(*TINY, "--run_folder=part", "training.steps=8", "training.log_every=1")
+    file = Path("part/log.txt")
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join([*lines[:3], line.rstrip(b"\n") + b"\n", *lines[3:], line]))
+    run("--resume", "--run_folder=part", "training.steps=12")
+    after = file.read_bytes().splitlines()
+    assert after.count(line.rstrip(b"\n")) == 2
+    assert after[: len(lines) + 2] == [
+        *lines_of(lines[:3]),
+        line.rstrip(b"\n"),
+        *lines_of(lines[3:]),
+        line.rstrip(b"\n"),
+    ]
+    assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+
+
+def lines_of(lines: list[bytes]) -> list[bytes]:
+    return [line.rstrip(b"\n") for line in lines]
+
+
+def damage(file: Path) -> None:
+    """A folder in a file's place can be neither read nor replaced, whoever the user is."""
+    file.unlink(missing_ok=True)
+    file.mkdir()
+
+
+@pytest.mark.parametrize("name", ["log.txt", "validation.txt", "results.json", "config.txt"])
+def test_no_side_file_is_a_condition(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(*TINY, "--run_folder=whole")
+    run(*TINY, "--run_folder=part", "training.steps=8")
+    damage(Path("part", name))
+    capsys.readouterr()
+    run("--resume", "--run_folder=part", "training.steps=12")
+    assert f"warning: part/{name}: Is a directory. The run continues without this file." in capsys.readouterr().out
+    assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
+
+
+@pytest.mark.parametrize("content", [b"\0" * 40, b"\xff", b"[1]", b"", b"{"])
+def test_damaged_results_are_none(content: bytes) -> None:
+    Path("run").mkdir()
+    Path("run/results.json").write_bytes(content)
+    assert Workspace(Path("run"), Record({"core": "Train", "args": {}})).results() == {}
+
+
+def test_the_log_says_each_thing_once_and_how_far_it_came() -> None:
+    Path("run").mkdir()
+    log = RunLog(Path("run"))
+    assert log.reached() is None
+    for line in ("step       2/9  loss 1", "step       4/9  loss 1", "step       4  valid: 2 nats", "a note"):
+        log.note(line)
+        log.note(line)
+    assert log.reached() == 4
+    log.open(2)
+    assert log.path.read_text() == "step       2/9  loss 1\na note\n"
+    log.note("a note")
+    assert log.path.read_text().count("a note") == 1
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "sha256"])
@@ -195,7 +267,7 @@ def test_a_full_disk_elsewhere_is_one_message(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(TrainingProgress, "log", full)
+    monkeypatch.setattr(RunLog, "note", full)
     run(*TINY, "--run_folder=run", code=1)
     assert "error: [Errno 28] No space left on device" in capsys.readouterr().err
 
