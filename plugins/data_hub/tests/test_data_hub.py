@@ -270,7 +270,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "other data without the hub": (
         {"valid_name": "ptb"},
-        ["(ptb-text-only/ptb_text_only penn_treebank, split validation)", "refs/convert", "set data.valid_file"],
+        ["(ptb-text-only/ptb_text_only, split validation)", "--revision refs/convert/parquet", "set data.valid_file"],
     ),
     "a stream without the hub": ({"name": "openwebtext", "limit": 5000}, ["is neither here", "set data.train_file"]),
     "a tokenizer without the hub": ({"tokenizer": "gpt2"}, ["'gpt2' is neither here", "hf download gpt2"]),

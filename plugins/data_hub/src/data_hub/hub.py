@@ -28,6 +28,19 @@ def quiet_transformers() -> Any:
     return transformers
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Whether an exception of the hub's clients, or its cause, says that there is no connection (or offline mode)."""
+    names = {cls.__name__ for cls in type(error).__mro__}  # by name: the clients change the library that they call
+    if names & {"ConnectionError", "TimeoutError", "TransportError", "LocalEntryNotFoundError"}:
+        return True
+    return error.__cause__ is not None and is_unreachable(error.__cause__)
+
+
+def said(error: Exception) -> str:
+    """The first line of what an exception says, with its type."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
+
+
 @cache
 def ask(what: str) -> None:
     """Say once what is looked for: without a network it takes the hub's client half a minute to give up."""

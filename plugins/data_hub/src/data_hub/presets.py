@@ -11,6 +11,9 @@ from sedd_core.tokens import content_hash
 
 from .detokenize import lambada, lm1b, ptb, wikitext
 
+CONVERTED = "refs/convert/parquet"
+"""The branch of each data set for the Parquet files that the hub makes; without configurations but "default"."""
+
 
 def as_it_is(text: str) -> str:
     """No change."""
@@ -42,9 +45,7 @@ PRESETS = {
     "lm1b": Preset("dvruette/lm1b", valid="test", detokenize=lm1b),
     "wikitext2": Preset("Salesforce/wikitext", "wikitext-2-raw-v1", detokenize=wikitext),
     "wikitext103": Preset("Salesforce/wikitext", "wikitext-103-raw-v1", detokenize=wikitext),
-    # The repository holds a script, which datasets no longer runs; the hub keeps its data on a branch.
-    "ptb": Preset(
-        *("ptb-text-only/ptb_text_only", "penn_treebank", "refs/convert/parquet"), field="sentence", detokenize=ptb
-    ),
+    # Its main branch holds a script, which datasets does not run; the branch that the hub converts holds files alone.
+    "ptb": Preset("ptb-text-only/ptb_text_only", revision=CONVERTED, field="sentence", detokenize=ptb),
     "lambada": Preset("EleutherAI/lambada_openai", "default", train=None, valid="test", detokenize=lambada),
 }

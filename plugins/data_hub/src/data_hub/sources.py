@@ -12,8 +12,8 @@ from sedd_core import UserError
 from sedd_core.stages.data import Split
 from sedd_core.tokens import content_hash, corpus_key
 
-from .hub import ask, quiet_datasets
-from .presets import PRESETS, Preset
+from .hub import ask, is_unreachable, quiet_datasets, said
+from .presets import CONVERTED, PRESETS, Preset
 
 LOADERS = {
     **{"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv"},
@@ -170,12 +170,15 @@ class Source:
         if saved:
             documents = datasets.load_from_disk(str(saved))
             return documents if limit is None else documents.to_iterable_dataset()  # pyright: ignore[reportAttributeAccessIssue]
-        where, config = (self.path, None) if self.path else (self.repository, self.config)
-        stream, revision = limit is not None, None if self.path else self.revision
+        where, config, revision = self.path or self.repository, self.config, None if self.path else self.revision
         if not self.path:
             ask(str(self))
         try:
-            return datasets.load_dataset(where, config, split=self.split, revision=revision, streaming=stream)
+            if self.path and config not in datasets.get_dataset_config_names(self.path):
+                config = None  # the user's own files; a copy of a repository keeps its configurations
+            return datasets.load_dataset(
+                where, config, split=self.split, revision=revision, streaming=limit is not None
+            )
         except Exception as error:  # its builders raise their own
             if isinstance(error, ValueError) and "split" in str(error).lower():
                 raise UserError(
@@ -185,9 +188,9 @@ class Source:
             if self.path:
                 raise UserError(
                     f"{self.path} cannot be read as a data set: name a file (.jsonl, .parquet, .txt, .csv), or a "
-                    "folder of such files alone."
+                    f"folder of such files alone. ({said(error)})"
                 ) from error
-            raise self._unreachable() from error
+            raise self._not_loaded(error) from error
 
     def _commit(self) -> str:
         """Of the revision that is streamed."""
@@ -196,10 +199,20 @@ class Source:
         try:
             return str(HfApi().dataset_info(self.repository, revision=self.revision).sha)
         except Exception as error:  # its own, or those of what carries its requests
-            raise self._unreachable() from error
+            raise self._not_loaded(error) from error
 
-    def _unreachable(self) -> UserError:
+    def _not_loaded(self, error: Exception) -> UserError:
+        """Why the hub's data set cannot be had: no connection, or what its loader says."""
         config = f" {self.config}" if self.config else ""
+        if not is_unreachable(error):
+            settings = "data.name, data.config" if self.setting == "train" else "data.valid_name, data.valid_config"
+            advice = f"Check {settings} and data.{self.setting}_split"
+            if "scripts are no longer supported" in str(error) and self.setting == "train":
+                advice = f"The hub keeps its files on a branch: data.revision={CONVERTED}, without data.config"
+            return UserError(
+                f"The data set '{self.title}' ({self.repository}{config}, split {self.split}) cannot be loaded: "
+                f"{said(error)}. {advice}; or give its files: data.{self.setting}_file."
+            )
         revision = f" --revision {self.revision}" if self.revision else ""
         return UserError(
             f"The data set '{self.title}' ({self.repository}{config}, split {self.split}) is neither here nor could "
