@@ -10,7 +10,6 @@ Weights carry the backbone's own names, those of a learned noise or graph the pr
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .codec import Codec
@@ -28,6 +27,7 @@ from .files import digest as digest_of
 from .record import Record
 from .score import ScoreModel
 from .stages import Noise
+from .tensors import read_saved, read_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
 STATE, SUMS, NEWEST = "trainer.pt", "sha256", "newest"
@@ -105,12 +105,7 @@ def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> dict[str,
     place_weights(read_weights(folder / MODEL), folder / MODEL, model, noise)
     with ema.in_place():
         place_weights(read_weights(folder / AVERAGE), folder / AVERAGE, model, noise)
-    try:
-        return torch.load(folder / STATE, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-        raise UserError(
-            f"{folder / STATE} holds more than a trainer's state, and was not run: leave it alone."
-        ) from error
+    return read_saved(folder / STATE, copy=True)  # a file that is pruned meanwhile must not hold the moments
 
 
 def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
@@ -124,27 +119,22 @@ def _write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
     save_file({name: value.contiguous() for name, value in weights(model, noise).items()}, file, {"format": "pt"})
 
 
-def read_weights(file: Path) -> dict[str, Tensor]:
-    """Tensors by name. UserError when the file is no safetensors file."""
-    try:
-        return load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"The weights in {file} cannot be read: {error}.") from error
-
-
 def place_weights(stored: dict[str, Tensor], source: Path, model: ScoreModel, noise: Noise) -> None:
     """Put weights in place, all of them and nothing else; source: where they are from, for messages."""
     modules: dict[str, nn.Module] = {"noise.": noise, "graph.": model.graph, "": model.backbone}
     for prefix, module in modules.items():
         own = {name: stored.pop(name) for name in list(stored) if name.startswith(prefix)}
-        try:
-            module.load_state_dict({name.removeprefix(prefix): value for name, value in own.items()})
-        except RuntimeError as error:
-            first, *others = (line.strip().rstrip(".") for line in str(error).splitlines()[1:])
-            more = f" (and {len(others)} more)" if others else ""
-            raise UserError(
-                f"The weights in {source} do not fit the model of their config: {first}{more}."
-            ) from error
+        fill(module, {name.removeprefix(prefix): value for name, value in own.items()}, source)
+
+
+def fill(module: nn.Module, own: dict[str, Tensor], source: Path) -> None:
+    """Put a module's weights in place. UserError when they are not all of its, or others; source: for messages."""
+    try:
+        module.load_state_dict(own)
+    except RuntimeError as error:
+        first, *others = (line.strip().rstrip(".") for line in str(error).splitlines()[1:])
+        more = f" (and {len(others)} more)" if others else ""
+        raise UserError(f"The weights in {source} do not fit the model of their config: {first}{more}.") from error
 
 
 def fault(folder: Path) -> str | None:

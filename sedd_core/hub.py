@@ -10,7 +10,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from .codec import Codec
 from .errors import UserError
 
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
+INSTEAD = {"pytorch_model.bin": "model.safetensors"}
+"""A file that is fetched only where the hub lacks the other: both hold the same weights."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
 END = "<|endoftext|>"
 
@@ -21,14 +23,17 @@ def is_hub_id(path: Path) -> bool:
 
 
 def fetch(name: str, files: tuple[str, ...]) -> Path:
-    """The folder with those of the files that the hub has, downloaded or from the hub's own cache.
+    """The folder with those of the files that the hub has, downloaded or from the hub's own cache; see INSTEAD.
 
     UserError, with what to download and where to put it, when they cannot be had.
     """
     from huggingface_hub import snapshot_download
 
+    wanted = [file for file in files if file not in INSTEAD]
     try:
-        return Path(snapshot_download(name, allow_patterns=list(files)))
+        folder = Path(snapshot_download(name, allow_patterns=wanted))
+        others = [file for file in files if file in INSTEAD and not (folder / INSTEAD[file]).is_file()]
+        return Path(snapshot_download(name, allow_patterns=[*wanted, *others])) if others else folder
     except Exception as error:  # of the hub's, the network's and the disk's libraries: of no common kind
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from .checkpoint import AVERAGE, CODEC, CONFIG, MODEL, fault, place_weights, read_weights, steps
+from .checkpoint import AVERAGE, CODEC, CONFIG, MODEL, fault, fill, place_weights, steps
 from .codec import Codec
 from .console import say
 from .errors import UserError
@@ -18,9 +20,12 @@ from .plugins import STAGES
 from .published import is_published, published_record
 from .record import Record, build, construct
 from .score import ScoreHead, ScoreModel
+from .sizes import at_most
 from .stages import Graph, Noise
+from .tensors import SAVED, read_weights
 
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PUBLISHED = "pytorch_model.bin"
+"""Where a published model without model.safetensors has its weights."""
 
 
 class Loaded(NamedTuple):
@@ -43,9 +48,16 @@ def load(path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: 
     """
     folder = find(Path(path))
     record = _record(folder)
+    stored = _stored(folder, ema)
+    _check_size(record, stored, folder)
     graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
+    if graph.num_states != backbone.head.out_features:
+        raise UserError(
+            f"The record of {folder} is damaged: its graph has {graph.num_states} states, and its model "
+            f"{backbone.head.out_features}."
+        )
     model = ScoreModel(backbone, graph, _part(record, "score"))
-    place_weights(_stored(folder, ema), folder, model, noise)
+    place_weights(stored, folder, model, noise)
     codec = _codec(folder, tokenizer, graph.vocab_size)
     return Loaded(model.to(device).eval(), graph, noise.to(device).eval(), codec, record)
 
@@ -65,7 +77,7 @@ def find(path: Path) -> Path:
         path = fetch(str(path), MODEL_FILES)
     if is_original(path):
         return path
-    if (path / MODEL).is_file():
+    if _holds_weights(path):
         damage = None if is_published(path / CONFIG) else fault(path)
         if damage:
             raise UserError(f"{damage} Use another step of the run.")
@@ -86,7 +98,7 @@ def find(path: Path) -> Path:
 
 def check_there(path: Path) -> None:
     """UserError when a path is no hub id and holds nothing that `find` could take; reads nothing."""
-    if not (is_hub_id(path) or is_original(path) or (path / MODEL).is_file() or steps(path)):
+    if not (is_hub_id(path) or is_original(path) or _holds_weights(path) or steps(path)):
         raise _nothing_at(path)
 
 
@@ -107,7 +119,13 @@ def _stored(folder: Path, ema: bool) -> dict[str, Tensor]:
     """The weights in a folder that `find` gave; the averaged ones where they are wanted and there."""
     if is_original(folder):
         return original_weights(folder, ema)
-    return read_weights(folder / (AVERAGE if ema and (folder / AVERAGE).is_file() else MODEL))
+    names = [*([AVERAGE] if ema else []), MODEL, PUBLISHED]
+    return read_weights(next(folder / name for name in names if (folder / name).is_file()))
+
+
+def _holds_weights(folder: Path) -> bool:
+    """Whether a folder is a checkpoint's or a published model's."""
+    return any((folder / name).is_file() for name in (MODEL, PUBLISHED))
 
 
 def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | None:
@@ -134,11 +152,28 @@ def _absence(path: Path) -> str:
     """What there is at a path in place of a checkpoint."""
     if not path.exists():
         return "does not exist"
-    files = [path] if path.is_file() else sorted(path.iterdir())
-    pickles = [file.name for file in files if file.suffix in PICKLES]
-    if pickles:
-        return f"holds no checkpoint but a pickle ({pickles[0]}), which can hold code and is not read"
-    return "is a file" if path.is_file() else "exists, but holds no checkpoint"
+    if path.is_file():
+        return "is a file"
+    saved = next((file.name for file in sorted(path.iterdir()) if file.suffix in (*SAVED, ".pkl")), None)
+    if saved:
+        return f"holds {saved}, but no config.json or checkpoint that says what model it is of"
+    return "exists, but holds no checkpoint"
+
+
+def _check_size(record: Record, stored: dict[str, Tensor], folder: Path) -> None:
+    """UserError where the weights are not those of the record's model: before memory is taken for what it states."""
+    with torch.device("meta"), at_most(2 * len(stored) + 16):
+        backbone = _part(record, "model")
+    own = {name: value for name, value in stored.items() if not name.startswith(("noise.", "graph."))}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that nothing is copied: shapes are what is asked for
+        fill(backbone, own, folder)
+    states, arguments = backbone.head.out_features, record.node("graph").get("args")
+    vocab_size = arguments.get("vocab_size") if isinstance(arguments, dict) else None
+    if isinstance(vocab_size, int) and vocab_size > states:
+        raise UserError(
+            f"The record of {folder} is damaged: its graph has {vocab_size} tokens, and its model {states} states."
+        )
 
 
 def _part(record: Record, name: str) -> Any:

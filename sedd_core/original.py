@@ -1,27 +1,26 @@
 """A run folder of the original implementation: `.hydra/config.yaml` and `checkpoints-meta/checkpoint.pth`.
 
-The latter is a pickle, which can hold code. It is read by torch's weights-only reader, which knows tensors, numbers,
-texts and containers, and the one thing more that the original's optimizer holds: a learning rate that is a number of
-numpy's.
+The latter is read as data alone (see `tensors`); the original's optimizer holds one thing more than torch's reader
+knows: a learning rate that is a number of numpy's.
 """
 
 from __future__ import annotations
 
-import pickle
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
 from .errors import UserError
 from .published import record_of
 from .record import Record
+from .tensors import is_plain, read_saved
 
 CONFIG, STATE = Path(".hydra/config.yaml"), Path("checkpoints-meta/checkpoint.pth")
+LONGEST_CONFIG = 100_000
+"""Characters up to which a config is read."""
 BUFFERS = ("rotary_emb.inv_freq",)
 """In the model's state, but no parameters, so not averaged."""
 NUMBERS: list[Any] = [
@@ -39,12 +38,12 @@ def is_original(folder: Path) -> bool:
 
 def original_record(folder: Path) -> Record:
     """The run's model as a record. UserError when its config is damaged or is another program's."""
-    import yaml
-
     path = folder / CONFIG
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        config = _yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    except Exception as error:  # YAML's own, and what its constructors of numbers and dates make of other texts
         raise UserError(f"{path} cannot be read as data: {error}.") from error
     return record_of(config, path)
 
@@ -55,16 +54,17 @@ def original_weights(folder: Path, ema: bool) -> dict[str, Tensor]:
     UserError when the file is missing or damaged, holds more than data, or is none of the original's.
     """
     path = folder / STATE
-    state = _read(path)
+    if not path.is_file():
+        raise UserError(f"{path} is missing. One of the run's checkpoints/checkpoint_*.pth can be copied there.")
+    state = read_saved(path, NUMBERS)
     try:
         model, averages = state["model"], state["ema"]["shadow_params"]
         weights = {name.removeprefix("module."): value for name, value in model.items()}
-        tensors = [*weights.values(), *averages]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no checkpoint of the original SEDD, which holds 'model' and 'ema' with 'shadow_params'."
-        ) from error
-    if not all(isinstance(value, Tensor) for value in tensors):
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise _other(path) from error
+    if not isinstance(averages, list | tuple):
+        raise _other(path)
+    if not all(map(is_plain, [*weights.values(), *averages])):
         raise UserError(f"{path} is no checkpoint of the original SEDD: it has other things among its weights.")
     return _averaged(weights, averages, path) if ema else weights
 
@@ -84,15 +84,18 @@ def _averaged(weights: dict[str, Tensor], averages: list[Tensor], path: Path) ->
     return weights | dict(zip(names, averages, strict=False))
 
 
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise UserError(f"{path} is missing. One of the run's checkpoints/checkpoint_*.pth can be copied there.")
-    try:
-        with torch.serialization.safe_globals(NUMBERS):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        what = f" (it names {found[1]})" if found else ""
-        raise UserError(f"{path} holds more than data{what}, and was not run: leave it alone.") from error
-    except (OSError, EOFError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path} is damaged, or was not written by torch.save; nothing in it was run.") from error
+def _yaml(text: str) -> Any:
+    """YAML's plain data. ValueError for much text, and for aliases: Hydra writes none, and they may never end."""
+    import yaml
+
+    if len(text) > LONGEST_CONFIG:
+        raise ValueError(f"it has {len(text):,} characters, where the original's config has about 1,500")
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+        raise ValueError("it repeats parts by aliases (*name), which the original does not write")
+    return yaml.safe_load(text)
+
+
+def _other(path: Path) -> UserError:
+    return UserError(
+        f"{path} is no checkpoint of the original SEDD, which holds 'model' and 'ema' with 'shadow_params'."
+    )

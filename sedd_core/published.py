@@ -1,4 +1,5 @@
-"""The layout of the published checkpoints: `config.json` of the original's training run, and `model.safetensors`.
+"""The layout of the published checkpoints: `config.json` of the original's training run, and `model.safetensors`
+or `pytorch_model.bin`.
 
 A run of the original's own has the same config as YAML (see `original`).
 """
@@ -12,6 +13,7 @@ from typing import Any
 
 from .errors import UserError
 from .record import Node, Record, class_of
+from .sizes import MOST_LENGTH
 
 SIZES = ("hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout")
 SAID: dict[str, tuple[str, ...]] = {
@@ -42,7 +44,7 @@ def is_published(path: Path) -> bool:
         return False
     if isinstance(content, dict) and {"graph", "noise", "model"} <= set(content):
         return True
-    has = f"has {', '.join(map(str, list(content)[:6]))}" if isinstance(content, dict) else "is no table"
+    has = f"has {', '.join(map(str, list(content)[:6])) or 'nothing'}" if isinstance(content, dict) else "is no table"
     raise UserError(
         f"{path} is of another kind of model: it {has}, where SEDD's has graph, noise and model. Give a run folder, "
         "a checkpoint folder, or the folder of a published SEDD model."
@@ -107,12 +109,22 @@ def published_config(record: Record) -> dict[str, Any]:
 
 
 def trained_length(record: Record) -> int | None:
-    """Tokens of the sequences that a model was trained on, of any record; None where it does not say."""
+    """Tokens of the sequences that a model was trained on, of any record; None where it does not say.
+
+    UserError when it states no length that sequences can have.
+    """
     arguments = record.run["args"]
-    if "data" not in arguments:
-        return arguments.get("length")
-    node = record.node("data")
-    return node["args"]["length"] if "length" in node["args"] else _arguments(node).get("length")
+    if "data" in arguments:
+        node = record.node("data")
+        stated = node.get("args")
+        arguments = stated if isinstance(stated, dict) and "length" in stated else _arguments(node)
+    length = arguments.get("length")
+    if length is not None and not (type(length) is int and 1 <= length <= MOST_LENGTH):
+        raise UserError(
+            f"The record is damaged: the length that the model was trained on is {length!r}; it must be a whole "
+            f"number of tokens from 1 to {MOST_LENGTH:,}."
+        )
+    return length
 
 
 def _arguments(node: Node) -> dict[str, Any]:

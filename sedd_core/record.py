@@ -19,6 +19,7 @@ from typing import Any, get_origin, get_type_hints
 from .errors import UserError, nearest
 from .files import write_text
 from .plugins import STAGES, plugin
+from .sizes import MOST_PARAMETERS, MOST_TOKENS, at_most
 from .trust import class_of_file
 from .typed import coerce, describe
 
@@ -112,8 +113,9 @@ def _typed(cls: type, name: str, value: Any, path: str) -> Any:
 def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> Any:
     """cls(**arguments), with what the class refuses said as a UserError."""
     try:
-        return cls(**arguments)
-    except (ValueError, TypeError, RuntimeError) as error:  # the last two are torch's for impossible sizes
+        with at_most(MOST_PARAMETERS):
+            return cls(**arguments)
+    except (ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:  # torch's for impossible sizes
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(f"{path or 'The run'} cannot be made: {reason}.") from error
 
@@ -123,6 +125,8 @@ def complete(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict
 
     values: what the run knows. A stated value that disagrees is a UserError.
     """
+    if values.get("vocab_size", 0) > MOST_TOKENS:
+        raise UserError(f"{path} cannot have {values['vocab_size']:,} tokens; {MOST_TOKENS:,} are the most.")
     for name, value in values.items():
         stated = waiting.keywords.get(name)
         if stated is not None and stated != value:

@@ -17,11 +17,14 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub import constants
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from sedd_core import UserError, load_model, plugin
+from sedd_core.cli.main import main
+from sedd_core.codec import character_codec
 from sedd_core.hub import read_tokenizer
 from sedd_core.loading import load, weights_of
 from sedd_core.published import record_of, trained_length
@@ -30,6 +33,7 @@ from sedd_core.record import Record
 from .golden_figures import GOLDEN, arrays, close
 
 MODELS = GOLDEN / "models"
+ROOT = Path(__file__).parents[1]
 
 
 def golden_scores(model: Callable[..., Tensor], name: str = "absorb_scaled") -> None:
@@ -236,32 +240,121 @@ def test_a_model_of_another_kind(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
-def test_a_pickle_in_place_of_a_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    file = tmp_path / "pytorch_model.bin"
-    file.write_bytes(pickle.dumps(Malicious(tmp_path / "ran")))
-    for path in (tmp_path, file):
-        with pytest.raises(UserError, match=r"a pickle \(pytorch_model\.bin\), which can hold code and is not read"):
-            load_model(path)
-    assert not (tmp_path / "ran").exists()
+def with_pickle(folder: Path, content: object, name: str = "absorb_scaled") -> Path:
+    """A published model as the hub has it: config.json and pytorch_model.bin."""
+    folder.mkdir()
+    shutil.copy(MODELS / name / "config.json", folder)
+    torch.save(content, folder / "pytorch_model.bin")
+    return folder
+
+
+def test_a_pickle_with_code_in_place_of_the_weights_is_not_run(tmp_path: Path) -> None:
+    folder, ran = with_pickle(tmp_path / "model", Malicious(tmp_path / "ran")), tmp_path / "ran"
+    with pytest.raises(UserError, match=r"pytorch_model\.bin holds more than data .*mkdir.* and was not run"):
+        load_model(folder)
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Malicious(ran)))
+    with pytest.raises(UserError, match="nothing in it was run"):
+        load_model(folder)
+    assert not ran.exists()
+    shutil.copy(MODELS / "absorb_scaled" / "model.safetensors", folder)  # beside it, which is not looked at then
+    golden_scores(load_model(folder)[0])
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (lambda weights: list(weights.values()), "holds a list, not a state dict"),
+        (lambda weights: weights | {"more": 3}, "holds a int as 'more'"),
+        (lambda weights: weights | {"more": torch.ones(2).to_sparse()}, "must be plain tensors"),
+        (lambda weights: weights | {"more": torch.ones(2, device="meta")}, "must be plain tensors"),
+        (lambda weights: weights | {"more": torch.ones(2)}, "do not fit"),
+        (lambda weights: {"state_dict": weights}, "holds a OrderedDict as 'state_dict'"),
+    ],
+)
+def test_a_pickle_that_is_not_the_weights(
+    tmp_path: Path, content: Callable[[dict[str, Tensor]], object], words: str
+) -> None:
+    weights = OrderedDict(load_file(MODELS / "absorb_scaled" / "model.safetensors"))
+    with pytest.raises(UserError, match=words):
+        load_model(with_pickle(tmp_path / "model", content(weights)))
+
+
+def test_a_pickle_without_its_config(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "weights.pt")
+    with pytest.raises(UserError, match=r"holds weights\.pt, but no config\.json"):
+        load_model(tmp_path)
     with pytest.raises(UserError, match="is a file"):
-        load_model(tmp_path / "config.json")
+        load_model(tmp_path / "weights.pt")
 
 
 # The hub, of which there is none here: its client's one function is replaced.
 
 
-def test_a_hub_id_is_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[Any] = []
+REPOSITORIES = {
+    "louaaron/sedd-small": (".gitattributes", "README.md", "config.json", "pytorch_model.bin"),
+    "gpt2": ("README.md", "config.json", "merges.txt", "model.safetensors", "tokenizer.json", "vocab.json"),
+}
+"""Files of the real repositories."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The cache of the hub's own client, without a network: a golden model as the published, a small gpt2 beside it."""
+    state = OrderedDict(load_file(MODELS / "absorb_unscaled" / "model.safetensors"))
+    state._metadata = OrderedDict({"": {"version": 1}})  # as a module's state dict has it
+    for name, files in REPOSITORIES.items():
+        snapshot = tmp_path / "hub" / f"models--{name.replace('/', '--')}" / "snapshots" / ("0123456789" * 4)
+        snapshot.mkdir(parents=True)
+        (snapshot.parents[1] / "refs").mkdir()
+        (snapshot.parents[1] / "refs" / "main").write_text(snapshot.name)
+        for file in files:
+            (snapshot / file).write_text("{}")
+        if "pytorch_model.bin" in files:
+            shutil.copy(MODELS / "absorb_unscaled" / "config.json", snapshot)
+            torch.save(state, snapshot / "pytorch_model.bin")
+        else:
+            character_codec("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW").save(snapshot / "tokenizer.json")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "hub"
+
+
+def test_the_published_model_loads_from_its_hub_id(hub: Path) -> None:
+    golden_scores(load_model("louaaron/sedd-small")[0], "absorb_unscaled")
+
+
+def test_the_published_model_is_sampled_from_at_the_command_line(
+    hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    launch = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "--checkpoint=louaaron/sedd-small"]
+    assert main([*launch, "tokenizer=gpt2", "steps=4", "count=2", "--prefix=hat", "--run_folder=out"]) == 0
+    texts = [path.read_text() for path in Path("out/samples").iterdir()]
+    assert len(texts) == 2
+    assert all(text.startswith("hat") and len(text) == 32 for text in texts)
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_what_is_fetched_of_a_published_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, safe: bool) -> None:
+    """The pickle only where there is no other: the weights are not downloaded twice."""
+    there = {"README.md", "config.json", "pytorch_model.bin", *(["model.safetensors"] if safe else [])}
+    asked: list[str] = []
 
     def snapshot_download(name: str, *, allow_patterns: list[str]) -> str:
-        asked.append((name, allow_patterns))
-        return str(MODELS / "absorb_scaled")
+        assert name == "louaaron/sedd-small"
+        new = [file for file in allow_patterns if file in there and file not in asked]
+        asked.extend(new)
+        for file in new:
+            shutil.copy(source / file, tmp_path / file)
+        return str(tmp_path)
 
+    source = with_pickle(tmp_path / "source", load_file(MODELS / "absorb_scaled" / "model.safetensors"))
+    shutil.copy(MODELS / "absorb_scaled" / "model.safetensors", source)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     golden_scores(load_model("louaaron/sedd-small")[0])
-    assert asked == [("louaaron/sedd-small", ["config.json", "model.safetensors", "tokenizer.json"])]
+    assert asked == ["config.json", "model.safetensors" if safe else "pytorch_model.bin"]
 
 
 def test_without_a_network_one_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -272,7 +365,13 @@ def test_without_a_network_one_message_says_what_to_do(monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as told:
         load_model("louaaron/sedd-small")
-    for words in ("(Got: ConnectError)", "model.safetensors", "https://huggingface.co/louaaron/sedd-small", "folder"):
+    for words in (
+        "(Got: ConnectError)",
+        "model.safetensors",
+        "pytorch_model.bin",
+        "https://huggingface.co/louaaron/sedd-small",
+        "folder",
+    ):
         assert words in str(told.value)
     with pytest.raises(UserError, match=r"vocab\.json"):
         read_tokenizer("gpt2")
