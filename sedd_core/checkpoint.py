@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .codec import Codec
 from .ema import EMA
 from .errors import UserError
-from .files import digest as digest_of
+from .files import check_readable, digest, writing_folder
 from .record import Record
 from .score import ScoreModel
 from .stages import Noise
@@ -31,6 +31,8 @@ from .tensors import read_saved, read_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
 STATE, SUMS, NEWEST = "trainer.pt", "sha256", "newest"
+ASIDE = ".earlier.tmp"
+"""Suffix that version 0.1.0 gave to a step while it saved it again."""
 
 
 def weights(model: ScoreModel, noise: Noise) -> dict[str, Tensor]:
@@ -53,37 +55,44 @@ def save(
 ) -> None:
     """Write a checkpoint folder and point to it as the newest; a failure leaves neither it nor a part of it.
 
+    A sound checkpoint of the same step stays as it is: steps are deterministic, and replacing a folder is not one
+    operation, so that a kill could lose it. Whoever goes back to an earlier step and changes a run removes the later
+    checkpoints first. An unsound one is replaced.
+
     state: of the trainer, for resuming: tensors, numbers, texts, and dictionaries and lists of them.
     """
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir(parents=True)
-        _write_weights(temporary / MODEL, model, noise)
-        with ema.in_place():
-            _write_weights(temporary / AVERAGE, model, noise)
-        codec.save(temporary / CODEC)
-        record.write(temporary / CONFIG)
-        if state is not None:
-            torch.save(state, temporary / STATE)
-        sums = "".join(f"{digest_of(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
-        (temporary / SUMS).write_text(sums)
-        for path in [*temporary.iterdir(), temporary]:
-            _sync(path)
-        earlier = folder.with_name(folder.name + ".earlier.tmp")
-        if folder.exists():  # of the same step, damaged or not
-            os.rename(folder, earlier)
-        os.rename(temporary, folder)
-        shutil.rmtree(earlier, ignore_errors=True)
+        if not folder.exists() or fault(folder) is not None:
+            if folder.exists():
+                folder.with_name(NEWEST).unlink(missing_ok=True)  # else a kill in the replacement leaves it dangling
+            with writing_folder(folder) as temporary:
+                _write_weights(temporary / MODEL, model, noise)
+                with ema.in_place():
+                    _write_weights(temporary / AVERAGE, model, noise)
+                codec.save(temporary / CODEC)
+                record.write(temporary / CONFIG)
+                if state is not None:
+                    torch.save(state, temporary / STATE)
+                sums = "".join(f"{digest(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
+                (temporary / SUMS).write_text(sums)
         _point(folder)
-        _sync(folder.parent)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer raises the last
-        shutil.rmtree(temporary, ignore_errors=True)
         free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
         raise UserError(
             f"The checkpoint {folder} could not be written: {error}. The disk has {free:,.0f} MiB free without it. "
             "Earlier ones are whole: go on with --resume once there is room."
         ) from error
+
+
+def take_back(run: Path) -> None:
+    """Rename checkpoints that version 0.1.0 had set aside when it was killed between two renames.
+
+    It renamed a step that it saved again to `step_N.earlier.tmp` first; no reader takes that, and `prune` removes it.
+    """
+    for aside in run.glob(f"checkpoints/step_*{ASIDE}"):
+        folder = aside.with_name(aside.name.removesuffix(ASIDE))
+        if not folder.exists():
+            os.rename(aside, folder)
 
 
 def steps(run: Path) -> list[Path]:
@@ -138,12 +147,23 @@ def fill(module: nn.Module, own: dict[str, Tensor], source: Path) -> None:
 
 
 def fault(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder by its checksums, or None."""
+    """What is wrong with a checkpoint folder by its checksums, or None.
+
+    Every file that a checkpoint needs must be there and have its line in the checksum file; so must the trainer's
+    state where it is there. UserError where the user may not read a file.
+    """
+    for name in (".", SUMS):
+        check_readable(folder / name)
     if not (folder / SUMS).is_file():
         return f"{folder} has no {SUMS} file: it is no whole checkpoint."
-    for line in (folder / SUMS).read_text(errors="replace").splitlines():
-        digest, _, name = line.partition("  ")
-        if not (folder / name).is_file() or digest_of(folder / name) != digest:
+    lines = (folder / SUMS).read_text(errors="replace").splitlines()
+    sums = {Path(name).name: value for value, _, name in (line.partition("  ") for line in lines)}
+    needed = {MODEL, AVERAGE, CODEC, CONFIG, *([STATE] if (folder / STATE).exists() else [])}
+    for name in sorted(needed | set(sums)):
+        if name not in sums:
+            return f"{folder / SUMS} is damaged: it has no checksum of {name}."
+        check_readable(folder / name)
+        if not (folder / name).is_file() or digest(folder / name) != sums[name]:
             return f"{folder / name} is damaged or missing: its checksum differs."
     return None
 
@@ -154,11 +174,3 @@ def _point(folder: Path) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(folder.name)
     os.replace(link, folder.with_name(NEWEST))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

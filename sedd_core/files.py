@@ -1,15 +1,18 @@
-"""Files and folders: written whole or not at all, checksums, and locks that end with the process that holds them."""
+"""Files and folders: written whole or not at all, checksums, permissions, and locks that end with their holder."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
+
+from .errors import UserError
 
 TEMPORARY = ".tmp"
 """Suffix of what is being written; a kill may leave such files and folders behind, and no reader takes them."""
@@ -73,6 +76,26 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all. OSError when it cannot be written."""
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def check_readable(path: Path) -> None:
+    """Tell a file or folder that this user may not read from one that is missing.
+
+    Call it before `is_file`, `exists`, `glob` or a library's reader: depending on the Python version they raise
+    PermissionError or report the file as missing. Everything but permissions is left to the reader.
+
+    Raises:
+        UserError: The user may not read the path, or may not search a folder above it.
+    """
+    try:
+        needed = os.R_OK | (os.X_OK if stat.S_ISDIR(path.stat().st_mode) else 0)
+        if os.access(path, needed, effective_ids=os.access in os.supports_effective_ids):
+            return
+    except PermissionError:
+        pass
+    except (OSError, ValueError):  # the latter for a null byte in the path
+        return
+    raise UserError(f"Permission denied: {path} cannot be read by this user. Ask its owner for read permission.")
 
 
 def digest(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tokenizers import Tokenizer, models
 from sedd_core import UserError, checkpoint, load_model, plugin
 from sedd_core.codec import Codec
 from sedd_core.ema import EMA
+from sedd_core.files import digest
 from sedd_core.record import Record
 from sedd_core.score import ScoreHead, ScoreModel
 
@@ -43,6 +46,13 @@ def saved(tmp_path: Path) -> tuple[Path, ScoreModel, EMA]:
     return folder, model, ema
 
 
+def flip(file: Path) -> None:
+    """Damage one bit."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 def scores(model: ScoreModel) -> torch.Tensor:
     with torch.no_grad():
         return model(torch.tensor([[0, 5, 5, 3]]), torch.tensor([0.7]))
@@ -63,11 +73,98 @@ def test_weights_average_and_settings_come_back(saved: tuple[Path, ScoreModel, E
 @pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "config.json", "tokenizer.json"])
 def test_damage_is_named(saved: tuple[Path, ScoreModel, EMA], name: str) -> None:
     folder, _, _ = saved
-    content = bytearray((folder / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (folder / name).write_bytes(content)
+    flip(folder / name)
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
         load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("left", ["nothing", "the others"])
+def test_checksums_that_are_gone_hide_no_damage(saved: tuple[Path, ScoreModel, EMA], name: str, left: str) -> None:
+    folder, _, _ = saved
+    flip(folder / name)
+    lines = (folder / "sha256").read_text().splitlines(keepends=True)
+    (folder / "sha256").write_text(
+        "".join(line for line in lines if name not in line) if left == "the others" else ""
+    )
+    assert "sha256 is damaged: it has no checksum of" in str(checkpoint.fault(folder))
+    with pytest.raises(UserError, match="is damaged"):
+        load_model(folder)
+
+
+def test_a_trainers_state_needs_its_checksum(saved: tuple[Path, ScoreModel, EMA]) -> None:
+    folder, _, _ = saved
+    assert checkpoint.fault(folder) is None  # there is none
+    (folder / "trainer.pt").write_bytes(b"state")
+    assert "no checksum of trainer.pt" in str(checkpoint.fault(folder))
+
+
+def test_a_checksum_names_no_file_elsewhere(saved: tuple[Path, ScoreModel, EMA], tmp_path: Path) -> None:
+    folder, _, _ = saved
+    (tmp_path / "other").write_text("other")
+    with (folder / "sha256").open("a") as file:
+        file.write(f"{digest(tmp_path / 'other')}  {tmp_path / 'other'}\n")
+    assert f"{folder / 'other'} is damaged or missing" in str(checkpoint.fault(folder))
+
+
+def save_again(folder: Path, model: ScoreModel, ema: EMA) -> None:
+    codec = Codec(Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, unk_token="a")))
+    checkpoint.save(folder, model, plugin("noise_loglinear")(eps=0.01), ema, codec, Record(run=RUN))
+
+
+def test_a_sound_step_is_not_saved_again(
+    saved: tuple[Path, ScoreModel, EMA], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, model, ema = saved
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+
+    def killed(*args: object) -> None:
+        raise AssertionError
+
+    (folder.parent / "newest").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", killed)
+        save_again(folder, model, ema)
+    assert {path.name: path.stat().st_ino for path in folder.iterdir()} == before
+    load_model(folder.parent / "newest")
+
+
+@pytest.mark.parametrize(("operation", "call"), [("rename", 0), ("rename", 1), ("replace", 0)])
+def test_an_unsound_step_is_replaced_and_the_link_never_dangles(
+    saved: tuple[Path, ScoreModel, EMA], operation: str, call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed at the call-th operation beside the checkpoints."""
+    folder, model, ema = saved
+    expected = scores(load_model(folder)[0])
+    flip(folder / "model.safetensors")
+    original, calls = getattr(os, operation), iter(range(9))
+
+    def killed(old: Path, new: Path) -> None:
+        if Path(new).parent == folder.parent and next(calls) == call:
+            raise SystemExit
+        original(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, operation, killed)
+        with suppress(SystemExit):
+            save_again(folder, model, ema)
+    link = folder.parent / "newest"
+    assert not link.is_symlink() or link.exists()
+    save_again(folder, model, ema)
+    assert torch.equal(scores(load_model(link)[0]), expected)
+
+
+def test_what_an_earlier_version_set_aside_is_taken_back(saved: tuple[Path, ScoreModel, EMA]) -> None:
+    folder, _, _ = saved
+    run = folder.parents[1]
+    folder.rename(folder.with_name(folder.name + ".earlier.tmp"))  # killed here; `newest` dangles
+    checkpoint.take_back(run)
+    load_model(run)
+    load_model(folder.parent / "newest")
+    stale = folder.with_name(folder.name + ".earlier.tmp")
+    stale.mkdir()  # killed after the second renaming
+    checkpoint.take_back(run)
+    assert checkpoint.fault(folder) is None
 
 
 @pytest.mark.parametrize("name", ["ema.safetensors", "tokenizer.json", "sha256"])

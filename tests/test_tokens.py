@@ -16,7 +16,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from sedd_core import UserError, console, tokens
+from sedd_core import UserError, console, token_sums, tokens
 from sedd_core.codec import Codec, byte_codec
 from sedd_core.stages import PackedSequences
 from sedd_core.stages.data import DocumentSequences, Split
@@ -270,3 +270,78 @@ def test_a_split_is_tokenised_when_it_is_asked_for(cache: Path) -> None:
     assert again.made == []
     with pytest.raises(UserError, match=r"valid split of two words holds 3 tokens.*data\.length"):
         Letters(length=4).split("valid")
+
+
+def zero(file: Path) -> None:
+    """As a power cut leaves a file: its size is right."""
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+@pytest.mark.parametrize("file", ["tokens", "ends", "tokenizer.json", "corpus.json"])
+def test_a_zeroed_cache_is_built_again_and_it_is_said(
+    cache: Path, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(console, "say", said.append)
+    Letters(length=3).split("train")
+    assert said == []
+    (folder,) = folders(cache)
+    zero(folder / file)
+    data = Letters(length=5)
+    assert data.codec().decode(data.split("train").batch(torch.tensor([0])).tokens[0].tolist()) == "hello"
+    assert data.made == ["train"]
+    assert len(said) == 1
+    assert f"The token cache {folder} " in said[0]
+    assert "it is built again" in said[0]
+    assert folders(cache) == [folder]
+    assert Letters(length=5).split("train")
+    assert len(said) == 1
+
+
+def test_a_cache_without_checksums_is_built_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As version 0.1.0 wrote it."""
+    said: list[str] = []
+    monkeypatch.setattr(console, "say", said.append)
+    Letters(length=3).split("train")
+    (folder,) = folders(cache)
+    (folder / "corpus.json").write_text('{"tokens": 5, "documents": 1}')
+    data = Letters(length=3)
+    data.check_cache()
+    assert not folders(cache)
+    data.split("train")
+    assert data.made == ["train"]
+    assert len(said) == 1
+    assert "has no checksums" in said[0]
+
+
+def test_the_first_process_of_a_machine_checks_for_the_others(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Letters(length=3).split("train")
+    (folder,) = folders(cache)
+    zero(folder / "tokens")
+    monkeypatch.setenv("RANK", "9")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    Letters(length=3).check_cache()
+    assert folders(cache) == [folder]
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    Letters(length=3).check_cache()
+    assert not folders(cache)
+
+
+def test_a_check_reads_each_split_once_and_in_blocks(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = 40_000
+    big = Letters(length=3)
+    monkeypatch.setattr(
+        big, "tokenise", lambda name: Tokenised(byte_codec(), (np.arange(250) for _ in range(number)))
+    )
+    big.split("train")
+    summed: list[str] = []
+    original = token_sums.crc32
+    monkeypatch.setattr(token_sums, "crc32", lambda path: summed.append(path.name) or original(path))
+    again = Letters(length=3)
+    tracemalloc.start()
+    again.check_cache()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * token_sums.BLOCK < 20_000_000  # of 20 MB of tokens
+    again.split("train")
+    assert summed == ["tokens", "ends", "tokenizer.json"]

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from .. import checkpoint
 from ..console import say
 from ..errors import UserError
+from ..files import check_readable
+from ..place import place
 from ..record import FILLED_IN, Node, Record
 from ..runs.base import Workspace
 
@@ -25,8 +28,11 @@ def take_up(workspace: Workspace, node: Node) -> None:
     UserError for a difference that changes its meaning, unless the workspace allows it.
     """
     folder = workspace.folder
+    check_readable(folder / "config.json")
     if not (folder / "config.json").is_file():
         return
+    if place()[0] == 0:
+        checkpoint.take_back(folder)
     record = Record.read(folder / "config.json")
     stored, changes = record.run, list(differences(record.run, node))
     for path, old, new in changes:

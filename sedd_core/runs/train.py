@@ -16,7 +16,7 @@ from .. import checkpoint, console, loading
 from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
-from ..preemption import Stop
+from ..preemption import Stop, together
 from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
@@ -113,6 +113,7 @@ class Train(Run):
         """Train and report, in the workspace's folder. The figures are those of the bound."""
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
+        together(world, self._check_caches)
         codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
         torch.manual_seed(self.seed)
         model, arguments = self._compose(codec.vocab_size)
@@ -160,6 +161,12 @@ class Train(Run):
         """V, and whether it is known before the data is read: else one of about a text's characters stands in."""
         size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
         return (STAND_IN, False) if size is None else (size, True)
+
+    def _check_caches(self) -> None:
+        """Each machine's first process does it. The others wait, but not for its data: all read the keys alike."""
+        for data in (self.data, *self.more_valid):
+            data.fingerprint()
+            data.check_cache()
 
     def _sets(self) -> dict[str, Sequences]:
         """The validation sets by name, the run's own first. UserError when another has other tokens."""

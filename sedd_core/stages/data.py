@@ -109,3 +109,6 @@ class Data(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A hash of the data's content and of how it was tokenised."""
+
+    def check_cache(self) -> None:  # noqa: B027 - most data keeps none
+        """Remove damaged copies that this data keeps on disk: called once, in each process, before any is opened."""

@@ -8,15 +8,17 @@ import re
 import shutil
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from sedd_core import UserError, load_model, plugin
+from sedd_core import UserError, load_model, plugin, tokens
 from sedd_core.objective import ScoreEntropy
 from sedd_core.record import Record, build
 from sedd_core.runs.settings import Optimizer
+from sedd_core.tokens import Corpus, PackedData
 from sedd_core.training import Trainer
 
 from .runs import TINY, log, losses, run, weights, write_text
@@ -211,3 +213,24 @@ def test_losses_by_time_add_up_to_the_loss() -> None:
     for result in seen:
         assert sum(result.tokens) == 8 * 16
         assert sum(result.by_time) / 8 == pytest.approx(result.loss)
+
+
+def test_caches_are_checked_before_any_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every process: one that has opened a damaged cache would keep it, whatever the checking process builds."""
+    order: list[str] = []
+    check, opened = PackedData.check_cache, tokens.cached_corpus
+
+    def checking(self: PackedData) -> None:
+        order.append("checked")
+        check(self)
+
+    def opening(*arguments: Any) -> Corpus:
+        order.append("opened")
+        return opened(*arguments)
+
+    monkeypatch.setattr(PackedData, "check_cache", checking)
+    monkeypatch.setattr(tokens, "cached_corpus", opening)
+    run(*TINY, "--run_folder=run", "training.steps=1")
+    assert order[0] == "checked"
+    assert order.count("checked") == 1
+    assert order.count("opened") == 2
