@@ -63,9 +63,10 @@ def track(things: Sequence[T], what: str) -> Iterator[T]:
             advance()
 
 
-def quiet() -> None:
-    """Print nothing from now on: for the processes that are not the main one."""
-    _console.quiet = True
+def quiet(silent: bool = True) -> bool:
+    """Print nothing from now on, or print again. Returns whether nothing was printed before."""
+    before, _console.quiet = _console.quiet, silent
+    return before
 
 
 class TrainingProgress:

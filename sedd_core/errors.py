@@ -6,7 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 STOPPED = 143
-"""The exit code of a run that was told to stop, as of a process that SIGTERM ended."""
+"""Exit code of a run that stopped on a signal with its state saved: that of a process ended by SIGTERM."""
+INTERRUPTED = 130
+"""Exit code of a run that Ctrl-C ended, with its state saved or without: that of a process ended by SIGINT."""
 
 
 class UserError(Exception):
@@ -22,7 +24,15 @@ class Told(UserError):
 
 
 class Stopped(Exception):
-    """The run was told to stop, and everything of it is saved."""
+    """The run ended early because a signal requested it.
+
+    Args:
+        code: The process's exit code: STOPPED or INTERRUPTED.
+    """
+
+    def __init__(self, code: int = STOPPED) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -1,36 +1,52 @@
-"""Being told to stop: signals end a run between two steps, with a checkpoint."""
+"""Graceful stop: a signal ends a run between two steps, with a checkpoint."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from . import console
 from .distributed import World
-from .errors import Stopped
+from .errors import INTERRUPTED, STOPPED, Stopped
+from .place import place
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""What schedulers send some time before they kill."""
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+"""What schedulers send some time before they kill, Ctrl-C, and a terminal that closes."""
+
+SAVING = "Ctrl-C: the run saves and ends. A second Ctrl-C ends it at once, with nothing saved."
+
+
+def heeded() -> list[signal.Signals]:
+    """The signals that whoever started this process left it to heed: `nohup` ignores SIGHUP."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Stop:
-    """Whether this process was told to stop."""
+    """Whether a signal requested this process to stop, and the exit code that the first one asks for."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = self._interrupted = self._silenced = False
+        self.code = STOPPED
+        self.alone = place()[1] == 1 and "TORCHELASTIC_RUN_ID" not in os.environ
+        """Not a worker: whoever starts workers passes on signals that the terminal has sent them already."""
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Within: the signals are taken as a request, however many come.
+        """Within: any number of signals is one request; but a process alone takes a second Ctrl-C as "at once".
 
-        Whoever started the run may pass on to each process what the machine has sent it already.
+        Raises:
+            KeyboardInterrupt: A second Ctrl-C, in a process alone.
         """
-        before = {number: signal.signal(number, self._take) for number in SIGNALS}
+        before = {number: signal.signal(number, self._take) for number in heeded()}
         try:
             yield self
         finally:
+            if self._silenced:
+                console.quiet(False)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -40,7 +56,25 @@ class Stop:
             raise Stopped
 
     def _take(self, number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            self._take_interrupt()
+        elif number == getattr(signal, "SIGHUP", None):
+            self._silenced |= not console.quiet()  # the terminal is gone: writing to it fails
         self.asked = True
+
+    def _take_interrupt(self) -> None:
+        if self.alone and self._interrupted:
+            raise KeyboardInterrupt
+        if self.alone:
+            notice(SAVING)
+        self.code = self.code if self.asked else INTERRUPTED
+        self._interrupted = True
+
+
+def notice(text: str) -> None:
+    """Write a line to standard error from within a signal handler, where Python's own files may be in use."""
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, f"\n{text}\n".encode())
 
 
 def together(world: World, work: Callable[[], T]) -> list[T]:

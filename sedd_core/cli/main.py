@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..errors import STOPPED, Stopped, Told, UserError
+from ..errors import INTERRUPTED, Stopped, Told, UserError
 from ..place import place
 from .arguments import changes_of, parse
 
@@ -46,11 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         if "TORCHELASTIC_RUN_ID" not in os.environ:  # else said by who started this process
             print("Interrupted.", file=sys.stderr)
-        return 130
-    except Stopped:
+        return INTERRUPTED
+    except Stopped as stopped:
         if place()[0]:
             time.sleep(2)  # srun ends the others when the first one is gone: the main one has its monitor to close
-        return STOPPED
+        return stopped.code
     return 0
 
 

@@ -7,8 +7,12 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from ..errors import STOPPED, Stopped, Told, UserError
+from ..errors import INTERRUPTED, STOPPED, Stopped, Told, UserError
+from ..preemption import SAVING, heeded, notice
 from ..record import nodes_in
 from ..runs.base import Workspace
 
@@ -54,17 +58,18 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=max_restarts,
-        signals_to_handle="SIGTERM,SIGINT,SIGUSR1",
+        signals_to_handle=",".join(number.name for number in heeded() if number != signal.SIGINT),
     )
     try:
-        elastic_launch(config, command[0])(*command[1:])
+        with _interruptible():
+            elastic_launch(config, command[0])(*command[1:])
     except SignalException as error:  # passed on to the processes, which have saved
-        raise (KeyboardInterrupt if error.sigval == signal.SIGINT else Stopped) from error
+        raise Stopped(INTERRUPTED if error.sigval == signal.SIGINT else STOPPED) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
-        if code == STOPPED:  # one of them was told, and has told the others
-            raise Stopped from error
+        if code in (STOPPED, INTERRUPTED):  # one of them was told, and has told the others
+            raise Stopped(code) from error
         if code > 0:
             raise Told(f"process {rank} ended with exit code {code}") from error
         memory = " (out of memory?)" if code == -signal.SIGKILL else ""
@@ -72,3 +77,26 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
             f"Process {rank} was killed by signal {-code}{memory}, and the others were stopped. "
             "Go on from the newest checkpoint with --resume and the same --run_folder."
         ) from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within: a first Ctrl-C is passed on to the processes, which save; a second one ends launcher and processes."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+
+    def first(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, second)
+        notice(SAVING)
+        raise SignalException("interrupted", sigval=signal.SIGINT)
+
+    def second(number: int, frame: Any) -> None:
+        os._exit(INTERRUPTED)  # torch would wait for the processes; these end with this one
+
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield
+        return
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

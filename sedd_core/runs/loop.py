@@ -65,6 +65,10 @@ class Loop:
                 f"from it exactly. Start another from its weights: init_from={folder}"
             ) from error
 
+    def where_it_resumes(self) -> str:
+        """What is said of a run that was stopped."""
+        return f"saved. Go on with --resume --run_folder={self.workspace.folder}"
+
     def run(self, first: int, snapshot: Snapshot) -> None:
         """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""
         training = self.training

@@ -135,8 +135,7 @@ class Train(Run):
         meter = Meter(trainer, self.data.length, _tokens_per_character(codec, train))
         loop = Loop(trainer, workspace, self.checkpoints, self.monitor, codec, meter, stop)
         first = loop.resume() if workspace.resume else 0
-        if first:
-            console.say(f"resumed  after step {first}")
+        _say_where(workspace, first)
         snapshots = Snapshots(
             *(model, noise, codec, self.sampler, sets, self.training, self.validation, self.samples),
             *(self.data.length, self.seed, workspace, self.monitor, stop),
@@ -148,9 +147,9 @@ class Train(Run):
                 trainer.objective.eval()
                 with trainer.ema.in_place():
                     figures = snapshots.last(self.training.steps, train)
-            except Stopped:
-                if world.main:
-                    console.say(f"Told to stop: saved. Go on with --resume --run_folder={workspace.folder}")
+            except Stopped as stopped:
+                console.say(f"Told to stop: {loop.where_it_resumes()}")
+                stopped.code = stop.code
                 raise
             if self.monitor is not None and world.main:
                 self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), snapshots.told)
@@ -212,6 +211,16 @@ def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
 def _where(workspace: Workspace) -> str:
     device, size = workspace.world.device.type, workspace.world.size
     return device if size == 1 else f"{device}, {size} processes"
+
+
+def _say_where(workspace: Workspace, first: int) -> None:
+    """From which step a run is resumed; that it starts anew, where it had begun and nothing of it was saved."""
+    reached = workspace.log.reached() if workspace.resume else None
+    if first:
+        console.say(f"resumed  after step {first}")
+    elif reached is not None:
+        came = f"; its log reached step {reached}" if reached else ""
+        console.say(f"No checkpoint in {workspace.folder}: starting from step 0{came}")
 
 
 def _flat(node: Node, path: str) -> Iterator[tuple[str, bool | int | float | str]]:

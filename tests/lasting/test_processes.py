@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,39 @@ def test_padding_counts_the_same_in_any_shape(tmp_path: Path, monkeypatch: pytes
         apart(*documents, shape, f"--run_folder={folder}")
     assert_close("one", "parts")
     assert_close("one", "two")
+
+
+def test_the_launcher_passes_on_the_first_interrupt_and_ends_at_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's launcher, replaced by one that the terminal interrupts once or twice while its processes save."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.launcher import api
+
+    seen: list[object] = []
+
+    def interrupted(count: int) -> Callable[..., Callable[..., None]]:
+        def launch(config: api.LaunchConfig, program: str) -> Callable[..., None]:
+            seen.append(config.signals_to_handle)
+
+            def processes(*arguments: str) -> None:
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                except SignalException as error:
+                    seen.append(error.sigval)
+                    for _ in range(count - 1):
+                        os.kill(os.getpid(), signal.SIGINT)
+                    raise
+
+            return processes
+
+        return launch
+
+    before = signal.getsignal(signal.SIGINT)
+    for count in (1, 2):
+        monkeypatch.setattr(api, "elastic_launch", interrupted(count))
+        monkeypatch.setattr("os._exit", seen.append)
+        run(*EXACT, "ngpus=2", f"--run_folder=run{count}", code=130)
+    assert seen == ["SIGTERM,SIGUSR1,SIGHUP", signal.SIGINT, "SIGTERM,SIGUSR1,SIGHUP", signal.SIGINT, 130]
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_mistake_in_several_processes_is_one_message() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from safetensors.torch import load_file
 from sedd_core import checkpoint
 from sedd_core.files import digest
 from sedd_core.record import Record
+from sedd_core.runs import snapshot
 from sedd_core.runs.base import Workspace
 from sedd_core.runs.log import RunLog
 from sedd_core.runs.settings import Checkpoints
@@ -39,33 +41,90 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(place: str, call: int) -> N
     assert_same("killed", "whole")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-@pytest.mark.parametrize("moment", ["in a step", "in evaluation"])
+@pytest.mark.parametrize(
+    ("number", "moment", "code"),
+    [
+        (signal.SIGTERM, "in a step", 143),
+        (signal.SIGUSR1, "in evaluation", 143),
+        (signal.SIGHUP, "in a step", 143),
+        (signal.SIGINT, "in a step", 130),
+        (signal.SIGINT, "in evaluation", 130),
+    ],
+)
 def test_a_run_that_is_told_to_stop_saves_and_goes_on(
-    number: int, moment: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    number: int, moment: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sedd_core.runs import snapshot
-
     run(*TINY, "--run_folder=whole")
+    times = 1 if number == signal.SIGINT else 2  # whoever started the run may pass it on
+    with monkeypatch.context() as patched:
+        signal_at(patched, moment, number, times)
+        before = signal.getsignal(number)
+        run(*TINY, "--run_folder=told", code=code)
+    if number != signal.SIGHUP:  # the terminal is gone
+        assert "Told to stop: saved" in capsys.readouterr().out
+    assert Path("told/checkpoints/newest").resolve().name == (
+        "step_000000006" if moment == "in a step" else "step_000000004"
+    )
+    assert signal.getsignal(number) == before
+    run("--resume", "--run_folder=told")
+    assert "resumed  after step" in capsys.readouterr().out
+    assert_same("told", "whole")
+
+
+def signal_at(patch: pytest.MonkeyPatch, moment: str, number: int, times: int) -> None:
+    """This process gets the signal, so many times, in its fifth step or at its first evaluation."""
     owner, name = {"in a step": (Trainer, "update"), "in evaluation": (snapshot.bound, "estimate")}[moment]
     original, calls = getattr(owner, name), iter(range(100))
 
     def told(*args: object, **named: object) -> object:
         if next(calls) == (4 if moment == "in a step" else 0):
-            os.kill(os.getpid(), number)
-            os.kill(os.getpid(), number)  # whoever started the run may pass it on
+            for _ in range(times):
+                os.kill(os.getpid(), number)
         return original(*args, **named)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, name, told)
-        run(*TINY, "--run_folder=told", code=143)
-    assert "Told to stop: saved" in capsys.readouterr().out
-    assert Path("told/checkpoints/newest").resolve().name == (
-        "step_000000006" if moment == "in a step" else "step_000000004"
-    )
-    assert signal.getsignal(number) == signal.SIG_DFL
-    run("--resume", "--run_folder=told")
-    assert_same("told", "whole")
+    patch.setattr(owner, name, told)
+
+
+def test_a_second_interrupt_ends_a_process_alone_at_once(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    signal_at(monkeypatch, "in a step", signal.SIGINT, 2)
+    run(*TINY, "--run_folder=run", code=130)
+    error = capfd.readouterr().err
+    assert "A second Ctrl-C ends it at once" in error
+    assert "Interrupted." in error
+    assert Path("run/checkpoints/newest").resolve().name == "step_000000003"
+
+
+def test_any_number_of_interrupts_is_one_request_to_a_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launcher passes on what the terminal has sent to the process already."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "some")
+    signal_at(monkeypatch, "in a step", signal.SIGINT, 3)
+    run(*TINY, "--run_folder=run", code=130)
+    assert Path("run/checkpoints/newest").resolve().name == "step_000000006"
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nohup: a terminal that closes is no reason to stop."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        signal_at(monkeypatch, "in a step", signal.SIGHUP, 1)
+        run(*TINY, "--run_folder=run", "training.steps=6")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_starting_anew_is_said_with_what_the_log_had_come_to(capsys: pytest.CaptureFixture[str]) -> None:
+    few = [*TINY, "--run_folder=run", "--resume", "training.steps=2"]
+    run(*few)  # nothing is odd where nothing has begun
+    assert "No checkpoint" not in capsys.readouterr().out
+    shutil.rmtree("run/checkpoints")
+    run(*few)
+    assert capsys.readouterr().out.count("No checkpoint in run: starting from step 0; its log reached step 2\n") == 1
+    shutil.rmtree("run/checkpoints")
+    Path("run/log.txt").write_text("")
+    run(*few)
+    assert "No checkpoint in run: starting from step 0\n" in capsys.readouterr().out
 
 
 def test_a_fault_in_the_state_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:

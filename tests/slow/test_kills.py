@@ -83,18 +83,36 @@ def test_when_one_process_is_killed_the_others_stop_and_say_why() -> None:
     assert not workers("run")
 
 
-@pytest.mark.parametrize("whom", ["one process", "all of them"])
-def test_told_to_stop_in_any_way_several_processes_save(whom: str) -> None:
-    """A machine tells all of them, and the launcher passes it on; or someone tells one."""
+WAYS = [("one process", signal.SIGTERM), ("all of them", signal.SIGTERM), ("the launcher", signal.SIGINT)]
+
+
+@pytest.mark.parametrize(("whom", "number"), [*WAYS, ("all of them", signal.SIGINT), ("the launcher", signal.SIGHUP)])
+def test_told_to_stop_in_any_way_several_processes_save(whom: str, number: signal.Signals) -> None:
+    """A machine or a terminal tells all of them, and the launcher passes it on; or someone tells one."""
     process = start(*LONG, "ngpus=2", "training.steps=100000", "--run_folder=run")
     wait_for(Path("run/log.txt"), "step      40")
-    for number in workers("run")[:1] if whom == "one process" else [process.pid, *workers("run")]:
-        os.kill(number, signal.SIGTERM)
+    everyone = [process.pid, *workers("run")]
+    for one in {"one process": everyone[1:2], "all of them": everyone, "the launcher": everyone[:1]}[whom]:
+        os.kill(one, number)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 143, said
-    assert said.count("Told to stop: saved") == 1
+    assert process.returncode == (130 if number == signal.SIGINT else 143), said
+    assert said.count("Told to stop: saved") == (0 if number == signal.SIGHUP else 1)  # the terminal is gone
     assert Path("run/checkpoints/newest").is_dir()
     assert not workers("run")
+
+
+def test_a_run_saves_when_its_terminal_closes() -> None:
+    """Writing to that terminal fails from then on, which must not keep the run from saving."""
+    import pty
+
+    child, terminal = pty.fork()
+    if child == 0:
+        command = [sys.executable, str(ROOT / "launch.py"), *LONG, "training.steps=100000", "--run_folder=run"]
+        os.execvpe(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": "1"})
+    wait_for(Path("run/log.txt"), "step      40")
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+    assert Path("run/checkpoints/newest").is_dir()
 
 
 def test_restarts_recover_from_a_killed_process() -> None:
