@@ -4,7 +4,7 @@
 
 trainer.pt is what only resuming needs: tensors, numbers and texts, which torch reads without running anything.
 
-Weights carry the backbone's own names, those of a learned noise or graph the prefix `noise.` or `graph.`.
+Weights carry the backbone's own names, parameters of a noise or a graph the prefix `noise.` or `graph.`.
 """
 
 from __future__ import annotations

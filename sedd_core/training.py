@@ -21,7 +21,7 @@ from .errors import UserError
 from .objective import ScoreEntropy
 from .runs.settings import Optimizer, Training
 from .score import ScoreModel
-from .stages import Noise, Sequences
+from .stages import Graph, Noise, Sequences
 
 LEVELS = 10
 """Equal parts of the time, whose mean losses are told apart."""
@@ -64,13 +64,14 @@ class Trainer:
         seed: int,
         world: World | None = None,
     ) -> None:
+        check_process_is_fixed(noise, model.graph)
         self.world = world or World(device=next(model.parameters()).device)
         self.objective = ScoreEntropy(model)
         self.noise = noise
         self.data = data
         self.training = training
         self.seed = seed
-        self.parameters = [p for p in nn.ModuleList([self.objective, noise]).parameters() if p.requires_grad]
+        self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         self.clip = optimizer.clip
         self.optimizer = optimizer.make(self.parameters)
         self.factor = lambda step: optimizer.factor(step, training.steps)
@@ -123,7 +124,6 @@ class Trainer:
 
         sums: of this process: whether to stop, losses by time, tokens by time.
         """
-        self._average_noise_gradients()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
         asked, *rest, grad_norm = torch.cat([self.world.sum(sums), norm[None].double()]).tolist()
         losses, tokens = rest[:LEVELS], rest[LEVELS:]
@@ -166,11 +166,24 @@ class Trainer:
         """Gradients stay this process's own: they are averaged once, with the last part's."""
         return self.wrapped.no_sync() if isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
 
-    def _average_noise_gradients(self) -> None:
-        """A learned schedule lies outside of the module whose gradients are averaged already."""
-        for parameter in self.noise.parameters():
-            if parameter.grad is not None:
-                self.world.sum(parameter.grad).div_(self.world.size)
+
+def check_process_is_fixed(noise: Noise, graph: Graph) -> None:
+    """Refuse trainable parameters of the forward process, for which this loss has no exact gradient.
+
+    The expectation of the loss is over x ~ q_sigma(t)(. | x0), a law that depends on these parameters as well;
+    backpropagation sees only sigma and the weight (tests/test_training.py enumerates the difference).
+
+    Raises:
+        UserError: The noise or the graph has a parameter that requires a gradient.
+    """
+    for stage, part in (("noise", noise), ("graph", graph)):
+        trained = [name for name, parameter in part.named_parameters() if parameter.requires_grad]
+        if trained:
+            raise UserError(
+                f"The {stage} {type(part).__name__} has trainable parameters ({', '.join(trained)}), which cannot be "
+                "trained: the loss has no exact gradient for them, since the noised states that it averages over "
+                "depend on them too. Make them constants: buffers, or parameters with requires_grad=False."
+            )
 
 
 def check_parts(training: Training, processes: int) -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from sedd_core import plugin
+from sedd_core import UserError, checkpoint, plugin
 from sedd_core.draws import Draws
 from sedd_core.ema import EMA
+from sedd_core.objective import ScoreEntropy
 from sedd_core.runs.settings import Optimizer, Training
+from sedd_core.sampling import sample
 from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import PackedSequences
+from sedd_core.stages import InterpolatingGraph, Noise, NoiseLevel, PackedSequences
 from sedd_core.stages.data import DocumentSequences
 from sedd_core.training import Order, Trainer, times
 
@@ -96,18 +99,92 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert first != other
 
 
-def test_learned_noise_is_trained(tmp_path: Path) -> None:
-    class Learned(plugin("noise_loglinear")):
-        def __init__(self) -> None:
-            super().__init__()
-            self.shift = nn.Parameter(torch.zeros(()))
+class Power(Noise):
+    """A learned schedule: .999 t^p is the probability of being masked."""
 
-        def forward(self, t):
-            level = super().forward(t)
-            return level._replace(sigma=level.sigma * self.shift.exp(), rate=level.rate * self.shift.exp())
+    def __init__(self, p: float = 1.0) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(p, dtype=torch.float64))
 
+    def forward(self, t):
+        masked = 0.999 * t.double() ** self.p
+        return NoiseLevel(-torch.log1p(-masked), self.p * masked / t / (1 - masked))
+
+    def time(self, sigma):
+        return (-torch.expm1(-sigma) / 0.999) ** (1 / self.p)
+
+
+def expected_loss(objective: ScoreEntropy, noise: Noise, *, law_moves: bool) -> torch.Tensor:
+    """E of the trainer's loss over t in (0, 1) and x ~ q(. | x0), by quadrature and over all states.
+
+    law_moves: whether gradients see that the law of x depends on the schedule; backpropagation in training does not.
+    """
+    places, gauss = np.polynomial.legendre.leggauss(48)
+    graph, x0 = objective.model.graph, torch.tensor([0, 1])
+    x = torch.cartesian_prod(*[torch.arange(graph.num_states)] * 2)
+    total = torch.zeros((), dtype=torch.float64)
+    for t, weight in zip((places + 1) / 2, gauss / 2, strict=True):
+        level = noise(torch.full((len(x),), t, dtype=torch.float64))
+        rows = graph.transition(x0, level.sigma[0])
+        law = rows[0, x[:, 0]] * rows[1, x[:, 1]]
+        _, losses = objective(x, x0.expand_as(x), level, level.rate)
+        total = total + weight * ((law if law_moves else law.detach()) * losses).sum()
+    return total
+
+
+def test_backpropagation_has_a_wrong_gradient_for_a_schedule() -> None:
+    """Why parameters of the process are refused: the bound depends on a schedule's ends alone, and these are fixed.
+
+    So the true derivative is 0 (by finite differences, and where the law of x is differentiated as well); what
+    training would follow is as large as the loss itself.
+    """
+    objective, noise = trainer("absorb", "loglinear", scale=True).objective, Power()
+
+    def slope(law_moves: bool) -> float:
+        return torch.autograd.grad(expected_loss(objective, noise, law_moves=law_moves), noise.p)[0].item()
+
+    with torch.no_grad():
+        loss, above, below = (expected_loss(objective, Power(p), law_moves=True).item() for p in (1.0, 1.01, 0.99))
+    assert loss > 2
+    assert (above - below) / 0.02 == pytest.approx(0, abs=5e-3)
+    assert slope(law_moves=True) == pytest.approx(0, abs=5e-3)
+    assert slope(law_moves=False) == pytest.approx(loss, rel=0.1)
+
+
+class LearnedPi(InterpolatingGraph):
+    """A graph with a trainable parameter."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64), vocab_size=2, mask=2)
+        self.logit = nn.Parameter(torch.zeros(()))
+
+
+def test_trainable_parameters_of_the_process_are_refused() -> None:
     learner = trainer("absorb", "loglinear", scale=True)
-    rebuilt = partial(Trainer, learner.objective.model)
-    noise = Learned()
-    rebuilt(noise, learner.data, Optimizer(warmup=1), Training(steps=1, batch_size=4), seed=0).step(0)
-    assert noise.shift.item() != 0
+    model, settings = learner.objective.model, (Optimizer(), Training(steps=1, batch_size=4))
+    with pytest.raises(UserError, match=r"noise Power has trainable parameters \(p\).*no exact gradient"):
+        Trainer(model, Power(), learner.data, *settings, seed=0)
+    learned = ScoreModel(model.backbone, LearnedPi(), model.head)
+    with pytest.raises(UserError, match=r"graph LearnedPi has trainable parameters \(logit\)"):
+        Trainer(learned, learner.noise, learner.data, *settings, seed=0)
+
+
+def test_constants_of_the_process_are_kept_and_never_trained(seed: int) -> None:
+    """A parameter that requires no gradient, as one from another training, stays as it is; its samples are drawn."""
+    learner = trainer("absorb", "loglinear", scale=True)
+    fixed = Power(2.0).requires_grad_(False)
+    settings = Optimizer(warmup=1), Training(steps=1, batch_size=4)
+    Trainer(learner.objective.model, fixed, learner.data, *settings, seed=0).step(0)
+    assert fixed.p.item() == 2.0
+
+
+def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, seed: int) -> None:
+    model, noise = trainer("absorb", "loglinear", scale=True).objective.model, Power(2.0)
+    save_file(checkpoint.weights(model, noise), tmp_path / "model.safetensors")
+    again, other = Power(1.0), trainer("absorb", "loglinear", scale=True, seed=1).objective.model
+    checkpoint.place_weights(checkpoint.read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
+    assert again.p.item() == 2.0
+    arguments = {"count": 3, "length": 8, "steps": 4, "t_min": 1e-3, "seed": seed, "batch_size": 3, "grid": "equal"}
+    drawn = [sample(m, n, plugin("sampler_analytic")(), **arguments) for m, n in ((model, noise), (other, again))]
+    assert torch.equal(*drawn)
+    assert (drawn[0] < 4).all()

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..plugins import name_of
 from ..score import ScoreHead
 from ..stages import Graph, Noise, Sampler
-from ..training import check_parts
+from ..training import check_parts, check_process_is_fixed
 from .base import Workspace
 from .settings import Optimizer, Training
 
@@ -29,6 +29,12 @@ def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
             f"{nats:.2g} nats a token: they stand in the bound, and samples start from a wrong law. More noise: "
             "noise=geometric"
         )
+
+
+def process_is_fixed(graph: Graph, noise: Noise) -> Iterator[str]:
+    """The loss has no exact gradient for parameters of the forward process."""
+    check_process_is_fixed(noise, graph)
+    yield from ()
 
 
 def scaling_suits(score: ScoreHead, graph: Graph) -> Iterator[str]:
@@ -77,6 +83,7 @@ def batch_divides(training: Training, processes: int) -> Iterator[str]:
 CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     sampler_suits,
     batch_divides,
+    process_is_fixed,
     prior_is_reached,
     scaling_suits,
     warm_up_ends,

@@ -17,7 +17,11 @@ class NoiseLevel(NamedTuple):
 
 
 class Noise(nn.Module, ABC):
-    """A noise schedule; a learned one keeps its parameters here, and they are trained and saved."""
+    """Abstract noise schedule.
+
+    Its parameters and buffers are saved and loaded with the model. Parameters that require a gradient are refused for
+    training: no objective has their exact gradient yet (`training.check_process_is_fixed`).
+    """
 
     def __init__(self) -> None:
         super().__init__()

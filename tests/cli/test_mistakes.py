@@ -362,3 +362,37 @@ def test_an_interruption_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("sedd_core.runs.train.Train.describe", interrupt)
     assert main(["launch.py", QUICKSTART, "--dry_run"]) == 130
     assert capsys.readouterr().err == "Interrupted.\n"
+
+
+LEARNED = """
+import fiddle as fdl
+import torch
+from experiments.quickstart import config as quickstart
+from sedd_core.stages import Noise, NoiseLevel
+
+class Learned(Noise):
+    '''sigma = top t, with top learned.'''
+    def __init__(self, *, top: float = 5.0) -> None:
+        super().__init__()
+        self.top = torch.nn.Parameter(torch.tensor(top, dtype=torch.float64))
+    def forward(self, t):
+        return NoiseLevel(self.top * t.double(), self.top * torch.ones_like(t))
+    def time(self, sigma):
+        return sigma / self.top
+
+def config():
+    run = quickstart()
+    run.noise = fdl.Config(Learned)
+    return run
+"""
+
+
+@pytest.mark.parametrize("flags", [["--dry_run"], []])
+def test_a_learned_schedule_is_refused_before_anything_starts(
+    flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine.py").write_text(LEARNED)
+    error = failure(["--fdl_config=mine.py", "--run_folder=run", "training.steps=1", *flags], capsys)
+    assert "The noise Learned has trainable parameters (top)" in error
+    assert "requires_grad=False" in error
+    assert not Path("run").exists()

@@ -217,37 +217,3 @@ def test_parts_of_a_batch_are_synchronised_once(tmp_path: Path) -> None:
         assert exchanged.count(0) == 1
     finally:
         dist.destroy_process_group()
-
-
-LEARNED = """
-import fiddle as fdl
-import torch
-from experiments.quickstart import config as quickstart
-from sedd_core.stages import Noise, NoiseLevel
-
-class Learned(Noise):
-    '''sigma = top t, with top learned.'''
-    def __init__(self, *, top: float = 5.0) -> None:
-        super().__init__()
-        self.top = torch.nn.Parameter(torch.tensor(top, dtype=torch.float64))
-    def forward(self, t):
-        return NoiseLevel(self.top * t, self.top * torch.ones_like(t))
-    def time(self, sigma):
-        return sigma / self.top
-
-def config():
-    run = quickstart()
-    run.noise = fdl.Config(Learned)
-    return run
-"""
-
-
-def test_a_learned_schedule_is_the_same_in_every_process(tmp_path: Path) -> None:
-    """Its gradient lies outside of DDP. The class is the experiment's own, so the processes must trust its file."""
-    (tmp_path / "mine.py").write_text(LEARNED)
-    mine = ["--fdl_config=mine.py", *EXACT[1:], "training.snapshot_every=0", "optimizer.lr=0.02"]
-    apart(*mine, "--run_folder=one")
-    apart(*mine, "ngpus=2", "--run_folder=two")
-    one, two = (weights(folder)["noise.top"].item() for folder in ("one", "two"))
-    assert one == pytest.approx(two, abs=1e-4)
-    assert abs(one - 5) > 0.01
