@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+from .console import complain, say
+from .errors import UserError, machine_failures_explained
+
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core plugins [--check] [--json]
        python -m sedd_core doctor
@@ -14,8 +17,12 @@ USAGE = """usage: python -m sedd_core launch [flags of launch.py]
 def main() -> None:
     """Dispatch to a command, and end the process with its exit code."""
     try:
-        code = _run(sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:])
-        sys.stdout.flush()
+        with machine_failures_explained():
+            code = _run(sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:])
+            sys.stdout.flush()
+    except UserError as error:
+        complain(f"error: {error}")
+        code = 1
     except BrokenPipeError:  # whoever read the output has seen enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
@@ -41,9 +48,9 @@ def _run(command: str, rest: list[str]) -> int:
 
         return export(*rest)
     if command in ("-h", "--help"):
-        print(USAGE)
+        say(USAGE)
         return 0
-    print(f"error: '{' '.join([command, *rest])}' is no command.\n{USAGE}", file=sys.stderr)
+    complain(f"error: '{' '.join([command, *rest])}' is no command.\n{USAGE}")
     return 1
 
 

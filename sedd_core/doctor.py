@@ -13,7 +13,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .console import say
 from .errors import UserError
+from .files import cache_folder
 from .installed import STAGE_NAMES, installed, stage_of_or_none
 
 HUB = ("huggingface.co", 443)
@@ -38,9 +40,7 @@ def findings() -> Iterator[Finding]:
     yield _hub()
     yield from _plugins()
     yield _writable("run folder", Path("runs"), "--run_folder=...")
-    yield _writable(
-        "token cache", Path(os.environ.get("SEDD_CACHE", Path.home() / ".cache" / "sedd")), "SEDD_CACHE=..."
-    )
+    yield _writable("token cache", cache_folder(), "SEDD_CACHE=...")
 
 
 def doctor() -> int:
@@ -49,8 +49,8 @@ def doctor() -> int:
     for finding in findings():
         faults += bool(finding.remedy)
         mark = "!!" if finding.remedy else "ok"
-        print(f"{mark} {finding.subject:<18} {finding.state}" + (f": {finding.remedy}" if finding.remedy else ""))
-    print(f"{faults} to mend" if faults else "all is well")
+        say(f"{mark} {finding.subject:<18} {finding.state}" + (f": {finding.remedy}" if finding.remedy else ""))
+    say(f"{faults} to mend" if faults else "all is well")
     return int(faults > 0)
 
 
@@ -62,12 +62,12 @@ def list_plugins(check: bool, as_json: bool) -> int:
         fault = _fault(name) if check else None
         rows.append({**row, **({"fault": fault} if check else {})})
     if as_json:
-        print(json.dumps(rows, indent=1))
+        say(json.dumps(rows, indent=1))
     else:
         for row in rows:
             fault = row.get("fault")
             status = "" if not check else f"  !! {fault}" if fault else "  ok"
-            print(f"{row['name']:<20} {', '.join(row['distributions'])}{status}")
+            say(f"{row['name']:<20} {', '.join(row['distributions'])}{status}")
     return int(any(row.get("fault") for row in rows))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from .checkpoint import CODEC, CONFIG, MODEL
+from .console import say
 from .errors import UserError
 from .loading import Loaded, find, load
 from .published import published_config, trained_length
@@ -133,11 +133,7 @@ def _table(rows: dict[str, str]) -> str:
 
 
 def main(path: str, folder: str) -> int:
-    """`python -m sedd_core export RUN FOLDER`: the exit code."""
-    try:
-        export(path, folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"Written to {folder}: look at its {CARD}, and add a license before you share it.")
+    """`python -m sedd_core export RUN FOLDER`: the exit code. UserError as `export`."""
+    export(path, folder)
+    say(f"Written to {folder}: look at its {CARD}, and add a license before you share it.")
     return 0

@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -37,8 +37,10 @@ def writing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        _name(error, path)
+        with suppress(OSError):
+            temporary.unlink()
         raise
 
 
@@ -67,7 +69,8 @@ def writing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.rename(temporary, path)
         _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
+        _name(error, path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
@@ -104,6 +107,11 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """Where tokenized data is kept: $SEDD_CACHE, a ~ in it expanded; unset or empty, ~/.cache/sedd."""
+    return Path(os.path.expanduser(os.environ.get("SEDD_CACHE") or "~/.cache/sedd"))
+
+
 def kernel_lock(path: Path) -> FileLock:
     """A lock between processes that the kernel releases when its holder dies, however it dies.
 
@@ -115,6 +123,12 @@ def kernel_lock(path: Path) -> FileLock:
         OSError (ENOSYS and others) where the file system has no locks.
     """
     return FileLock(path, fallback_to_soft=False, preserve_lock_file=True, thread_local=False)
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Say in an error of the system which path it concerns; one in `write` or `fsync` does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def _permit(path: Path) -> None:

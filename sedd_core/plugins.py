@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import pluggy
 
@@ -32,10 +34,7 @@ def plugin(name: str) -> type:
     Raises UserError when it is not installed, fails to import, or does not keep to its stage's contract.
     """
     entry = find(name)
-    try:
-        module = entry.entry_point.load()
-    except Exception as error:
-        raise _broken(entry, f"it fails to import: {type(error).__name__}: {error}") from error
+    module = _guarded(entry, entry.entry_point.load, "it fails to import")
     cls = _checked_class(entry, module)
     _names[cls] = name
     return cls
@@ -60,11 +59,21 @@ def _checked_class(entry: Installed, module: ModuleType) -> type:
         manager.register(module, name=entry.name)
     except pluggy.PluginValidationError as error:
         raise _broken(entry, str(error)) from error
-    (cls,) = getattr(manager.hook, hook)()
+    (cls,) = _guarded(entry, getattr(manager.hook, hook), "its hook fails")
     fault = contract_fault(cls, STAGES[stage_of(entry.name)])
     if fault:
         raise _broken(entry, fault)
     return cls
+
+
+def _guarded(entry: Installed, call: Callable[[], Any], failing: str) -> Any:
+    """The result of a plugin's own code; whatever it raises, `SystemExit` of an exit() too, as a UserError."""
+    try:
+        return call()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(entry, f"{failing}: {type(error).__name__}: {error}") from error
 
 
 def contract_fault(cls: object, contract: type) -> str | None:

@@ -70,8 +70,8 @@ def read(path: Path) -> list[Prompt]:
         raise UserError(
             f"The prompts in {path} are not UTF-8 (byte {error.start}). Save the file as UTF-8."
         ) from error
-    except OSError as error:
-        raise UserError(f"The prompts in {path} cannot be read: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # a ValueError for a NUL in the path
+        raise UserError(f"The prompts in {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     prompts = [parse(line, f"{path}, line {i},") for i, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
         raise UserError(f"{path} holds no prompt: write one a line.")

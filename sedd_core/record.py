@@ -66,6 +66,8 @@ def build(node: Any, path: str = "") -> Any:
         if waits(cls):
             return partial(cls, **arguments)
         return construct(cls, arguments, path)
+    if isinstance(node, str) and "\0" in node:
+        raise UserError(f"{path} is {node!r}; no setting can contain a NUL character.")
     if node is None or isinstance(node, bool | int | str) or (isinstance(node, float) and math.isfinite(node)):
         return node
     raise UserError(f"{path or 'The record'} holds {node!r}, which no record may hold.")

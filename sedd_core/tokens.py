@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import warnings
 from abc import abstractmethod
@@ -35,7 +34,7 @@ from torch import Tensor
 from . import console
 from .codec import Codec
 from .errors import UserError
-from .files import digest, kernel_lock, write_text, writing_folder
+from .files import cache_folder, digest, kernel_lock, write_text, writing_folder
 from .place import place
 from .stages.data import Data, DocumentSequences, PackedSequences, Sequences, Split
 from .token_sums import SummedFile, crc32, remove_damaged
@@ -141,11 +140,6 @@ class PackedData(Data):
     def _keys(self) -> dict[Split, str]:
         """Read once: a key may take a pass over a file."""
         return {}
-
-
-def cache_folder() -> Path:
-    """Where corpora are kept."""
-    return Path(os.environ.get("SEDD_CACHE", Path.home() / ".cache" / "sedd"))
 
 
 def _folder(key: str) -> Path:

@@ -198,9 +198,10 @@ def test_a_failed_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: 
 def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(str(run), str(tmp_path / "export")) == 0
     assert "add a license" in capsys.readouterr().out
-    assert main(str(tmp_path / "nothing"), str(tmp_path / "other")) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert error.count("\n") == 1
+    command = [sys.executable, "-m", "sedd_core", "export", str(tmp_path / "nothing"), str(tmp_path / "other")]
+    failed = subprocess.run(command, capture_output=True, text=True)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: ")
+    assert failed.stderr.count("\n") == 1
     usage = subprocess.run([sys.executable, "-m", "sedd_core", "export", "x"], capture_output=True, text=True)
     assert (usage.returncode, "export RUN FOLDER" in usage.stderr) == (1, True)

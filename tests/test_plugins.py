@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import UserError, plugins
+from sedd_core import UserError, doctor, plugins
 from sedd_core.installed import STAGE_NAMES, find, installed, variants
 from sedd_core.plugins import STAGES, plugin
 
@@ -85,6 +85,29 @@ def test_a_broken_plugin_is_reported_and_leaves_others_alone(toys: Distributions
     ):
         plugin("noise_explosive")
     assert plugin("noise_loglinear")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import sys\nsys.exit(0)",
+        "raise SystemExit",
+        "class Panic(BaseException): ...\nraise Panic('of a library in Rust')",
+        GOOD.replace("return Toy", "raise SystemExit"),
+        GOOD.replace("return Toy", "return 1 / 0"),
+    ],
+)
+def test_a_plugin_that_ends_the_process_is_a_broken_one(
+    toys: Distributions, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert source != GOOD
+    toys.add("explosive", {"noise_explosive": source})
+    with pytest.raises(UserError, match=r"'noise_explosive' \(explosive 1.0\) cannot be used: it"):
+        plugin("noise_explosive")
+    assert doctor.list_plugins(check=True, as_json=False) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "!!" in line] == [line for line in lines if "noise_explosive" in line]
+    assert len(lines) > 5
 
 
 def test_two_distributions_of_one_name_are_both_named(toys: Distributions) -> None:

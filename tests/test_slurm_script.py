@@ -51,6 +51,47 @@ def options(text: str) -> dict[str, str]:
     return dict(re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", text, re.MULTILINE))
 
 
+HOSTILE = "x\ntouch owned"
+
+
+@pytest.mark.parametrize("field", ["partition", "account", "mem", "constraint"])
+@pytest.mark.parametrize("character", ["\n", "\r", "\x1b", "\x85", "\u2028"])
+def test_a_control_character_in_a_value_is_refused(
+    field: str, character: str, sbatch: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for show in ([], ["--dry_run"]):
+        run(*TINY, f"--slurm={field}=x{character}touch owned", "--run_folder=run", *show, code=1)
+        captured = capsys.readouterr()
+        assert f"--slurm: {field} is 'x" in captured.err
+        assert "touch owned" not in captured.out
+    assert not Path("submitted.sh").exists()
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize("place", ["run folder", "current folder", "experiment", "sweep"])
+def test_a_newline_in_a_name_is_refused(
+    place: str, sbatch: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = "--run_folder=run"
+    words = [*TINY, "--slurm=", "data.paths=" + str(Path("text.txt").absolute())]
+    if place == "run folder":
+        folder = f"--run_folder={HOSTILE}"
+    elif place == "current folder":
+        Path(HOSTILE).mkdir()
+        monkeypatch.chdir(HOSTILE)
+    elif place == "experiment":
+        Path(f"{HOSTILE}.py").write_text("from experiments.quickstart import config")
+        monkeypatch.syspath_prepend(ROOT)
+        words[0] = f"--fdl_config={HOSTILE}.py"
+    else:
+        Path(HOSTILE).mkdir()
+        folder = f"--run_folder={HOSTILE}"
+        words.append("seed=0,1")
+    run(*words, folder, code=1)
+    assert "contains a control character" in capsys.readouterr().err
+    assert not Path("submitted.sh").exists()
+
+
 def test_options_are_read() -> None:
     assert read("") == read("  ") == Slurm()
     assert read(ALL) == Slurm(

@@ -16,8 +16,9 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from sedd_core import UserError, console, token_sums, tokens
+from sedd_core import UserError, console, doctor, token_sums, tokens
 from sedd_core.codec import Codec, byte_codec
+from sedd_core.files import cache_folder
 from sedd_core.stages import PackedSequences
 from sedd_core.stages.data import DocumentSequences, Split
 from sedd_core.tokens import PackedData, Tokenised, cached_corpus, content_hash, corpus_key
@@ -41,6 +42,19 @@ class Builder:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEDD_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("value", "folder"),
+    [("", "/home/me/.cache/sedd"), (None, "/home/me/.cache/sedd"), ("~/x", "/home/me/x"), ("/y", "/y")],
+)
+def test_the_folder_of_the_cache(value: str | None, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("SEDD_CACHE") if value is None else monkeypatch.setenv("SEDD_CACHE", value)
+    assert str(cache_folder()) == folder
+    monkeypatch.setattr(doctor, "_torch", lambda: iter(()))
+    monkeypatch.setattr(doctor, "_hub", lambda: doctor.Finding("hub", ""))
+    assert [f.state for f in doctor.findings() if f.subject == "token cache"] == [folder]
 
 
 def folders(cache: Path) -> list[Path]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
+from ..console import say
 from ..errors import UserError, nearest
+from ..place import number_in
 from .flags import FLAGS, SHORT
 
 if TYPE_CHECKING:
@@ -20,8 +22,11 @@ USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...
 def parse(arguments: list[str]) -> flags.FlagValues:
     """The flags of a command line; bare settings are added to --fdl_set. UserError for what cannot be meant."""
     rest = _read(arguments)
+    for text in [*arguments, *(str(FLAGS[flag].value) for flag in FLAGS)]:
+        if "\0" in text:
+            raise UserError(f"{text!r} contains a NUL character, which no path and no setting can contain.")
     if FLAGS.help:
-        print(f"{USAGE}\n\n{FLAGS.get_help(include_special_flags=False)}")
+        say(f"{USAGE}\n\n{FLAGS.get_help(include_special_flags=False)}")
         raise SystemExit(0)
     for flag in ("fdl_config", "fdl_config_file", "fdl_diff", "run_folder"):
         if FLAGS[flag].value is not None:  # a shell leaves the ~ of --flag=~/file
@@ -73,7 +78,7 @@ def _take_target() -> None:
                 f"{FLAGS.fdl_config} is no record: --fdl_config_file takes a run's config.json or its folder, "
                 "--fdl_config an experiment."
             )
-    restarted = any(int(os.environ.get(name, 0)) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    restarted = any(number_in(name, 0) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
     FLAGS.resume = FLAGS.resume or (restarted and FLAGS.run_folder is not None)
     if FLAGS.resume and not FLAGS.run_folder:
         raise UserError("--resume goes on with the run in --run_folder: name that too.")

@@ -90,7 +90,7 @@ def configured(target: str, changes: Changes) -> fdl.Config[Any]:
         set_tagged(config, setting)
     for setting in changes.settings:
         for line in apply(config, setting, lambda stage: named_sizes(target, stage)):
-            print(line)
+            say(line)
     return config
 
 

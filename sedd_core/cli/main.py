@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..errors import INTERRUPTED, Stopped, Told, UserError
+from ..console import complain, say
+from ..errors import INTERRUPTED, Stopped, Told, UserError, machine_failures_explained
 from ..place import place
 from .arguments import changes_of, parse
 
@@ -27,31 +26,35 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Mistakes of the user's are one message on standard error."""
     arguments = sys.argv if arguments is None else arguments
     try:
-        launch(parse(arguments), arguments)
-        sys.stdout.flush()
+        with machine_failures_explained():
+            launch(parse(arguments), arguments)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except UserError as error:
-        if place()[0]:
+        if _is_not_main():
             time.sleep(2)  # a mistake that all processes see is the main one's to tell, and ends the others
         if not isinstance(error, Told):
-            print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(f"error: {error}. Go on with --resume once there is room.", file=sys.stderr)
+            complain(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         if "TORCHELASTIC_RUN_ID" not in os.environ:  # else said by who started this process
-            print("Interrupted.", file=sys.stderr)
+            complain("Interrupted.")
         return INTERRUPTED
     except Stopped as stopped:
-        if place()[0]:
+        if _is_not_main():
             time.sleep(2)  # srun ends the others when the first one is gone: the main one has its monitor to close
         return stopped.code
     return 0
+
+
+def _is_not_main() -> bool:
+    """Whether another process of the run is the main one; False where the environment is in disorder."""
+    try:
+        return place()[0] > 0
+    except UserError:
+        return False
 
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
@@ -65,7 +68,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     if options.trust:
         trust_files()
     if options.fdl_diff:
-        print(difference(load(options.fdl_diff), load(target)))
+        say(difference(load(options.fdl_diff), load(target)))
         return
     changes = changes_of(options)
     job = read(options.slurm) if options.slurm is not None else None
@@ -81,10 +84,14 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         return
     folder = Path(options.run_folder or Path("runs") / name_of_run(target) / time.strftime("%Y%m%d-%H%M%S"))
     spaces = _workspaces(sweep, folder, options, arguments)
-    execute = partial(_execute, options=options)
+
+    def execute(composed: Composed, workspace: Workspace) -> dict[str, str]:
+        with machine_failures_explained(workspace.folder):
+            return _execute(composed, workspace, options)
+
     if job is not None:
         text = script(job, name_of_run(target), folder, [composed.run for composed in sweep], spaces)
-        print(f"\n{text}", end="") if options.dry_run else submit(text, folder, sweep, spaces)
+        say(f"\n{text}".rstrip("\n")) if options.dry_run else submit(text, folder, sweep, spaces)
     elif len(sweep) == 1:
         execute(sweep[0], spaces[0])
     else:
@@ -102,7 +109,7 @@ def _look(options: flags.FlagValues, changes: Changes) -> None:
             text = settable(config, lambda stage: named_sizes(options.fdl_config, stage))
         else:
             text = (history_of if options.print_history else resolved)(config)
-        print(f"{label}\n{text}".lstrip("\n"))
+        say(f"{label}\n{text}".lstrip("\n"))
 
 
 def _examine(composed: Composed, options: flags.FlagValues) -> None:
@@ -115,9 +122,9 @@ def _examine(composed: Composed, options: flags.FlagValues) -> None:
         check_there(Path(path))
     if place()[0] == 0:
         for warning in composed.run.warnings():
-            print(f"warning: {composed.label and composed.label + ': '}{warning}", file=sys.stderr)
+            complain(f"warning: {composed.label and composed.label + ': '}{warning}")
     if options.dry_run:
-        print(f"{composed.label}\n{resolved(composed.config)}\n\n{description}".lstrip("\n"))
+        say(f"{composed.label}\n{resolved(composed.config)}\n\n{description}".lstrip("\n"))
 
 
 def _workspaces(

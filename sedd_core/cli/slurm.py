@@ -6,7 +6,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -116,18 +117,30 @@ def script(slurm: Slurm, name: str, folder: Path, runs: Sequence[Run], spaces: S
         "open-mode": "append",
         "signal": f"USR1@{GRACE}",
     }
+    command = max((_command(space) for space in spaces), key=len)  # with the flags that any of them needs
+    runs_folders = {f"the folder of run {i}": space.folder.resolve() for i, space in enumerate(spaces)}
+    _check_one_line({**options, **runs_folders, "the command": command})
     lines = ["#!/usr/bin/env bash"]
     lines += [f"#SBATCH --{key}={shlex.quote(str(value))}" for key, value in options.items() if value is not None]
     lines += ["#SBATCH --requeue" if slurm.requeue else "#SBATCH --no-requeue", ""]
-    folders = [shlex.quote(str(space.folder.resolve())) for space in spaces]
+    folders = [shlex.quote(str(path)) for path in runs_folders.values()]
     if array:
         lines += ["runs=(", *(f"    {folder}" for folder in folders), ")"]
         lines += ["run=${runs[$SLURM_ARRAY_TASK_ID]}", "job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"]
     else:
         lines += [f"run={folders[0]}", "job=$SLURM_JOB_ID"]
-    command = max((_command(space) for space in spaces), key=len)  # with the flags that any of them needs
     lines += [f"command=({command})", f"requeue={slurm.requeue}", f"near={GRACE + EARLY}  # seconds", ""]
     return "\n".join([*lines, BODY.read_text(encoding="utf-8")])
+
+
+def _check_one_line(values: Mapping[str, object]) -> None:
+    """UserError for a control character: after a newline, the rest of a value would be a command of the script."""
+    for name, value in values.items():
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in str(value)):
+            raise UserError(
+                f"--slurm: {name} is {str(value)!r}, which contains a control character: no line of a batch script "
+                "can hold it. Write it on one line, or rename the file or folder."
+            )
 
 
 def submit(text: str, folder: Path, sweep: Sequence[Composed], spaces: Sequence[Workspace]) -> None:

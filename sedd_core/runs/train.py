@@ -25,6 +25,7 @@ from .base import Run, Workspace
 from .checks import CHECKS, check_resumable
 from .loop import Loop
 from .meter import Meter
+from .monitoring import FailSafeMonitor
 from .settings import Checkpoints, Optimizer, Samples, Training, Validation, check_seed
 from .snapshot import Snapshots, characters
 
@@ -67,7 +68,8 @@ class Train(Run):
             raise ValueError(f"ngpus must be at least 1, not {ngpus}")
         self.data, self.noise, self.graph, self.model, self.score = data, noise, graph, model, score
         self.sampler, self.optimizer, self.training, self.checkpoints = sampler, optimizer, training, checkpoints
-        self.validation, self.samples, self.more_valid, self.monitor = validation, samples, more_valid, monitor
+        self.validation, self.samples, self.more_valid = validation, samples, more_valid
+        self.monitor = None if monitor is None else FailSafeMonitor(monitor)
         self.ngpus, self.init_from, self.seed = ngpus, init_from, seed
 
     def describe(self) -> str:

@@ -6,7 +6,6 @@ A position is of one kind: `given`, `mask`, `prior` (a token that has not change
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Iterable
 
@@ -14,7 +13,8 @@ import torch
 from jaxtyping import Bool, Int32
 from torch import Tensor
 
-from ..codec import UNKNOWN, Codec
+from ..codec import Codec
+from ..console import printable
 
 AGES = (0, 1, 2, 4, 8, 16)  # frames from which on `age0`, `age1`, ... hold
 MASK = "\N{LIGHT SHADE}"  # where only characters can be shown
@@ -33,8 +33,6 @@ COLOURS = {
     "age4": ("#573a30", "#d9cdb6"),
     "age5": ("#24292f", "#ced4dc"),
 }
-
-_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ufffe\uffff]")  # XML has no place for most of them
 
 
 def later_ages(
@@ -77,4 +75,4 @@ def _text(codec: Codec, token: int) -> str:
 
 
 def _visible(text: str) -> str:
-    return _UNPRINTABLE.sub(UNKNOWN, text.replace("\t", "    ")) or "\N{EMPTY SET}"
+    return printable(text.replace("\t", "    ")) or "\N{EMPTY SET}"

@@ -328,7 +328,7 @@ def test_a_full_disk_elsewhere_is_one_message(
 
     monkeypatch.setattr(RunLog, "note", full)
     run(*TINY, "--run_folder=run", code=1)
-    assert "error: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert "error: run: No space left on device. Make room" in capsys.readouterr().err
 
 
 def test_which_checkpoints_are_kept() -> None:
