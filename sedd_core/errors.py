@@ -86,7 +86,7 @@ def _explanation(error: Exception, run: Path | None) -> str | None:
     """The message for a failure of the machine; None for any other exception."""
     quoted = _NUMBER_IN_TEXT.search(str(error))
     number = error.errno if isinstance(error, OSError) else int(quoted[1]) if quoted else None
-    if number not in _REMEDY_BY_NUMBER:
+    if number is None or number not in _REMEDY_BY_NUMBER:
         return None
     place = getattr(error, "filename", None) or run
     subject = "" if place is None else f"{os.fsdecode(place) if isinstance(place, bytes) else place}: "
