@@ -333,6 +333,7 @@ def test_the_first_process_of_a_machine_checks_for_the_others(cache: Path, monke
     (folder,) = folders(cache)
     zero(folder / "tokens")
     monkeypatch.setenv("RANK", "9")
+    monkeypatch.setenv("WORLD_SIZE", "16")
     monkeypatch.setenv("LOCAL_RANK", "1")
     Letters(length=3).check_cache()
     assert folders(cache) == [folder]
