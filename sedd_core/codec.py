@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -66,6 +68,22 @@ class Codec:
         """The text of token ids without special tokens: what `characters` and `bytes` count."""
         return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
+    def difference(self, other: Codec) -> str | None:
+        """What makes another codec give a text other tokens, as a clause about the two; None where nothing does.
+
+        Compares the vocabularies and the rules of encoding. What changes no token id, such as a decoder or a
+        post-processor, does not count.
+        """
+        if self.vocab_size != other.vocab_size:
+            return f"the one has {self.vocab_size:,} tokens and the other {other.vocab_size:,}"
+        pieces = [{i: piece for piece, i in codec.tokenizer.get_vocab().items()} for codec in (self, other)]
+        if pieces[0] != pieces[1]:
+            token = min(i for i in pieces[0].keys() | pieces[1].keys() if pieces[0].get(i) != pieces[1].get(i))
+            return f"token {token} is {pieces[0].get(token)!r} in the one and {pieces[1].get(token)!r} in the other"
+        if _rules(self.tokenizer) != _rules(other.tokenizer):
+            return "both have the same tokens, but their merges, normalizers or pre-tokenizers differ"
+        return None
+
     @cached_property
     def _bytes(self) -> list[bytes] | None:
         """The bytes of each token of a byte-level codec, none of a special one; None for others."""
@@ -93,6 +111,21 @@ class Codec:
             return cls(Tokenizer.from_file(str(path)))
         except Exception as error:  # tokenizers raises nothing narrower
             raise UserError(f"{path} is no tokenizer.json: {error}.") from error
+
+
+def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
+    """How a tokenizer splits a text into its tokens, without what is unset and the vocabulary's own mapping."""
+    content = json.loads(tokenizer.to_str())
+    if isinstance(content["model"]["vocab"], dict):  # a list holds scores, which decide on the split
+        del content["model"]["vocab"]
+    return {name: _stated(content[name]) for name in ("model", "normalizer", "pre_tokenizer")}
+
+
+def _stated(value: Any) -> Any:
+    """A value without empty entries, which files state or leave out for the same thing, and without trim_offsets."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _stated(inner) for name, inner in value.items() if inner and name != "trim_offsets"}
 
 
 def character_codec(text: str, unknown: bool = True) -> Codec:

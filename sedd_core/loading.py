@@ -102,9 +102,21 @@ def check_there(path: Path) -> None:
         raise _nothing_at(path)
 
 
-def weights_of(path: Path, model: ScoreModel, noise: Noise) -> None:
-    """Put the averaged weights of a checkpoint in place. UserError when they do not fit."""
+def weights_of(path: Path, model: ScoreModel, noise: Noise, codec: Codec) -> None:
+    """Put the averaged weights of a checkpoint in place.
+
+    Args:
+        path: The checkpoint, as for `find`.
+        model: The model whose weights are replaced.
+        noise: The noise schedule; parameters of its own are replaced too.
+        codec: The tokenizer that the model is going to be trained with.
+
+    Raises:
+        UserError: The weights were trained with another tokenizer, or do not fit. Of a checkpoint without a
+            tokenizer (a published one), only the number of tokens is compared.
+    """
     folder = find(path)
+    _check_tokenizer(folder, codec)
     place_weights(_stored(folder, ema=True), folder, model, noise)
 
 
@@ -142,6 +154,22 @@ def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | 
             f"{vocab_size}: give the one that it was trained with."
         )
     return codec
+
+
+def _check_tokenizer(folder: Path, codec: Codec) -> None:
+    """UserError where the weights of a folder that `find` gave were trained with another tokenizer."""
+    own = folder / CODEC
+    if own.is_file():
+        difference, remedy = Codec.load(own).difference(codec), f"data.tokenizer={own}"
+    else:
+        size = _part(_record(folder), "graph").vocab_size
+        difference = f"the one has {size:,} tokens and the other {codec.vocab_size:,}"
+        difference, remedy = None if size == codec.vocab_size else difference, "data.tokenizer=... (published: gpt2)"
+    if difference:
+        raise UserError(
+            f"The tokenizer of init_from={folder} is not that of the data: {difference}. Train with the "
+            f"checkpoint's tokenizer: {remedy}, or without init_from."
+        )
 
 
 def _nothing_at(path: Path) -> UserError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from sedd_core import UserError
 from sedd_core.codec import UNKNOWN, Codec, bpe_codec, byte_codec, character_codec
@@ -78,3 +80,44 @@ def test_the_end_of_a_text_stands_for_no_character(make: Callable[[], Codec]) ->
     assert codec.decode(ids) == TEXT + "<|endoftext|>"
     assert codec.characters(ids) == len(TEXT)
     assert codec.bytes(ids) == size
+
+
+def reloaded(codec: Codec) -> Codec:
+    return Codec(Tokenizer.from_str(codec.tokenizer.to_str()))
+
+
+def changed(codec: Codec, **parts: object) -> Codec:
+    """The same with other parts of its tokenizer.json."""
+    content = json.loads(codec.tokenizer.to_str())
+    for name, value in parts.items():
+        content[name] = {**content[name], **value} if isinstance(value, dict) and content[name] else value
+    return Codec(Tokenizer.from_str(json.dumps(content)))
+
+
+def test_what_makes_two_tokenizers_differ() -> None:
+    bpe = bpe_codec("the cat sat on the mat, and the dog ate the hat", 262)
+    merges = json.loads(bpe.tokenizer.to_str())["model"]["merges"]
+    for same in (
+        reloaded(bpe),
+        changed(bpe, decoder=None),
+        changed(bpe, model={"continuing_subword_prefix": "", "unk_token": None}),
+        changed(bpe, pre_tokenizer={"trim_offsets": False}),
+    ):
+        assert bpe.difference(same) is None
+    for other in (
+        changed(bpe, model={"merges": merges[::-1]}),
+        changed(bpe, pre_tokenizer={"add_prefix_space": True}),
+        changed(bpe, normalizer={"type": "Lowercase"}),
+    ):
+        assert "merges" in str(bpe.difference(other))
+    assert "256 tokens and the other 262" in str(byte_codec().difference(bpe))
+    assert "token 1 is 'a' in the one and 'b'" in str(character_codec("ac").difference(character_codec("bc")))
+
+
+def test_scores_are_rules() -> None:
+    one, other = (
+        Codec(Tokenizer(models.Unigram([("a", 0.0), ("b", -1.0), ("ab", score)], unk_id=0))) for score in (-2.0, 0.0)
+    )
+    assert one.encode("ab") != other.encode("ab")
+    assert one.difference(other)
+    assert one.difference(reloaded(one)) is None

@@ -124,7 +124,7 @@ class Train(Run):
         check_resumable(workspace, self.training, self.data.fingerprint())
         workspace.record.data = self.data.fingerprint()
         if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
-            loading.weights_of(Path(self.init_from), model, self.noise)
+            loading.weights_of(Path(self.init_from), model, self.noise, codec)
         workspace.open()
         model, noise = model.to(world.device), self.noise.to(world.device)
         trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed, world)
@@ -171,13 +171,14 @@ class Train(Run):
 
     def _sets(self) -> dict[str, Sequences]:
         """The validation sets by name, the run's own first. UserError when another has other tokens."""
-        own = self.data.codec().tokenizer.to_str()
+        own = self.data.codec()
         sets = {self.data.title: self.data.split("valid")}
         for data in self.more_valid:
-            if data.codec().tokenizer.to_str() != own:
+            difference = own.difference(data.codec())
+            if difference:
                 raise UserError(
-                    f"The validation set {data.title} is tokenised otherwise than the training data: give it the "
-                    "same tokenizer (one learned from a text belongs to that text)."
+                    f"The validation set {data.title} is tokenised otherwise than the training data ({difference}): "
+                    "give it the same tokenizer (one learned from a text belongs to that text)."
                 )
             name = data.title if data.title not in sets else f"{data.title}_{len(sets)}"
             sets[name] = data.split("valid")

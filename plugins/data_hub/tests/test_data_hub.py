@@ -183,6 +183,22 @@ def test_a_document_a_sequence(folder: Path) -> None:
     assert data(folder, packing="document", length=5).split("train").batch(torch.tensor([0])).tokens.shape == (1, 5)
 
 
+def test_a_tokenizers_own_file(folder: Path, tmp_path: Path) -> None:
+    """Beside a config that names its end of a document, and as a checkpoint has one, without."""
+    file = folder / "tokenizer" / "tokenizer.json"
+    first = torch.tensor([0])
+    expected = data(folder).split("train").batch(first).tokens.tolist()
+    assert data(folder, tokenizer=str(file)).split("train").batch(first).tokens.tolist() == expected
+    data(folder, tokenizer="byte").codec().save(tmp_path / "alone.json")
+    alone, named = (data(folder, tokenizer=name) for name in (str(tmp_path / "alone.json"), "byte"))
+    assert alone.codec().difference(named.codec()) is None
+    batches = [source.split("train").batch(first).tokens.tolist() for source in (alone, named)]
+    assert batches[0] == batches[1]
+    byte_codec().save(tmp_path / "endless.json")
+    with pytest.raises(UserError, match=r"endless.json has no token to end a document with"):
+        data(folder, tokenizer=str(tmp_path / "endless.json"), vocab=None).codec()
+
+
 @pytest.mark.parametrize(("tokenizer", "size"), [("byte", 257), ("char", len(set("".join(DOCUMENTS[:30]))) + 2)])
 def test_bytes_and_characters(folder: Path, tokenizer: str, size: int) -> None:
     source = data(folder, tokenizer=tokenizer, vocab=None)

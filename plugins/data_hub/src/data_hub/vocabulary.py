@@ -15,6 +15,8 @@ from .hub import ask, quiet_transformers
 
 END = "<|endoftext|>"
 """The end of a document, where the tokenizer has none of its own."""
+ENDS = (END, "</s>", "[SEP]", "<|end_of_text|>", "<eos>")
+"""Tokens that end a document, of which the first that a tokenizer.json has is taken."""
 
 
 class Vocabulary(NamedTuple):
@@ -46,9 +48,13 @@ def load(name: str) -> Vocabulary:
         return _ended(byte_codec().tokenizer)
     if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise UserError(
-            f"There is no tokenizer {name}. Set data.tokenizer to a folder "
+            f"There is no tokenizer {name}. Set data.tokenizer to a tokenizer.json, or to a folder "
             "with tokenizer.json, vocab.txt, or vocab.json and merges.txt."
         )
+    if Path(name).is_file():
+        if not Path(name).with_name("tokenizer_config.json").is_file():
+            return _of_file(Path(name))
+        name = str(Path(name).parent)  # its config says which token ends a document
     try:
         tokenizer = _load(name)
     except (OSError, ValueError) as error:
@@ -61,6 +67,15 @@ def load(name: str) -> Vocabulary:
     if end is None:
         raise UserError(f"The tokenizer {name} has no end-of-text token to put between documents.")
     return Vocabulary(Codec(tokenizer.backend_tokenizer), int(end))
+
+
+def _of_file(path: Path) -> Vocabulary:
+    """Of a tokenizer.json, as a checkpoint has one. It does not say which of its tokens ends a document."""
+    codec = Codec.load(path)
+    end = next((token for token in map(codec.tokenizer.token_to_id, ENDS) if token is not None), None)
+    if end is None:
+        raise UserError(f"The tokenizer {path} has no token to end a document with: {', '.join(ENDS)}.")
+    return Vocabulary(codec, end)
 
 
 def _ended(tokenizer: Tokenizer) -> Vocabulary:
