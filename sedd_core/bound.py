@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from .draws import Draws
-from .numerics import LN2
+from .numerics import LN2, student_t
 from .sampling import timed_score
 from .score import ScoreModel
 from .stages import Batch, Graph, InterpolatingGraph, Noise
@@ -63,8 +63,21 @@ class Bound:
         """Nats per unit (token, character) over all sequences, and the standard error of that ratio."""
         values = self.nats if nats is None else nats
         ratio = values.sum() / units.sum()
+        if len(values) < 2:
+            return ratio.item(), math.inf
         error = (values - ratio * units).std() * math.sqrt(len(values)) / units.sum()
         return ratio.item(), error.item()
+
+    def interval(
+        self, units: Int64[Tensor, " B"], nats: Float64[Tensor, " B"] | None = None, level: float = 0.95
+    ) -> tuple[float, float]:
+        """The ends of the `level` confidence interval of nats per unit, by Student's t with B - 1 degrees of freedom.
+
+        Two standard errors are no 95 % of few sequences: they hold 70 % at B = 2, 86 % at 4, 91 % at 8.
+        """
+        ratio, error = self.per(units, nats)
+        half = error if math.isinf(error) else student_t(level, len(units) - 1) * error
+        return ratio - half, ratio + half
 
     @property
     def bits_per_character(self) -> tuple[float, float]:

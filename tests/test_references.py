@@ -18,11 +18,37 @@ def test_by_hand() -> None:
 
 
 def test_one_character_of_context_by_hand() -> None:
-    """Train "aab", context a (seen once as a start of "aa", once of "ab"; the start is its own context)."""
+    """Train "aab": after a, a and b once each. At a start, and after an unknown character, nothing is known."""
     base = 8 / 15
-    expected = [(1 + 1 * base) / (1 + 1), (1 + 2 * base) / (2 + 2)]  # "a" at the start, then "a" after "a"
-    bits = -sum(map(math.log2, expected)) / 2
-    assert ngram_bits_per_character("aab", "aa", 1) == pytest.approx(bits)
+    after_a = (1 + 2 * base) / (2 + 2)
+    for text, probabilities in {"aa": [base, after_a], "za": [2 / 15, base], "aza": [base, 4 / 15 / 4, base]}.items():
+        bits = -sum(map(math.log2, probabilities)) / len(text)
+        assert ngram_bits_per_character("aab", text, 1) == pytest.approx(bits), text
+
+
+def slow(train: str, texts: list[str], order: int) -> float:
+    """Character by character."""
+    alphabet = set(train)
+
+    def probability(character: str, context: str) -> float:
+        """After a context, the shorter ones' law where it was never seen."""
+        shorter = 1 / (len(alphabet) + 1) if not context else probability(character, context[1:])
+        after = [train[i + len(context)] for i in range(len(train) - len(context)) if train[i:].startswith(context)]
+        if not after:
+            return shorter
+        return (after.count(character) + len(set(after)) * shorter) / (len(after) + len(set(after)))
+
+    known = [[c if c in alphabet else "?" for c in text] for text in texts]
+    law = [probability(c, "".join(text[max(i - order, 0) : i])) for text in known for i, c in enumerate(text)]
+    return -sum(map(math.log2, law)) / len(law)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 5])
+def test_as_counted_slowly(order: int) -> None:
+    """Texts that do not follow each other, with unknown characters, and shorter than the context."""
+    train, texts = "abracadabra, abracadabra", ["abra", "zabrazaab", "", "rac", "a"]
+    assert ngram_bits_per_character(train, texts, order) == pytest.approx(slow(train, texts, order))
+    assert ngram_bits_per_character("aab", texts, order) == pytest.approx(slow("aab", texts, order))
 
 
 @pytest.mark.parametrize("order", [0, 1, 2, 3])

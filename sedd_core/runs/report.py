@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from ..bound import Bound
 from ..codec import Codec
@@ -28,18 +30,25 @@ def report_bound(name: str, bound: Bound, ends: Sequence[float]) -> tuple[dict[s
         f"Likelihood bound of {len(bound.nats)} sequences of {name}, averaged weights, sigma from {ends[0]:.2g} to "
         f"{ends[1]:.3g}; ± one standard error"
     )
+    (low, high), bits = bound.interval(bound.tokens), [end / LN2 for end in bound.interval(bound.characters)]
+    interval = (
+        f"95 % interval of the bound (Student's t, n = {len(bound.nats)}): [{low:.4f}, {high:.4f}] nats/token, "
+        f"[{bits[0]:.4f}, {bits[1]:.4f}] bits/character"
+    )
     rule(f"validation: {name}")
     say(heading)
     table("term", "nats/token", "bits/character", rows=rows)
+    say(interval)
     text = "\n".join(["\t".join(row) for row in [["term", "nats/token", "bits/character"], *rows]])
-    return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}, f"{heading}\n{text}\n"
+    return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}, f"{heading}\n{text}\n{interval}\n"
 
 
 def report_references(codec: Codec, train: Sequences, valid: Sequences, count: int) -> None:
-    """Print what character n-grams of the training split reach on the same `count` validation sequences."""
-    seen, text = text_of(codec, train, len(train)), text_of(codec, valid, count)
+    """Print what character n-grams of the training split reach on the `count` validation sequences of the bound."""
+    seen = "".join(texts_of(codec, train, torch.arange(len(train))))
+    texts = texts_of(codec, valid, valid.spread(count))
     rows = [
-        [f"{order + 1}-gram of characters", f"{ngram_bits_per_character(seen, text, order):.4f}"]
+        [f"{order + 1}-gram of characters", f"{ngram_bits_per_character(seen, texts, order):.4f}"]
         for order in range(3)
     ]
     say("For reference, on the same sequences, from the same training text:")
@@ -59,6 +68,7 @@ def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
     )
 
 
-def text_of(codec: Codec, sequences: Sequences, count: int) -> str:
-    """The text of the first `count` sequences, as `Codec.characters` counts it."""
-    return "".join(codec.text(row) for row in sequences.batch(torch.arange(count)).tokens.tolist())
+def texts_of(codec: Codec, sequences: Sequences, indices: Int64[Tensor, " n"]) -> list[str]:
+    """The text of each sequence, of the positions that count, as `Codec.characters` counts it."""
+    batch = sequences.batch(indices)
+    return [codec.text(row[kept].tolist()) for row, kept in zip(batch.tokens, batch.counted(), strict=True)]

@@ -137,8 +137,8 @@ class Checkpoints:
 class Validation:
     """The likelihood bound, in snapshots and after training.
 
-    sequences: of the validation split, the first ones. points: noise levels drawn for each. batch_size: sequences a
-    network call. references: print character n-grams of the same split beside it.
+    sequences: how many, spread evenly over the validation split, always the same. points: noise levels drawn for
+    each. batch_size: sequences a network call. references: print character n-grams on the same sequences beside it.
     """
 
     def __init__(

@@ -73,16 +73,17 @@ class Snapshots:
         self.workspace.write_side_file("validation.txt", "".join(tables))
         if self.validation.references:
             own = next(iter(self.sets.values()))
-            report_references(self.codec, train, own, min(self.validation.sequences, len(own)))
+            report_references(self.codec, train, own, self.validation.sequences)
         texts = self.draw()
         report_samples(texts, self.sampler)
         self._keep(texts, step)
         return figures
 
     def bound(self, name: str, sequences: Sequences) -> Bound:
-        """The bound of the first sequences of a set: always the same ones, at the same noise levels."""
+        """The bound of sequences from all over a set: always the same ones, at the same noise levels."""
         settings, world = self.validation, self.workspace.world
-        mine = world.share(min(settings.sequences, len(sequences)))
+        which = sequences.spread(settings.sequences)
+        mine = which[world.share(len(which))]
 
         def share() -> Bound | None:
             if not len(mine):
@@ -142,7 +143,7 @@ class Snapshots:
         bits, bits_error = result.bits_per_character
         line = (
             f"step {step:>7}  {name}: {nats:.4f} ± {error:.4f} nats/token, "
-            f"{bits:.4f} ± {bits_error:.4f} bits/character"
+            f"{bits:.4f} ± {bits_error:.4f} bits/character (± standard error, n = {len(result.nats)})"
         )
         if self.workspace.world.main:
             self.workspace.log.note(line)

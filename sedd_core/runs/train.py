@@ -206,8 +206,7 @@ class Train(Run):
 
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
     """Of sequences from everywhere in a split, without their padding."""
-    some = min(256, len(sequences))
-    batch = sequences.batch(torch.arange(some) * len(sequences) // some)
+    batch = sequences.batch(sequences.spread(256))
     return int(batch.counted().sum()) / max(int(characters(codec, batch).sum()), 1)
 
 

@@ -41,6 +41,11 @@ class Sequences(ABC):
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
         """The sequences of these indices."""
 
+    def spread(self, count: int) -> Int64[Tensor, " n"]:
+        """The indices of `count` sequences spread evenly over the split (of all where there are fewer)."""
+        count = min(count, len(self))
+        return torch.arange(count) * len(self) // count
+
 
 class PackedSequences(Sequences):
     """One long run of tokens, cut into sequences of `length`; the rest at the end is left out."""

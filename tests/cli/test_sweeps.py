@@ -75,7 +75,7 @@ def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureF
     assert rows[0].split() == ["run", "nats/token", "bits/character", "folder"]
     assert [row.split()[0] for row in rows[1:]] == labels
     for label, row in zip(labels, rows[1:], strict=True):
-        nats = (Path("sweep") / label / "validation.txt").read_text().splitlines()[-1].split("\t")[1]
+        nats = (Path("sweep") / label / "validation.txt").read_text().splitlines()[-2].split("\t")[1]
         assert nats in row
         assert (
             Record.read(Path("sweep") / label / "config.json").node("graph")["plugin"]

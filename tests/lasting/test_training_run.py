@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shutil
+import string
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
-from sedd_core import UserError, load_model, plugin, tokens
+from sedd_core import UserError, bound, load_model, plugin, tokens
+from sedd_core.bound import Terms
 from sedd_core.objective import ScoreEntropy
 from sedd_core.record import Record, build
+from sedd_core.references import ngram_bits_per_character
+from sedd_core.runs import report
 from sedd_core.runs.settings import Optimizer
 from sedd_core.tokens import Corpus, PackedData
 from sedd_core.training import Trainer
@@ -103,6 +108,8 @@ MINE = """
 import fiddle as fdl
 import torch
 from experiments.quickstart import config as quickstart
+from sedd_core.references import ngram_bits_per_character
+from sedd_core.runs import report
 from sedd_core.runs.settings import Optimizer
 
 class SGD(Optimizer):
@@ -165,6 +172,36 @@ def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
     node["args"]["more_valid"]["tuple"][0]["args"]["paths"] = {"tuple": ["other.txt"]}
     with pytest.raises(UserError, match="is tokenised otherwise than the training data"):
         build(node)._sets()
+
+
+def test_validation_takes_sequences_from_all_over_the_split_and_n_grams_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four of the sequences of 16 characters, a quarter of the split from each other."""
+    text = Path("text.txt").read_text()
+    Path("text.txt").write_text(string.ascii_lowercase + text + string.ascii_lowercase * 12)
+    seen: list[Tensor] = []
+    heard: list[list[str]] = []
+
+    def terms(*arguments: Any, **named: Any) -> Terms:
+        seen.append(arguments[2].tokens)
+        return bound_terms(*arguments, **named)
+
+    def bits(train: str, valid: list[str], order: int) -> float:
+        heard.append(valid)
+        return ngram_bits_per_character(train, valid, order)
+
+    bound_terms = bound.terms
+    monkeypatch.setattr(bound, "terms", terms)
+    monkeypatch.setattr(report, "ngram_bits_per_character", bits)
+    settings = ("training.steps=1", "validation.sequences=4", "validation.references=true", "data.valid_fraction=0.1")
+    run(*TINY, "--run_folder=run", *settings)
+    text = Path("text.txt").read_text()
+    valid = text[round(len(text) * 0.9) :]
+    expected = [valid[16 * (i * (len(valid) // 16) // 4) :][:16] for i in range(4)]
+    assert heard == [expected] * 3
+    assert len({tuple(row) for row in torch.cat(seen).tolist()}) == len(set(expected)) == 4
+    assert "95 % interval of the bound (Student's t, n = 4): [" in capsys.readouterr().out
 
 
 def test_what_the_monitor_is_told() -> None:
