@@ -105,7 +105,7 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
     if masking:
         return Terms(*sums)
     x = graph.perturb(x0, ends[0].expand(len(x0)), draws.at(points))
-    reconstruction = -log_denoised(model, noise, x, x0, t_min, counts)
+    reconstruction = -log_denoised(model, noise, x, x0, t_min, counts, batch.cond)
     prior = (graph.prior_kl(x0, ends[1]) * counts).sum(-1)
     return Terms(sums[0], reconstruction, prior)
 
@@ -136,10 +136,11 @@ def log_denoised(
     x0: Int64[Tensor, "B L"],
     t: float,
     counts: Bool[Tensor, "B L"],
+    cond: Tensor | None = None,
 ) -> Float64[Tensor, " B"]:
     """log p(x0 | x) of the final denoising at time t, in nats a sequence. Where x cannot move, x0 = x is certain."""
     times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
-    rows, law = denoising_law(x, times, timed_score(model, noise), noise, model.graph)
+    rows, law = denoising_law(x, times, timed_score(model, noise, cond=cond), noise, model.graph)
     here = law.gather(-1, x0[rows][:, None])[:, 0].double().log()
     return (torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(rows, here) * counts).sum(-1)
 

@@ -20,8 +20,13 @@ Grid = Literal["uniform", "cosine", "equal"]
 GivenNoise = Literal["same", "none"]
 
 
-def timed_score(model: ScoreModel, noise: Noise, clean: Bool[Tensor, "B L"] | None = None) -> TimedScore:
-    """The model as a function of time instead of noise; where `clean` is set it is told that there is none."""
+def timed_score(
+    model: ScoreModel, noise: Noise, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
+) -> TimedScore:
+    """The model as a function of time instead of noise, under the condition of each sequence.
+
+    Where `clean` is set it is told that there is no noise.
+    """
 
     def score(
         x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
@@ -29,7 +34,7 @@ def timed_score(model: ScoreModel, noise: Noise, clean: Bool[Tensor, "B L"] | No
         sigma = noise(t).sigma
         if clean is not None:
             sigma = expand_to(sigma, x).masked_fill(clean, 0.0)
-        return model(x, sigma, rows)
+        return model(x, sigma, rows, cond)
 
     return score
 
@@ -105,6 +110,7 @@ def sample(
     grid: Grid = "uniform",
     given: Given | None = None,
     given_noise: GivenNoise = "same",
+    cond: Tensor | None = None,
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
 ) -> Int64[Tensor, "n L"]:
     """Draw `count` sequences. The i-th is a function of (seed, i), whatever the batch size.
@@ -112,6 +118,7 @@ def sample(
     which: draw only these of them (a process's share).
     given: known tokens of all `count` sequences, kept through every step. given_noise: what the network is told of
     the noise at given positions: the "same" as elsewhere, or "none" (sigma 0, which is true). grid: see `time_grid`.
+    cond: conditions of all `count` sequences, handed to the network.
     on_step sees each batch steps + 2 times: its first state, that after each step, and the result.
     """
     device = next(model.parameters()).device
@@ -119,11 +126,12 @@ def sample(
     done: list[Tensor] = []
     for indices in (torch.arange(count) if which is None else which).split(batch_size):
         draws = Draws(seed, indices.to(device))
-        score, known = timed_score(model, noise), None
+        condition = None if cond is None else cond[indices].to(device)
+        score, known = timed_score(model, noise, cond=condition), None
         if given:
             known = Given(given.tokens[indices].to(device), given.where[indices].to(device))
             clean = known.where if given_noise == "none" else None
-            score = free_rows(timed_score(model, noise, clean), known)
+            score = free_rows(timed_score(model, noise, clean, condition), known)
         x = model.graph.prior(draws, length)
         done.append(sampler.run(x, times, score, noise, model.graph, draws, known, on_step).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)

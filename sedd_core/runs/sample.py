@@ -39,7 +39,8 @@ class Sample(Run):
     at given tokens: the "same" as elsewhere, or "none". format: "text" (a file each), "jsonl" or "ids" (a table of
     token ids, .npy). trajectory: record every state, show the sample as it comes about, and write it as a page and a
     picture. t_min: where the sampler's last step ends, before denoising. seed: of everything random. ema: the
-    averaged weights. ngpus: processes that share the samples; as for training.
+    averaged weights. cond: condition of all samples, for a network that takes one: an integer (a class) or a tuple of
+    numbers (a vector). ngpus: processes that share the samples; as for training.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Sample(Run):
         t_min: float = 1e-5,
         seed: int = 0,
         ema: bool = True,
+        cond: int | tuple[float, ...] | None = None,
         ngpus: int | None = None,
     ) -> None:
         counts = {"steps": steps, "count": count, "batch_size": batch_size, "length": length, "ngpus": ngpus}
@@ -85,7 +87,7 @@ class Sample(Run):
         self.sampler, self.steps, self.count = sampler, steps, count
         self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
         self.prefix, self.suffix, self.prompt, self.prompts = prefix, suffix, prompt, prompts
-        self.trajectory, self.ngpus = trajectory, ngpus
+        self.trajectory, self.cond, self.ngpus = trajectory, cond, ngpus
 
     def describe(self) -> str:
         """What would be sampled, from which weights."""
@@ -189,6 +191,7 @@ class Sample(Run):
                 grid=self.grid,
                 given=given,
                 given_noise=self.given_noise,
+                cond=None if self.cond is None else torch.tensor([self.cond] * total),
                 on_step=on_step,
             )
         shares = world.gather((which, mine, recorder.states(), self.sampler.counts))

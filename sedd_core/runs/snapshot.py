@@ -124,6 +124,7 @@ class Snapshots:
                     t_min=settings.t_min,
                     seed=self.seed,
                     batch_size=max(settings.count, 1),
+                    cond=self._conditions(settings.count),
                     on_step=on_step,
                 )
             return [self.codec.decode(row) for row in tokens.tolist()], self.sampler.counts
@@ -131,6 +132,11 @@ class Snapshots:
         texts, counts = zip(*together(world, share), strict=True)
         self.sampler.counts = reduce(operator.add, counts)
         return [texts[index % world.size][index // world.size] for index in range(settings.count)]
+
+    def _conditions(self, count: int) -> torch.Tensor | None:
+        """Conditions of the own validation sequences in order, repeated where there are fewer; None if none."""
+        own = next(iter(self.sets.values()))
+        return own.batch(torch.arange(count) % len(own)).cond if count else None
 
     def _batch(self, sequences: Sequences, indices: torch.Tensor) -> tuple[torch.Tensor, Batch]:
         self.stop.check()

@@ -26,7 +26,11 @@ class Backbone(nn.Module, ABC):
     def forward(
         self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Features of states x at total noise sigma [B] or [B, L]; cond: a condition that the data stage gave."""
+        """Features of states x at total noise sigma [B] or [B, L].
+
+        cond: condition of each sequence: `Batch.cond` in training and in the bound, `sampling.sample(cond=...)` in
+        sampling; None without one. A backbone that needs one, or takes none, raises a UserError that says so.
+        """
 
     def logits(self, features: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape S"]:
         """One logit a state."""

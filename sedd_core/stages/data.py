@@ -15,7 +15,7 @@ Split = Literal["train", "valid"]
 
 
 class Batch(NamedTuple):
-    """tokens [B, L]; counts [B, L]: positions in the loss and the bound (None: all); cond: what the model is told."""
+    """tokens [B, L]; counts [B, L]: positions in the loss and the bound (None: all); cond [B, ...]: conditions."""
 
     tokens: Int64[Tensor, "B L"]
     counts: Bool[Tensor, "B L"] | None = None

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedd_core import hookimpl
+from sedd_core import UserError, hookimpl
 from sedd_core.stages import Backbone
 
 FREQUENCIES = 128
@@ -184,7 +184,7 @@ class DDiT(Backbone):
     ) -> Float[Tensor, "B L D"]:
         """Features at noise sigma [B] or [B, L]."""
         if cond is not None:
-            raise ValueError("model_ddit takes no condition")
+            raise UserError("model_ddit takes no condition: leave cond unset, or choose a model that takes one.")
         c = F.silu(self.sigma_map(sigma))
         c = c[:, None] if sigma.ndim == 1 else c
         turn = self.rotary_emb(x.shape[1])
