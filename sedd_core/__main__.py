@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    del sys.path[0]  # the current folder: its random.py would shadow the standard library's, for what comes now too
+
 from .console import complain, say
 from .errors import UserError, machine_failures_explained
 
@@ -31,9 +34,12 @@ def main() -> None:
 
 def _run(command: str, rest: list[str]) -> int:
     if command == "launch":
+        from .place import end_with_launcher
+
+        end_with_launcher()  # before anything that takes time
         from .cli.main import main as launch
 
-        sys.path.insert(0, "")
+        sys.path.append(os.getcwd())  # experiments below the current folder can import each other
         return launch([f"{sys.argv[0]} launch", *rest])
     if command == "plugins" and set(rest) <= {"--check", "--json"}:
         from .doctor import list_plugins

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .errors import UserError
+from .errors import Stopped, Told, UserError
 from .place import place
 
 T = TypeVar("T")
@@ -49,10 +50,32 @@ class World:
         dist.all_gather_object(things, thing)
         return things
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.size > 1:
-            dist.barrier()
+    def agree(self, work: Callable[[], T]) -> T:
+        """This process's result of `work`, once all have done theirs: what fails in one ends each, and none waits.
+
+        Raises:
+            Stopped: It was raised in one of them.
+            UserError: In the main process, with the message of the first process that raised one; elsewhere `Told`.
+            Exception: Any other, where it arose; elsewhere `Told`.
+        """
+        if self.size == 1:
+            return work()
+        result, own = None, None
+        try:
+            result = work()
+        except Exception as error:
+            own = error
+        said = None if own is None else (f"{own}", isinstance(own, UserError), isinstance(own, Stopped))
+        failures = [(rank, *failure) for rank, failure in enumerate(self.gather(said)) if failure is not None]
+        errors = [failure for failure in failures if not failure[3]]
+        if errors:
+            rank, message, mistake, _ = errors[0]
+            if own is not None and rank == self.rank:
+                raise own
+            raise UserError(message) if mistake and self.main else Told(f"process {rank}: {message}")
+        if failures:
+            raise Stopped
+        return cast(T, result)
 
     def share(self, count: int) -> Int64[Tensor, " n"]:
         """Which of `count` things are this process's: every size-th, so that none has more than one more."""

@@ -6,8 +6,9 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 
 from filelock import FileLock
@@ -73,6 +74,33 @@ def writing_folder(path: Path) -> Iterator[Path]:
         _name(error, path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder that was not there, by one process alone: `path`, or with the first free suffix -2, -3, ...
+
+    OSError when it cannot be made.
+    """
+    names = chain([path], (path.with_name(f"{path.name}-{number}") for number in count(2)))
+    while True:
+        folder = next(names)
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            if not path.parent.is_dir():  # a file in the place of a parent
+                raise
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove these folders, one after the other, as far as they are empty."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return
 
 
 def write_text(path: Path, text: str) -> None:

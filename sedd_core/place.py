@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 
 from .errors import UserError
+
+LAUNCHER = "sedd-"
+"""What the elastic launcher's run id starts with where `launch.py` is the launcher; its process id follows."""
 
 
 def place() -> tuple[int, int, int]:
@@ -35,3 +40,24 @@ def number_in(variable: str, default: int) -> int:
 
 
 _REMEDY = "Start with launch.py, --slurm, torchrun or srun, which set these variables; or unset them."
+
+
+def end_with_launcher() -> None:
+    """Let the kernel send SIGTERM to this process when the `launch.py` that started it dies, however it dies.
+
+    Else the processes of a launcher that was killed train on, unseen. On Linux; elsewhere, and for processes of
+    another launcher (torchrun, srun), nothing happens.
+
+    SIGTERM, not SIGKILL: a training run then saves as on any request to stop, so that the death of a launcher costs
+    no step; whoever does not listen yet, or has nothing to save, ends at once by the signal's own action. A process
+    that is waiting for another, dead one is beyond Python's handlers, but that waiting has a timeout of its own.
+    """
+    launcher = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    if sys.platform != "linux" or not launcher.startswith(LAUNCHER):
+        return
+    import ctypes
+
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(launcher.removeprefix(LAUNCHER)):  # it died before the kernel was asked
+        os.kill(os.getpid(), signal.SIGTERM)

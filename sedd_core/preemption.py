@@ -78,12 +78,5 @@ def notice(text: str) -> None:
 
 
 def together(world: World, work: Callable[[], T]) -> list[T]:
-    """Every process's result, by rank; Stopped on all of them when it was raised on one, so that none waits."""
-    try:
-        result, stopped = work(), False
-    except Stopped:
-        result, stopped = None, True
-    results = world.gather((result, stopped))
-    if any(stopped for _, stopped in results):
-        raise Stopped
-    return [result for result, _ in results]  # pyright: ignore[reportReturnType]
+    """Every process's result, by rank; what is raised in one ends each: see `World.agree`."""
+    return world.gather(world.agree(work))

@@ -88,7 +88,7 @@ def name_of_run(target: str) -> str:
     if path.suffix != ".json":
         return path.stem
     folder = path.resolve().parent
-    return folder.parent.name if re.fullmatch(r"\d{8}-\d{6}", folder.name) else folder.name
+    return folder.parent.name if re.fullmatch(r"\d{8}-\d{6}(-\d+)?", folder.name) else folder.name
 
 
 def named_sizes(target: str, stage: str) -> dict[str, Callable[..., Any]]:

@@ -6,7 +6,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except UserError as error:
-        if _is_not_main():
-            time.sleep(2)  # a mistake that all processes see is the main one's to tell, and ends the others
+        if _is_not_main() or (isinstance(error, Told) and place()[1] > 1):
+            time.sleep(2)  # whoever leaves first ends the others: that is for the one that tells
         if not isinstance(error, Told):
             complain(f"error: {error}")
         return 1
@@ -82,20 +83,48 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         _examine(composed, options)
     if options.dry_run and job is None:
         return
-    folder = Path(options.run_folder or Path("runs") / name_of_run(target) / time.strftime("%Y%m%d-%H%M%S"))
-    spaces = _workspaces(sweep, folder, options, arguments)
 
     def execute(composed: Composed, workspace: Workspace) -> dict[str, str]:
         with machine_failures_explained(workspace.folder):
             return _execute(composed, workspace, options)
 
-    if job is not None:
-        text = script(job, name_of_run(target), folder, [composed.run for composed in sweep], spaces)
-        say(f"\n{text}".rstrip("\n")) if options.dry_run else submit(text, folder, sweep, spaces)
-    elif len(sweep) == 1:
-        execute(sweep[0], spaces[0])
-    else:
-        execute_all(list(zip(sweep, spaces, strict=True)), execute)
+    with _folder(options) as folder:
+        spaces = _workspaces(sweep, folder, options, arguments)
+        if job is not None:
+            text = script(job, name_of_run(target), folder, [composed.run for composed in sweep], spaces)
+            say(f"\n{text}".rstrip("\n")) if options.dry_run else submit(text, folder, sweep, spaces)
+        elif len(sweep) == 1:
+            execute(sweep[0], spaces[0])
+        else:
+            execute_all(list(zip(sweep, spaces, strict=True)), execute)
+
+
+@contextmanager
+def _folder(options: flags.FlagValues) -> Iterator[Path]:
+    """Within: where the command works, --run_folder or a folder that no other start has.
+
+    The latter is made at once, since two starts may fall into one second, and removed if nothing comes of it.
+    """
+    from ..files import new_folder, remove_empty
+    from .experiment import name_of_run
+
+    if options.run_folder:
+        yield Path(options.run_folder)
+        return
+    folder = Path("runs") / name_of_run(options.fdl_config) / time.strftime("%Y%m%d-%H%M%S")
+    if options.dry_run or place()[0]:  # the main process says the folder to the others
+        yield folder
+        return
+    try:
+        folder = new_folder(folder)
+    except OSError as error:
+        raise UserError(
+            f"The run folder {folder} cannot be made: {error.strerror}. Name another one: --run_folder=..."
+        ) from error
+    try:
+        yield folder
+    finally:
+        remove_empty([folder, *folder.parents[:2]])
 
 
 def _look(options: flags.FlagValues, changes: Changes) -> None:
@@ -147,7 +176,7 @@ def _workspaces(
         )
         for composed, name in zip(sweep, names, strict=True)
     ]
-    if place()[0] == 0 and not options.dry_run:
+    if place()[1] == 1 and not options.dry_run:  # several processes look together, in `Workspace.held`
         for space in spaces:
             space.check()
     return spaces
@@ -162,16 +191,18 @@ def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues
 
     if place()[0]:
         quiet()
-    if workspace.resume:
-        take_up(workspace, composed.node)
     processes = composed.run.processes()
     if place()[1] == 1 and processes > 1:
-        return start(workspace, processes, options.max_restarts)
-    workspace.world = join()
-    workspace.folder = workspace.world.gather(workspace.folder)[0]  # the main one's time of start
-    figures = composed.run.execute(workspace)
-    workspace.write_results(figures)
-    workspace.world.wait()  # a process that leaves early takes the others' connection with it
+        return start(workspace, composed.node, processes, options.max_restarts)
+    workspace.world = world = join()
+    workspace.folder = world.gather(workspace.folder)[0]  # the main one's time of start
+    with workspace.held():
+        if workspace.resume:
+            world.agree(lambda: take_up(workspace, composed.node))
+        figures = composed.run.execute(workspace)
+        world.agree(
+            lambda: workspace.write_results(figures)
+        )  # a process that leaves early takes the connection along
     leave()
     return figures
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,31 +11,39 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import INTERRUPTED, STOPPED, Stopped, Told, UserError
+from ..place import LAUNCHER
 from ..preemption import SAVING, heeded, notice
-from ..record import nodes_in
+from ..record import Node, nodes_in
 from ..runs.base import Workspace
+from .resume import take_up
 
 
 def command_of(workspace: Workspace) -> list[str]:
-    """The command that runs, or goes on with, what a run's folder describes."""
-    command = [sys.executable, "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
+    """The command that runs, or goes on with, what a run's folder describes.
+
+    -P: the current folder is not first on the import path, where its files would shadow the standard library.
+    """
+    command = [sys.executable, "-P", "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
     if any("file" in node for node in nodes_in(workspace.record.run)):  # the user named that experiment
         command.append("--trust")
     return [*command, "--allow_changes"] if workspace.allow_changes else command
 
 
-def start(workspace: Workspace, processes: int, max_restarts: int) -> dict[str, str]:
-    """Run what a workspace describes in so many processes of this machine. Returns the run's figures.
+def start(workspace: Workspace, node: Node, processes: int, max_restarts: int) -> dict[str, str]:
+    """Run what a workspace and a node describe in several processes of this machine. Returns the run's figures.
 
-    When one fails, all start again from the newest checkpoint, up to `max_restarts` times. UserError, with the
-    reason, when that is used up; a folder in which nothing has happened yet is removed then.
+    The folder is locked while its record is written, then by the main one of those processes. When one fails, all
+    start again from the newest checkpoint, up to `max_restarts` times. UserError, with the reason, when that is used
+    up; a folder in which nothing has happened yet is removed then.
     """
-    workspace.open()
+    with workspace.held():
+        if workspace.resume:
+            take_up(workspace, node)
+        workspace.open()
     try:
         _launch(command_of(workspace), processes, max_restarts)
     except UserError:
-        if not any((workspace.folder / name).exists() for name in ("log.txt", "checkpoints", "samples")):
-            shutil.rmtree(workspace.folder)
+        workspace.remove_unbegun()
         raise
     return workspace.results()
 
@@ -54,7 +61,7 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
-        run_id=f"sedd-{os.getpid()}",
+        run_id=f"{LAUNCHER}{os.getpid()}",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=max_restarts,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ..console import say
 from ..errors import UserError
+from ..files import write_text
 from ..runs.base import Run, Workspace
 from ..runs.train import Train
 from ..training import check_parts
@@ -154,9 +155,10 @@ def submit(text: str, folder: Path, sweep: Sequence[Composed], spaces: Sequence[
     opened: list[Path] = []
     try:
         for composed, space in zip(sweep, spaces, strict=True):
-            if space.resume:
-                take_up(space, composed.node)
-            space.open()
+            with space.held():
+                if space.resume:
+                    take_up(space, composed.node)
+                space.open()
             opened.append(space.folder)
         job = _sbatch(text, folder)
     except UserError:
@@ -189,7 +191,7 @@ def _seconds(time: str) -> int:
 def _sbatch(text: str, folder: Path) -> str:
     """The job's number. UserError with sbatch's words when it does not take the script, which is removed then."""
     file = folder / "slurm.sh"
-    file.write_text(text, encoding="utf-8")
+    write_text(file, text)
     result = subprocess.run(["sbatch", "--parsable", str(file)], capture_output=True, text=True, check=False)
     if result.returncode:
         file.unlink()

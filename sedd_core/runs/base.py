@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +16,9 @@ import torch
 
 from ..distributed import World
 from ..errors import UserError
-from ..files import write_text
+from ..files import remove_empty, write_text, writing_folder
 from ..record import Record
+from .lock import LOCK, locked
 from .log import RunLog, side_file
 
 
@@ -41,19 +44,54 @@ class Workspace:
             raise self._unusable(f"{there} is a file")
         if not os.access(there, os.W_OK):
             raise self._unusable(f"{there} is read-only")
-        if there == self.folder and any(there.iterdir()) and not self.resume:
+        if there == self.folder and self._used() and not self.resume:
             raise UserError(
                 f"{self.folder} holds something already. Name another folder: --run_folder=...; or go on with "
                 "the run that it holds: --resume"
             )
 
-    def open(self) -> None:
-        """Make the folder, with config.json and config.txt. UserError when it cannot be, or is not empty."""
-        if not self.world.main:
-            return
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Within: the folder is there, and this run's alone. One that is left with nothing in it is removed again.
+
+        The main process holds it, by a lock that ends with that process. UserError in every process when the folder
+        cannot be made, holds something already, or is another run's at the moment.
+        """
+        with ExitStack() as stack:
+            self.world.agree(lambda: self._hold(stack) if self.world.main else None)
+            yield
+
+    def _hold(self, stack: ExitStack) -> None:
         self.check()
+        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            stack.callback(remove_empty, made)
+            stack.enter_context(locked(self.folder))
+        except OSError as error:
+            raise self._unusable(str(error.strerror or error)) from error
+        stack.callback(self._unlock_unused)
+        self.check()  # what another run has left meanwhile
+
+    def _used(self) -> bool:
+        return any(path.name != LOCK for path in self.folder.iterdir())
+
+    def _unlock_unused(self) -> None:
+        if not self._used():
+            (self.folder / LOCK).unlink(missing_ok=True)
+
+    def remove_unbegun(self) -> None:
+        """Remove the folder of a run that has failed before anything happened in it, unless another has taken it."""
+        with suppress(UserError, OSError), locked(self.folder, patience=0):
+            if not any((self.folder / name).exists() for name in ("log.txt", "checkpoints", "samples")):
+                shutil.rmtree(self.folder)
+
+    def open(self) -> None:
+        """Write config.json and config.txt into the folder. UserError, in every process, when they cannot be."""
+        self.world.agree(lambda: self._open() if self.world.main else None)
+
+    def _open(self) -> None:
+        try:
             self.record.write(self.folder / "config.json")
         except OSError as error:
             raise self._unusable(str(error.strerror)) from error
@@ -92,11 +130,14 @@ class Workspace:
         return self.folder / "samples" / f"step_{step:09d}"
 
     def write_samples(self, texts: Sequence[str], step: int | None = None) -> None:
-        """Write each text to its own file, sample_<i>.txt below samples/, or below the folder of a training step."""
+        """Write each text to its own file, sample_<i>.txt below samples/, or below the folder of a training step.
+
+        All of them or none: the folder is whole where it is there.
+        """
         folder = self.folder / "samples" if step is None else self.snapshot(step)
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, text in enumerate(texts):
-            (folder / f"sample_{index}.txt").write_text(text, encoding="utf-8")
+        with writing_folder(folder) as temporary:
+            for index, text in enumerate(texts):
+                (temporary / f"sample_{index}.txt").write_text(text, encoding="utf-8")
 
 
 class Run(ABC):

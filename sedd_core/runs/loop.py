@@ -49,9 +49,9 @@ class Loop:
 
         The main process says which that is: all go on from the same, whatever each sees of a shared disk.
         """
-        run = self.workspace.folder
-        found = loading.find(run) if self.main and checkpoint.steps(run) else None
-        folder = self.trainer.world.gather(found)[0]
+        run, world = self.workspace.folder, self.trainer.world
+        found = world.agree(lambda: loading.find(run) if self.main and checkpoint.steps(run) else None)
+        folder = world.gather(found)[0]
         if folder is None:
             return 0
         state = checkpoint.resume(folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema)
@@ -131,14 +131,15 @@ class Loop:
 
     def save(self, done: int) -> None:
         """Write the checkpoint of a step, and remove those that are no longer kept."""
-        if self.main:
-            trainer, folder = self.trainer, self.workspace.folder
-            state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
-            target = folder / "checkpoints" / f"step_{done:09d}"
-            parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.workspace.record)
-            checkpoint.save(target, *parts, state)
-            checkpoint.prune(folder, self.checkpoints.passing, self.checkpoints.keep)
-        self.trainer.world.wait()
+        self.trainer.world.agree(lambda: self._save(done) if self.main else None)
+
+    def _save(self, done: int) -> None:
+        trainer, folder = self.trainer, self.workspace.folder
+        state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
+        target = folder / "checkpoints" / f"step_{done:09d}"
+        parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.workspace.record)
+        checkpoint.save(target, *parts, state)
+        checkpoint.prune(folder, self.checkpoints.passing, self.checkpoints.keep)
 
     def _check(self, result: StepResult, step: int) -> None:
         """Too many updates in a row that were not finite end the run, with this process's last batch kept."""

@@ -104,29 +104,42 @@ class Sample(Run):
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Sample, print, and write into the workspace's folder."""
         world = workspace.world
-        loaded = loading.load(
-            self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
-        )
-        tuple(sampler_suits(self.sampler, loaded.graph))
-        length = self._length(loaded)
-        given = self._given(loaded, length)
+        loaded, length, given = world.agree(lambda: self._prepared(world))
         workspace.open()
         started = time.monotonic()
         tokens, trajectory = self._draw(loaded, world, given, length)
         speed = f"{tokens.numel() / (time.monotonic() - started):.0f}"
-        if world.main:
-            texts = [loaded.codec.decode(row) for row in tokens.tolist()] if loaded.codec else []
-            report_samples(texts, self.sampler)
-            write_samples(workspace, self.format, tokens, texts)
-            if trajectory:
-                write_trajectory(workspace.folder, trajectory, self.checkpoint)
-            console.say(f"{speed} tokens/s. Written to {workspace.folder}")
+        world.agree(lambda: self._report(workspace, loaded, tokens, trajectory) if world.main else None)
+        console.say(f"{speed} tokens/s. Written to {workspace.folder}")
         counts = self.sampler.counts
         return {
             "network calls": str(counts.calls),
             "clipped a position": f"{counts.clipped_per_row:.2g}",
             "tokens/s": speed,
         }
+
+    def _prepared(self, world: World) -> tuple[loading.Loaded, int, Given | None]:
+        """The model, the tokens of a sample, and what is given of each."""
+        loaded = loading.load(
+            self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
+        )
+        tuple(sampler_suits(self.sampler, loaded.graph))
+        length = self._length(loaded)
+        return loaded, length, self._given(loaded, length)
+
+    def _report(
+        self,
+        workspace: Workspace,
+        loaded: loading.Loaded,
+        tokens: Int64[Tensor, "n L"],
+        trajectory: Trajectory | None,
+    ) -> None:
+        """Print the samples, and write them."""
+        texts = [loaded.codec.decode(row) for row in tokens.tolist()] if loaded.codec else []
+        report_samples(texts, self.sampler)
+        write_samples(workspace, self.format, tokens, texts)
+        if trajectory:
+            write_trajectory(workspace.folder, trajectory, self.checkpoint)
 
     def _length(self, loaded: loading.Loaded) -> int:
         """Tokens a sample. A warning where they are more than the network has seen."""

@@ -16,7 +16,7 @@ from .. import checkpoint, console, loading
 from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
-from ..preemption import Stop, together
+from ..preemption import Stop
 from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
@@ -115,16 +115,8 @@ class Train(Run):
         """Train and report, in the workspace's folder. The figures are those of the bound."""
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
-        together(world, self._check_caches)
-        codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
-        torch.manual_seed(self.seed)
-        model, arguments = self._compose(codec.vocab_size)
-        for stage, values in arguments.items():
-            workspace.record.node(stage)["args"].update(values)
-        check_resumable(workspace, self.training, self.data.fingerprint())
-        workspace.record.data = self.data.fingerprint()
-        if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
-            loading.weights_of(Path(self.init_from), model, self.noise, codec)
+        world.agree(self._check_caches)
+        codec, train, sets, model = world.agree(lambda: self._prepared(workspace))
         workspace.open()
         model, noise = model.to(world.device), self.noise.to(world.device)
         trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed, world)
@@ -157,6 +149,19 @@ class Train(Run):
                 self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), snapshots.told)
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
         return figures
+
+    def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
+        """The data, and the model as training starts from it; the workspace's record says the sizes of both."""
+        codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
+        torch.manual_seed(self.seed)
+        model, arguments = self._compose(codec.vocab_size)
+        for stage, values in arguments.items():
+            workspace.record.node(stage)["args"].update(values)
+        check_resumable(workspace, self.training, self.data.fingerprint())
+        workspace.record.data = self.data.fingerprint()
+        if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
+            loading.weights_of(Path(self.init_from), model, self.noise, codec)
+        return codec, train, sets, model
 
     def _vocab_size(self) -> tuple[int, bool]:
         """V, and whether it is known before the data is read: else one of about a text's characters stands in."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +25,7 @@ from sedd_core.runs.base import Workspace
 from sedd_core.runs.settings import Training
 from sedd_core.training import parts, times
 
-from .runs import TINY, apart, losses, run, weights, write_text
+from .runs import ROOT, TINY, apart, log, losses, run, weights, write_text
 
 EXACT = [*TINY, "model.dropout=0"]
 
@@ -160,6 +164,87 @@ def test_a_mistake_in_several_processes_is_one_message() -> None:
     assert "one of 1, 3, 9" in said
     assert "Traceback" not in said
     assert not Path("run").exists()
+
+
+SHADOW = "from pathlib import Path\nPath('ran').touch()\nraise SystemExit('the current folder was imported from')\n"
+
+
+@pytest.mark.parametrize("program", [("-m", "sedd_core", "launch"), ("launch.py",)])
+def test_files_of_the_current_folder_shadow_nothing(program: tuple[str, ...], tmp_path: Path) -> None:
+    """With one process and with two, by the module or by `launch.py` in that folder; experiments are still found."""
+    for name in ("random", "statistics", "absl", "fiddle"):
+        (tmp_path / f"{name}.py").write_text(SHADOW)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/base.py").write_text("from experiments.quickstart import config as base\n")
+    (tmp_path / "mine/own.py").write_text("from mine.base import base\n\n\ndef config():\n    return base()\n")
+    (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "launch.py").write_text((ROOT / "launch.py").read_text())
+    short = ["--fdl_config=mine/own.py", *EXACT[1:], "training.steps=2", "monitor=None"]
+    apart(*short, *([] if program == ("launch.py",) else ["ngpus=2"]), "--run_folder=run", program=program)
+    assert log("run")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
+    """Each of two, by each kind of error; the main one tells a mistake, whose ever it is."""
+    code = (
+        "import sys, torch.distributed as dist; from sedd_core.distributed import World\n"
+        "from sedd_core.errors import Stopped, Told, UserError\n"
+        "rank = int(sys.argv[1])\n"
+        "dist.init_process_group('gloo', init_method='file://' + sys.argv[2], rank=rank, world_size=2)\n"
+        "world = World(rank, 2)\n"
+        "def work(error, where):\n"
+        "    if rank in where: raise error\n"
+        "    return rank\n"
+        "def seen(error, *where):\n"
+        "    try: return world.agree(lambda: work(error, where))\n"
+        "    except Exception as e: return f'{type(e).__name__}: {e}'\n"
+        "print([seen(OSError('full')), seen(UserError('no'), 0), seen(UserError('no'), 1), seen(UserError('no'), 0, 1),\n"
+        "       seen(OSError('full'), 0), seen(OSError('full'), 1), seen(Stopped(), 1)])\n"
+        "dist.barrier(); dist.destroy_process_group()"
+    )
+    command = [sys.executable, "-c", code]
+    both = [
+        subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    said = [ast.literal_eval(process.communicate(timeout=120)[0]) for process in both]
+    told, other = "Told: process 0: ", "Told: process 1: "
+    mine = "UserError: no"
+    assert said[0] == [0, mine, mine, mine, "OSError: full", f"{other}full", "Stopped: 143"]
+    assert said[1] == [1, f"{told}no", mine, f"{told}no", f"{told}full", "OSError: full", "Stopped: 143"]
+
+
+def test_a_mistake_that_only_the_main_process_sees_ends_all_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes as torchrun starts them, in a folder that holds something: neither waits for the other."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/notes.txt").write_text("mine")
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
+    both = []
+    for rank in ("0", "1"):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
+        command = [sys.executable, str(ROOT / "launch.py"), *EXACT, "--run_folder=run"]
+        both.append(
+            subprocess.Popen(
+                command, env={**os.environ, **place}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            )
+        )
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [1, 1], said
+    assert (
+        said[0]
+        == "error: run holds something already. Name another folder: --run_folder=...; or go on with the run that it holds: --resume\n"
+    )
+    assert said[1] == ""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        return listener.getsockname()[1]
 
 
 def test_every_sequence_of_a_batch_is_taken_once() -> None:

@@ -83,6 +83,19 @@ def test_when_one_process_is_killed_the_others_stop_and_say_why() -> None:
     assert not workers("run")
 
 
+def test_when_the_launcher_is_killed_its_processes_save_and_end() -> None:
+    """And the folder is free for whoever goes on."""
+    process = start(*LONG, "ngpus=2", "training.steps=100000", "--run_folder=run")
+    wait_for(Path("run/log.txt"), "step      40")
+    process.kill()
+    process.communicate(timeout=60)  # its output ends with the last of its processes
+    assert not workers("run")
+    reached = int(Path("run/checkpoints/newest").resolve().name.removeprefix("step_"))
+    assert reached >= 40
+    said = apart("--resume", "--run_folder=run", f"training.steps={reached + 20}")
+    assert f"resumed  after step {reached}" in said
+
+
 WAYS = [("one process", signal.SIGTERM), ("all of them", signal.SIGTERM), ("the launcher", signal.SIGINT)]
 
 
