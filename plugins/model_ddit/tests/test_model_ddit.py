@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sedd_core import plugin
+from sedd_core import UserError, plugin
 from sedd_core.stages import Backbone
 
 
@@ -61,5 +61,5 @@ def test_wrong_sizes_are_refused(arguments: dict[str, Any], message: str) -> Non
 
 
 def test_a_condition_is_refused() -> None:
-    with pytest.raises(ValueError, match="no condition"):
+    with pytest.raises(UserError, match="no condition"):
         network()(torch.zeros(1, 2, dtype=torch.int64), torch.ones(1), torch.ones(1))
