@@ -37,7 +37,14 @@ def config() -> fdl.Config[Train]:
             Optimizer, lr=3e-4, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, warmup=2500, clip=1.0
         ),
         training=fdl.Config(
-            Training, steps=400_000, batch_size=512, times="iid", t_min=1e-3, ema=0.9999, snapshot_every=50_000
+            Training,
+            steps=400_000,
+            batch_size=512,
+            microbatch=32,  # 80 GB: 57 GiB with every position in the loss
+            times="iid",
+            t_min=1e-3,
+            ema=0.9999,
+            snapshot_every=50_000,
         ),
         checkpoints=fdl.Config(Checkpoints, every=2500, keep=2, milestone_every=50_000),
         validation=fdl.Config(Validation, sequences=256, points=16),

@@ -25,4 +25,5 @@ def config() -> fdl.Config[Train]:
         "data_hub", name="lm1b", tokenizer="bert-base-uncased", vocab=30522, packing="document", length=128
     )
     run.training.steps = 1_000_000
+    run.training.microbatch = 256
     return run

@@ -21,4 +21,5 @@ def config() -> fdl.Config[Train]:
     run = absorb_small()
     run.data = stage("data_text8", length=256)
     run.training.steps = 1_000_000
+    run.training.microbatch = 256
     return run

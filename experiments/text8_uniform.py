@@ -18,4 +18,5 @@ def config() -> fdl.Config[Train]:
     run, text8 = uniform_small(), text8_absorb()
     run.data = text8.data
     run.training.steps = text8.training.steps
+    run.training.microbatch = text8.training.microbatch
     return run

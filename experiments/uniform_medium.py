@@ -14,7 +14,8 @@ from sedd_core.runs.train import Train
 
 
 def config() -> fdl.Config[Train]:
-    """uniform_small with a larger network."""
+    """uniform_small with a larger network, in smaller parts."""
     run = uniform_small()
     run.model = medium()
+    run.training.microbatch = 16  # 80 GB: 50 GiB with every position in the loss
     return run

@@ -186,13 +186,22 @@ def check_process_is_fixed(noise: Noise, graph: Graph) -> None:
             )
 
 
+def accumulation(training: Training, processes: int) -> int:
+    """Parts in which each process takes its share of a batch: `accum`, or the fewest that `microbatch` allows."""
+    share, rest = divmod(training.batch_size, processes)
+    if training.microbatch is None or rest:  # a rest is refused by `check_parts`
+        return training.accum
+    most = training.microbatch
+    return next(n for n in range(-(-share // most), share + 1) if share % n == 0)
+
+
 def check_parts(training: Training, processes: int) -> None:
     """UserError when the batch cannot be divided among so many processes, and the parts of each."""
-    size = training.batch_size
-    if size % (processes * training.accum):
+    size, accum = training.batch_size, accumulation(training, processes)
+    if size % (processes * accum):
         divisors = ", ".join(str(n) for n in range(1, min(size, MOST_PIECES) + 1) if size % n == 0)
         raise UserError(
-            f"training.batch_size={size} cannot be divided among {processes} processes in {training.accum} parts: "
+            f"training.batch_size={size} cannot be divided among {processes} processes in {accum} parts: "
             f"processes times training.accum must be one of {divisors}."
         )
 
@@ -204,7 +213,9 @@ def parts(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
     process all the little noise, and the one for which all wait all the masks.
     """
     check_parts(training, world.size)
-    return list(torch.arange(training.batch_size).view(-1, training.accum, world.size)[:, :, world.rank].T)
+    return list(
+        torch.arange(training.batch_size).view(-1, accumulation(training, world.size), world.size)[:, :, world.rank].T
+    )
 
 
 def times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:

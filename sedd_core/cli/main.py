@@ -153,7 +153,8 @@ def _examine(composed: Composed, options: flags.FlagValues) -> None:
         for warning in composed.run.warnings():
             complain(f"warning: {composed.label and composed.label + ': '}{warning}")
     if options.dry_run:
-        say(f"{composed.label}\n{resolved(composed.config)}\n\n{description}".lstrip("\n"))
+        text = f"{composed.label}\n{resolved(composed.config)}\n\n{description}\n{composed.run.describe_memory()}"
+        say(text.strip("\n"))
 
 
 def _workspaces(

@@ -15,8 +15,17 @@ from ..record import FILLED_IN, Node, Record
 from ..runs.base import Workspace
 
 HARMLESS = (
-    *("training.steps", "training.accum", "training.compile", "training.log_every", "training.snapshot_every"),
-    *("training.bad_steps", "training.profile", "checkpoints", "validation", "samples", "sampler", "more_valid"),
+    *("training.steps", "training.accum", "training.microbatch", "training.compile", "training.log_every"),
+    *(
+        "training.snapshot_every",
+        "training.bad_steps",
+        "training.profile",
+        "checkpoints",
+        "validation",
+        "samples",
+        "sampler",
+        "more_valid",
+    ),
     *("monitor", "ngpus", "init_from"),
 )
 """Paths that change what is looked at or how it is computed, and not what is learned."""

@@ -153,6 +153,10 @@ class Run(ABC):
     def describe(self) -> str:
         """What would happen, with sizes; reads no data and starts nothing."""
 
+    def describe_memory(self) -> str:
+        """What it takes on each GPU, where that is known before the start: for a dry run, for it takes seconds."""
+        return ""
+
     def starts_from(self) -> list[str]:
         """The checkpoints that have to be there."""
         return []

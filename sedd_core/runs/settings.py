@@ -73,12 +73,14 @@ class Training:
     """How long and on what.
 
     steps: updates. batch_size: sequences an update, over all processes. accum: parts in which each process takes its
-    share of a batch, one after another: less memory, the same update. times: "stratified" (one in each of batch_size
-    equal parts of (t_min, 1): the same expectation, less variance) or "iid" (as published). t_min: the smallest time
-    trained on. ema: largest decay of the average of the weights. precision: "bf16" (autocast; sums stay in float32),
-    "fp32", or "auto": bf16 on a GPU, fp32 on a CPU. compile: the network by torch.compile. log_every: steps between
-    lines of the log. snapshot_every: steps between validations with samples (0: only at the end). bad_steps: after so
-    many updates in a row whose loss or gradient is not finite, the run stops. profile: (first, last) steps of a trace
+    share of a batch, one after another: less memory, the same update. microbatch: Most sequences per process in one
+    forward and backward pass, from which the number of parts follows (None: it is accum). times: "stratified" (one in
+    each of batch_size equal parts of (t_min, 1): the same expectation, less variance) or "iid" (as published). t_min:
+    the smallest time trained on. ema: largest decay of the average of the weights. precision: "bf16" (autocast; sums
+    stay in float32), "fp32", or "auto": bf16 on a GPU, fp32 on a CPU. compile: the network by torch.compile.
+    log_every: steps between lines of the log. snapshot_every: steps between validations with samples (0: only at the
+    end). bad_steps: after so many updates in a row whose loss or gradient is not finite, the run stops. profile:
+    (first, last) steps of a trace
     by torch's profiler.
     """
 
@@ -88,6 +90,7 @@ class Training:
         steps: int,
         batch_size: int,
         accum: int = 1,
+        microbatch: int | None = None,
         times: Literal["stratified", "iid"] = "stratified",
         t_min: float = 1e-3,
         ema: float = 0.9999,
@@ -99,15 +102,20 @@ class Training:
         profile: tuple[int, int] | None = None,
     ) -> None:
         counts = {"steps": steps, "batch_size": batch_size, "accum": accum, "log_every": log_every}
-        for name, value in {**counts, "bad_steps": bad_steps}.items():
-            _check(value >= 1, f"{name} must be at least 1, not {value}")
+        for name, value in {**counts, "microbatch": microbatch, "bad_steps": bad_steps}.items():
+            _check(value is None or value >= 1, f"{name} must be at least 1, not {value}")
+        _check(
+            microbatch is None or accum == 1,
+            f"microbatch={microbatch} and accum={accum} both state the parts of a batch: leave one at its default "
+            "(microbatch=None or accum=1)",
+        )
         _check(times in ("stratified", "iid"), f"times must be 'stratified' or 'iid', not '{times}'")
         _check(0 < t_min < 1, f"t_min must lie between 0 and 1, not {t_min}")
         _check(0 <= ema < 1, f"ema must lie in [0, 1), not {ema}")
         _check(snapshot_every >= 0, f"snapshot_every must not be negative, not {snapshot_every}")
         _check(profile is None or 1 <= profile[0] <= profile[1], f"profile must be two rising steps, not {profile}")
-        self.steps, self.batch_size, self.accum, self.times = steps, batch_size, accum, times
-        self.t_min, self.ema, self.precision, self.compile = t_min, ema, precision, compile
+        self.steps, self.batch_size, self.accum, self.microbatch = steps, batch_size, accum, microbatch
+        self.times, self.t_min, self.ema, self.precision, self.compile = times, t_min, ema, precision, compile
         self.log_every, self.snapshot_every = log_every, snapshot_every
         self.bad_steps, self.profile = bad_steps, profile
 

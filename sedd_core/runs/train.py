@@ -21,6 +21,7 @@ from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
+from . import budget
 from .base import Run, Workspace
 from .checks import CHECKS, check_resumable
 from .loop import Loop
@@ -31,7 +32,7 @@ from .snapshot import Snapshots, characters
 
 STAND_IN = 64
 """A vocabulary for looking at parts before the data has told its own."""
-LATER = "model    its size follows from the vocabulary, known once the data is read"
+LATER = "model    its size and memory follow from the vocabulary, known once the data is read"
 
 
 class Train(Run):
@@ -105,7 +106,15 @@ class Train(Run):
         said = []
         for check in CHECKS:
             said += check(**{name: parts[name] for name in signature(check).parameters})
+        vocab_size, known = self._vocab_size()
+        if known:
+            budget.check(self, vocab_size)
         return said
+
+    def describe_memory(self) -> str:
+        """What training takes on each GPU, once the vocabulary is known."""
+        vocab_size, known = self._vocab_size()
+        return budget.describe(self, vocab_size) if known else ""
 
     def starts_from(self) -> list[str]:
         """`init_from`, if it is set."""
@@ -153,6 +162,7 @@ class Train(Run):
     def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
         """The data, and the model as training starts from it; the workspace's record says the sizes of both."""
         codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
+        budget.check(self, codec.vocab_size)
         torch.manual_seed(self.seed)
         model, arguments = self._compose(codec.vocab_size)
         for stage, values in arguments.items():
