@@ -108,6 +108,7 @@ def test_two_experiments_are_compared(capsys: pytest.CaptureFixture[str]) -> Non
     assert [line.partition("  #")[0] for line in out.splitlines()] == [
         *("- model.hidden_size = 768", "+ model.hidden_size = 1024"),
         *("- model.n_blocks = 12", "+ model.n_blocks = 24", "- model.n_heads = 12", "+ model.n_heads = 16"),
+        *("- training.microbatch = 32", "+ training.microbatch = 16"),
     ]
     assert "models.py:" in out
 

@@ -23,7 +23,7 @@ from sedd_core.place import place
 from sedd_core.record import Record
 from sedd_core.runs.base import Workspace
 from sedd_core.runs.settings import Training
-from sedd_core.training import parts, times
+from sedd_core.training import accumulation, parts, times
 
 from .runs import ROOT, TINY, apart, log, losses, run, weights, write_text
 
@@ -51,6 +51,23 @@ def test_accumulation_changes_nothing(accum: int) -> None:
     run(*EXACT, "--run_folder=another_seed", "seed=1")
     with pytest.raises(AssertionError):
         assert_close("one", "another_seed")
+
+
+def test_parts_follow_from_the_sequences_that_fit() -> None:
+    """The fewest parts of at most `microbatch` sequences: the same command on 1 and on 8 processes."""
+    published = Training(steps=1, batch_size=512, microbatch=16)
+    assert [accumulation(published, processes) for processes in (1, 2, 8, 32, 64)] == [32, 16, 4, 1, 1]
+    assert [len(parts(published, World(size=size))[0]) for size in (1, 8, 64)] == [16, 16, 8]
+    assert accumulation(Training(steps=1, batch_size=36, microbatch=8), 1) == 6  # of 6: 5 parts would leave a rest
+    assert accumulation(Training(steps=1, batch_size=7, microbatch=3), 1) == 7
+    with pytest.raises(UserError, match="batch_size=9 cannot be divided among 2 processes in 1 parts"):
+        parts(Training(steps=1, batch_size=9, microbatch=2), World(size=2))
+    with pytest.raises(ValueError, match="microbatch=8 and accum=2 both state the parts of a batch"):
+        Training(steps=1, batch_size=16, microbatch=8, accum=2)
+    run(*EXACT, "--run_folder=one", "training.accum=4", "training.steps=4")
+    run(*EXACT, "--run_folder=other", "training.microbatch=3", "training.steps=4")
+    assert torch.equal(losses("one"), losses("other"))
+    run("--resume", "--run_folder=other", "training.microbatch=1", "training.steps=5")
 
 
 @pytest.mark.parametrize("graph", ["absorb", "uniform"])
