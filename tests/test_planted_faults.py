@@ -1,11 +1,16 @@
-"""The conformance kit against samplers and schedules that are wrong by little, on every process.
+"""The tests against code that is wrong by little: each fault here is found by the test that it is listed with.
 
-Faults of graphs are planted beside their checks (test_exact_graphs, test_parity_graph).
+First the conformance kit, against samplers and schedules; then other tests, against faults in the source of what they
+hold. Faults of graphs are planted beside their checks (test_exact_graphs, test_parity_graph).
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
+import textwrap
 from collections.abc import Callable
+from pkgutil import resolve_name
 
 import pytest
 import torch
@@ -14,6 +19,9 @@ from torch import Tensor
 from sedd_core import plugin
 from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, Step, Weights
 from sedd_core.testing import check_noise, check_sampler
+
+from . import test_bound, test_bound_exactly, test_dropout, test_exact_graphs, test_training
+from .lasting import test_processes
 
 Analytic, Euler = plugin("sampler_analytic"), plugin("sampler_euler")
 PAIRS = {"absorb": "loglinear", "uniform": "geometric"}
@@ -107,3 +115,141 @@ def test_a_schedule_in_float32_is_found(kind: str) -> None:
     with pytest.raises(AssertionError, match="float64"):
         check_noise(Faulty())
     assert Faulty()(torch.tensor(0.5)).sigma.dtype == torch.float32
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, where: str, old: str, new: str) -> None:
+    """Change a function ("module:name") in a part of its source that stands there once, for all who have imported it."""
+    function = inspect.unwrap(resolve_name(where))
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, f"{where} holds {old!r} {source.count(old)} times: plant the fault anew"
+    namespace = dict(vars(sys.modules[function.__module__]))
+    exec("from __future__ import annotations\n" + source.replace(old, new), namespace)
+    monkeypatch.setattr(function, "__code__", inspect.unwrap(namespace[function.__name__]).__code__)
+
+
+def padding(seed: int) -> None:
+    """The test of padding, on both processes."""
+    for name in test_bound_exactly.MODELS:
+        test_bound_exactly.test_padding_is_in_no_term(name, seed)
+
+
+PLANTS: dict[str, tuple[str, str, str, Callable[[int], None]]] = {
+    "standard error x 2": (
+        "sedd_core.bound:Bound.per",
+        "math.sqrt(len(values))",
+        "2 * math.sqrt(len(values))",
+        lambda seed: test_bound.test_the_standard_error_is_that_of_a_ratio(),
+    ),
+    "standard error of nats alone": (
+        "sedd_core.bound:Bound.per",
+        "(values - ratio * units)",
+        "values",
+        lambda seed: test_bound.test_the_standard_error_is_that_of_a_ratio(),
+    ),
+    "an interval of two standard errors": (
+        "sedd_core.bound:Bound.interval",
+        "student_t(level, len(units) - 1)",
+        "2",
+        lambda seed: test_bound.test_the_standard_error_is_that_of_a_ratio(),
+    ),
+    "padding in the prior term": (
+        "sedd_core.bound:terms",
+        "graph.prior_kl(x0, ends[1]) * counts",
+        "graph.prior_kl(x0, ends[1])",
+        padding,
+    ),
+    "padding in the reconstruction term": (
+        "sedd_core.bound:log_denoised",
+        "masked_scatter(rows, here) * counts",
+        "masked_scatter(rows, here)",
+        padding,
+    ),
+    "padding in every term of absorb": (
+        "sedd_core.bound:terms",
+        "graph.active(point.x) & counts",
+        "graph.active(point.x)",
+        padding,
+    ),
+    "absorb's bound x 1.002": (
+        "sedd_core.bound:_by_count",
+        "weight = length",
+        "weight = 1.002 * length",
+        lambda seed: test_bound_exactly.test_absorb_with_independent_tokens_is_exact_in_every_draw(1, seed),
+    ),
+    "others' bound x 1.002": (
+        "sedd_core.bound:_by_noise",
+        "sigma * (high - low)",
+        "1.002 * sigma * (high - low)",
+        lambda seed: test_bound_exactly.test_every_term_of_a_token_under_uniform(),
+    ),
+    "times without jitter": (
+        "sedd_core.training:times",
+        "(draws.indices + uniform)",
+        "(draws.indices + 0.5 + 0 * uniform)",
+        lambda seed: test_training.test_times_fill_the_interval("stratified", seed),
+    ),
+    "strata of masks without jitter": (
+        "sedd_core.bound:_by_count",
+        "(index + uniform)",
+        "(index + 0.5 + 0 * uniform)",
+        lambda seed: test_bound_exactly.test_masks_and_their_noise_follow_their_laws(seed),
+    ),
+    "strata of log sigma without jitter": (
+        "sedd_core.bound:_by_noise",
+        'here.uniform("level", 1)[:, 0]',
+        '0.5 + 0 * here.uniform("level", 1)[:, 0]',
+        test_bound_exactly.test_log_sigma_is_uniform_in_each_stratum,
+    ),
+    "no clamp at sigma_max": (
+        "sedd_core.bound:_by_count",
+        "sigma.clamp(low, high)",
+        "sigma.clamp(min=low)",
+        lambda seed: test_bound_exactly.test_the_network_sees_no_noise_beyond_the_ends("absorb", seed),
+    ),
+    "no clamp at sigma_min": (
+        "sedd_core.bound:_by_count",
+        "sigma.clamp(low, high)",
+        "sigma.clamp(max=high)",
+        lambda seed: test_bound_exactly.test_the_network_sees_no_noise_beyond_the_ends("absorb", seed),
+    ),
+    "perturb x 1.002": (
+        "sedd_core.stages.interpolating:InterpolatingGraph.perturb",
+        "beta = -torch.expm1(-expand_to(sigma, x0).double())",
+        "beta = -torch.expm1(-1.002 * expand_to(sigma, x0).double())",
+        lambda seed: test_exact_graphs.test_perturb_draws_its_law_to_four_digits("absorb"),
+    ),
+    "perturb of any graph x 1.002": (
+        "sedd_core.stages.graph:Graph.perturb",
+        "self.transition(x0, sigma)",
+        "self.transition(x0, 1.002 * sigma)",
+        lambda seed: test_exact_graphs.test_perturb_draws_its_law_to_four_digits("ring"),
+    ),
+    "neighbours of one process in its parts": (
+        "sedd_core.training:parts",
+        ".view(-1, training.accum, world.size)[:, :, world.rank].T",
+        ".view(training.accum, world.size, -1)[:, world.rank]",
+        lambda seed: test_processes.test_every_process_and_every_part_sees_all_times_alike(1),
+    ),
+    **{
+        f"one dropout mask in every {what}": (
+            "sedd_core.training:Trainer.step",
+            '"dropout", step, self.world.rank, number',
+            f'"dropout", {arguments}',
+            lambda seed: test_dropout.test_masks_differ_between_steps_processes_and_parts_and_come_again(),
+        )
+        for what, arguments in {
+            "step": "0, self.world.rank, number",
+            "process": "step, 0, number",
+            "part": "step, self.world.rank, 0",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    function, old, new, test = PLANTS[name]
+    test(seed)
+    plant(monkeypatch, function, old, new)
+    with pytest.raises(AssertionError):
+        test(seed)

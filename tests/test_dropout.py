@@ -1,0 +1,58 @@
+"""Dropout: which steps, processes and parts share a mask (none), and that a step done again has the same."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sedd_core import plugin
+from sedd_core.distributed import World
+from sedd_core.runs.settings import Optimizer, Training
+from sedd_core.score import ScoreHead, ScoreModel
+from sedd_core.stages import Backbone, PackedSequences
+from sedd_core.training import Trainer
+
+
+class Dropping(Backbone):
+    """Drops half of its features, and keeps what was left."""
+
+    def __init__(self, states: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(64, states)
+        self.kept: list[tuple[float, ...]] = []
+
+    @property
+    def head(self) -> nn.Linear:
+        return self.linear
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        features = functional.dropout(torch.ones(*x.shape, 64), 0.5, self.training)
+        self.kept.append(tuple(features.flatten().tolist()))
+        return features
+
+
+class OneOfTwo(World):
+    """A process of two, whose other one is silent."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        return values
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        return module
+
+
+def masks(rank: int, step: int) -> list[tuple[float, ...]]:
+    """Those of the two parts of a step."""
+    backbone = Dropping(5)
+    model = ScoreModel(backbone, plugin("graph_absorb")(vocab_size=4), ScoreHead())
+    data, training = PackedSequences(torch.arange(4).repeat(20), 8), Training(steps=1, batch_size=8, accum=2)
+    Trainer(model, plugin("noise_loglinear")(), data, Optimizer(), training, 0, OneOfTwo(rank, 2)).step(step)
+    return backbone.kept
+
+
+def test_masks_differ_between_steps_processes_and_parts_and_come_again() -> None:
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    drawn = [masks(*place) for place in places]
+    assert len({mask for both in drawn for mask in both}) == 8
+    assert [masks(*place) for place in places] == drawn
