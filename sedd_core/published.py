@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,19 @@ def published_config(record: Record) -> dict[str, Any]:
 def trained_length(record: Record) -> int | None:
     """Tokens of the sequences that a model was trained on, of any record; None where it does not say.
 
+    The data's class is not needed: its code need be neither installed nor trusted. Records of earlier versions leave
+    out a length that is the class's default; there the class is asked, where it can be had.
+
     UserError when it states no length that sequences can have.
     """
     arguments = record.run["args"]
     if "data" in arguments:
         node = record.node("data")
         stated = node.get("args")
-        arguments = stated if isinstance(stated, dict) and "length" in stated else _arguments(node)
+        arguments = {"length": record.length} if record.length else stated if isinstance(stated, dict) else {}
+        if "length" not in arguments:
+            with suppress(UserError):
+                arguments = _arguments(node)
     length = arguments.get("length")
     if length is not None and not (type(length) is int and 1 <= length <= MOST_LENGTH):
         raise UserError(

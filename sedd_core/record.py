@@ -141,7 +141,10 @@ def complete(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict
 
 @dataclass
 class Record:
-    """What a run is and was: enough to rebuild its objects, and to know where its numbers come from."""
+    """What a run is and was: enough to rebuild its objects, and to know where its numbers come from.
+
+    data: the data's fingerprint, and length: tokens of its sequences (0: not said), both known once it has been read.
+    """
 
     run: Node
     command: str = ""
@@ -150,6 +153,7 @@ class Record:
     hardware: dict[str, str] = field(default_factory=dict)
     git: dict[str, str] = field(default_factory=dict)
     data: str = ""
+    length: int = 0
     format: int = FORMAT
 
     def node(self, name: str) -> Node:

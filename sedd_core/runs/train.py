@@ -168,7 +168,7 @@ class Train(Run):
         for stage, values in arguments.items():
             workspace.record.node(stage)["args"].update(values)
         check_resumable(workspace, self.training, self.data.fingerprint())
-        workspace.record.data = self.data.fingerprint()
+        workspace.record.data, workspace.record.length = self.data.fingerprint(), self.data.length
         if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
             loading.weights_of(Path(self.init_from), model, self.noise, codec)
         return codec, train, sets, model

@@ -9,17 +9,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sedd_core import UserError, loading, trust
 from sedd_core.cli.compose import Changes, compose
 from sedd_core.cli.main import main
+from sedd_core.export import export
+from sedd_core.published import trained_length
 from sedd_core.record import Record, build
 
 ROOT = Path(__file__).parents[2]
 MINE = '''
 import fiddle as fdl
 from experiments.quickstart import config as quickstart
+from data_text import TextFiles
 from sedd_core.stages import Noise, NoiseLevel
 from pathlib import Path
 Path("was_run").touch()
@@ -34,6 +38,11 @@ class Linear(Noise):
     def time(self, sigma):
         return sigma / self.top
 
+class Text(TextFiles):
+    """Its length is a default, which no record's arguments state."""
+    def __init__(self, *, length: int = 16) -> None:
+        super().__init__(paths=("text.txt",), tokenizer="char", length=length)
+
 class Helper:
     pass
 
@@ -41,6 +50,14 @@ def config():
     run = quickstart()
     run.noise = fdl.Config(Linear, top=7.0)
     run.data.paths, run.data.tokenizer, run.data.length = ("text.txt",), "char", 16
+    run.model.hidden_size, run.model.n_heads, run.model.n_blocks = 16, 2, 1
+    run.training.steps, run.validation.sequences, run.validation.points = 1, 4, 1
+    run.samples.steps, run.samples.count = 1, 1
+    return run
+
+def own_data():
+    run = quickstart()
+    run.data = fdl.Config(Text)
     run.model.hidden_size, run.model.n_heads, run.model.n_blocks = 16, 2, 1
     run.training.steps, run.validation.sequences, run.validation.points = 1, 4, 1
     run.samples.steps, run.samples.count = 1, 1
@@ -109,6 +126,41 @@ def test_a_class_of_the_experiments_file_is_recorded_by_hash_and_needs_trust(
         (tmp_path / f"{run}/checkpoints/step_000000001/ema.safetensors").read_bytes() for run in ("run", "again")
     ]
     assert weights[0] == weights[1]
+
+
+SAMPLE = [f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "--checkpoint=run", "count=1", "steps=1"]
+
+
+def test_sampling_needs_no_data_and_so_no_trust_in_its_code(
+    mine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, f"--fdl_config={mine}:own_data", "--run_folder=run")
+    record = Record.read(tmp_path / "run" / "config.json")
+    assert record.node("data")["args"] == {}
+    for known in (trust._folders, trust._modules):  # as in another process
+        known.clear()
+    (tmp_path / "was_run").unlink()
+    said(capsys, *SAMPLE, "format=ids", "--run_folder=ids")
+    assert np.load("ids/samples.npy").shape == (1, 16)
+    (tmp_path / "mine.py").unlink()
+    said(capsys, *SAMPLE, "--run_folder=text")
+    export("run", "exported")
+    assert json.loads(Path("exported/config.json").read_text())["model"]["length"] == 16
+    assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize(
+    ("length", "data", "expected"),
+    [
+        (16, {"plugin": "data_gone", "args": {}}, 16),
+        (0, {"plugin": "data_gone", "args": {}}, None),
+        (0, {"plugin": "data_gone", "args": {"length": 8}}, 8),
+        (0, {"file": "gone.py", "sha256": "0", "class": "Text", "args": {}}, None),
+        (0, {"plugin": "data_text", "args": {}}, 128),  # of an earlier version
+    ],
+)
+def test_the_length_of_a_record_whose_data_cannot_be_made(length: int, data: dict, expected: int | None) -> None:
+    assert trained_length(Record({"core": "Train", "args": {"data": data}}, length=length)) == expected
 
 
 def test_a_changed_or_missing_file_is_refused_even_when_trusted(mine: str, tmp_path: Path) -> None:
