@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from .compose import Changes
 
 USAGE = "python launch.py --fdl_config=experiments/quickstart.py [path=value ...] [--dry_run]"
+EXPERIMENT = re.compile(r"[^=]+\.(py(:|$)|json$)")
+"""FILE.py, FILE.py:FUNCTION(argument=value) or a record, where a setting could stand."""
 
 
 def parse(arguments: list[str]) -> flags.FlagValues:
@@ -34,12 +38,26 @@ def parse(arguments: list[str]) -> flags.FlagValues:
     if FLAGS.fdl_diff is not None:
         _take_difference(rest)
         return FLAGS
-    for word in rest:
-        if "=" not in word:
-            raise UserError(f"'{word}' is no flag and no setting. Settings are written path=value.")
-    FLAGS.fdl_set = [*FLAGS.fdl_set, *rest]
+    _take_words(rest)
     _take_target()
     return FLAGS
+
+
+def _take_words(words: list[str]) -> None:
+    """Words without dashes: settings, and the experiment or record, as if it stood behind --fdl_config."""
+    for word in words:
+        if EXPERIMENT.match(word) or Path(word, "config.json").is_file():
+            if FLAGS.fdl_config or FLAGS.fdl_config_file:
+                raise UserError(f"Two experiments are named: {FLAGS.fdl_config or FLAGS.fdl_config_file} and {word}.")
+            FLAGS.fdl_config = _record_in(os.path.expanduser(word))
+        elif "=" in word:
+            FLAGS.fdl_set = [*FLAGS.fdl_set, word]
+        else:
+            hint = f" Did you mean '{word}.py'?" if Path(f"{word}.py").is_file() else ""
+            raise UserError(
+                f"'{word}' is no flag, no setting and no experiment.{hint} Settings are written path=value; an "
+                "experiment is a file: experiments/quickstart.py"
+            )
 
 
 def _read(arguments: list[str]) -> list[str]:
@@ -52,10 +70,27 @@ def _read(arguments: list[str]) -> list[str]:
     except (flags.Error, ValueError) as error:  # absl's own ValueError: --nodry_run=x
         known, said = [f"--{name}" for name in FLAGS if name != "h"], f"{str(error).rstrip('.')}."
         if isinstance(error, flags.UnrecognizedFlagError):
-            said = f"There is no flag --{error.flagname}.{nearest(f'--{error.flagname}', known)}"
-            if "=" in error.flagvalue:
-                said += f" Settings have no dashes: {error.flagvalue.lstrip('-')}."
+            meant = _setting_for(error, arguments) or nearest(f"--{error.flagname}", known)
+            said = f"There is no flag --{error.flagname}.{meant}"
         raise UserError(f"{said} Flags: {', '.join(known)}. See --help.") from error
+
+
+def _setting_for(error: flags.UnrecognizedFlagError, arguments: list[str]) -> str:
+    """A hint at the setting that a flag which is none stands for: `optimizer.lr=1` for `--lr=1`."""
+    from .experiment import load
+    from .hints import suggestions
+
+    name, equals, value = error.flagvalue.lstrip("-").partition("=")
+    paths: list[str] = []
+    with suppress(UserError, flags.Error):
+        FLAGS([word for word in arguments if not word.lstrip("-").startswith(name)], known_only=True)
+        experiments = [word for word in arguments[1:] if EXPERIMENT.match(word) and not word.startswith("-")]
+        target = next(iter([*filter(None, [FLAGS.fdl_config]), *experiments]), None)
+        paths = suggestions(load(os.path.expanduser(target)), name) if target else []
+    if not paths and not equals:
+        return ""
+    settings = [f"{path}={value or 'VALUE'}" for path in paths or [name]]
+    return f" Settings have no dashes: {' or '.join(settings)}."
 
 
 def _take_difference(rest: list[str]) -> None:

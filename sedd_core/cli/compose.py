@@ -16,7 +16,7 @@ from ..record import Node, build
 from ..runs.base import Run, Workspace
 from .config import node_of
 from .experiment import call_in, load, named_sizes
-from .settings import COMMAND_LINE, apply, forget_what_runs_fill_in
+from .settings import COMMAND_LINE, apply, forget_what_runs_fill_in, takes_tuple
 from .show import place_of
 from .tags import add_tags, set_tagged
 
@@ -75,6 +75,24 @@ def configs(target: str, changes: Changes) -> Iterator[tuple[str, fdl.Config[Any
     for point, choice in product(_points(target, changes.sweep), product(*axes)):
         varied = [setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1]
         yield ",".join([*point, *varied]), configured(target, replace(changes, settings=[*point, *choice]))
+
+
+def announcement(target: str, changes: Changes, count: int) -> str:
+    """What a sweep is about to run and which commas made it one, with how to mean a single run instead."""
+    config = load(target)
+    lines = [f"sweep    {count} runs, one after the other:"]
+    for setting in changes.settings:
+        path, values = setting.partition("=")[0], [value.partition("=")[2] for value in _alternatives(setting)]
+        if len(values) > 1:
+            lines.append(f"  {path} is {', then '.join(values)}")
+            joined = ", ".join(values)
+            if takes_tuple(config, path):
+                lines[-1] += f"; all of them in one run: '{path}=({joined})'"
+            elif all(value.isdigit() for value in values):
+                lines[-1] += f"; for one number, leave out the commas: {path}={''.join(values)}"
+    if changes.sweep:
+        lines.append(f"  the points of {changes.sweep}")
+    return "\n".join(lines)
 
 
 def configured(target: str, changes: Changes) -> fdl.Config[Any]:

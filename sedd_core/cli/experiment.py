@@ -23,7 +23,7 @@ from ..record import Record
 from ..trust import admit, trust
 from .calls import parse_call, typed_arguments
 from .config import config_of
-from .settings import parameters
+from .hints import parameters
 
 DEFAULT = "config"
 

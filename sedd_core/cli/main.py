@@ -60,8 +60,13 @@ def _is_not_main() -> bool:
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
-    from .compose import compose, execute_all  # the runs and Fiddle are imported here: --help need not wait for them
+    from .compose import (
+        announcement,
+        compose,
+        execute_all,
+    )  # the runs and Fiddle are imported here: --help need not wait for them
     from .experiment import load, name_of_run, trust_files
+    from .resume import check_not_of_a_sweep
     from .show import difference
     from .slurm import read, script, submit
 
@@ -78,7 +83,13 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     if options.fdl_help or options.print_config or options.print_history:
         _look(options, changes)
         return
+    if options.resume:
+        check_not_of_a_sweep(Path(options.run_folder), Path(target))
     sweep = compose(target, changes)
+    if len(sweep) > 1:
+        say(announcement(target, changes, len(sweep)))
+    elif options.resume:
+        check_not_of_a_sweep(Path(options.run_folder))
     for composed in sweep:
         _examine(composed, options)
     if options.dry_run and job is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from .. import checkpoint
@@ -54,6 +56,25 @@ def take_up(workspace: Workspace, node: Node) -> None:
         )
     workspace.record = replace(record, run=node)
     workspace.config_text = workspace.config_text if changes else ""
+
+
+def check_not_of_a_sweep(folder: Path, target: Path | None = None) -> None:
+    """UserError, with how to resume each, where a run is to be resumed in the folder of a sweep's runs.
+
+    target: the record that was taken for the run's, for want of an experiment.
+    """
+    runs = sorted(record.parent for record in folder.glob("*/config.json"))
+    if not runs or (folder / "config.json").exists() or (target is not None and target.parent != folder):
+        return
+    command = Record.read(runs[0] / "config.json").command
+    again = [word for word in shlex.split(command)[1:] if word != "--resume"]
+    if not any(word.startswith("--run_folder") for word in again):
+        again.append(f"--run_folder={folder}")
+    each = "\n".join(f"  --resume {shlex.quote(f'--run_folder={run}')}" for run in runs)
+    raise UserError(
+        f"{folder} holds the {len(runs)} runs of a sweep. Resume them all by the command of the sweep:\n"
+        f"  python launch.py {shlex.join(again)} --resume\nor one of them:\n{each}"
+    )
 
 
 def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -17,7 +17,8 @@ from ..plugins import STAGES, name_of, plugin
 from ..record import FILLED_IN, WAITING
 from .calls import parse_call, typed_arguments
 from .config import stage
-from .values import parse
+from .hints import check_known, parameters
+from .values import parse, wants_tuple
 
 Sizes = Callable[[str], dict[str, Callable[..., Any]]]
 """The named sizes of a stage: functions that give its config."""
@@ -35,8 +36,8 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     if not equals or not path:
         raise UserError(f"'{setting}' is no setting: write path=value, as in training.steps=100 or sampler=euler.")
     *parents, name = path.split(".")
-    owner = _descend(config, parents, path)
-    _check_known(owner, name, path)
+    owner = _descend(config, parents, setting)
+    check_known(config, owner, name, setting)
     current = owner.__arguments__.get(name)
     if is_stage(owner, name) and not (text == "None" and may_be_none(owner, name)):
         return _swap(owner, name, text, sizes(name))
@@ -71,11 +72,6 @@ def first_known(config: fdl.Config[Any], paths: tuple[str, ...], flag: str) -> s
     raise UserError(f"{flag} means nothing to a {_callable(config).__name__}: it has no {' or '.join(paths)}.")
 
 
-def parameters(config: fdl.Buildable[Any]) -> list[str]:
-    """What can be set in a config."""
-    return list(inspect.signature(_callable(config)).parameters)
-
-
 def arguments_of(config: fdl.Buildable[Any]) -> dict[str, Any]:
     """What has been set in a config, by name."""
     return {str(name): value for name, value in config.__arguments__.items()}
@@ -90,6 +86,16 @@ def values_of(config: fdl.Buildable[Any], name: str) -> list[Any]:
 def annotation(config: fdl.Buildable[Any], name: str) -> Any:
     """The type that the constructor states for an argument."""
     return typing.get_type_hints(_callable(config).__init__).get(name, Any)
+
+
+def takes_tuple(config: fdl.Buildable[Any], path: str) -> bool:
+    """Whether the setting at a path takes several values at once; False for a path that the config lacks."""
+    *parents, name = path.split(".")
+    try:
+        owner = _descend(config, parents, path)
+    except UserError:
+        return False
+    return wants_tuple(annotation(owner, name))
 
 
 def is_stage(owner: fdl.Buildable[Any], name: str) -> bool:
@@ -107,33 +113,16 @@ def _callable(config: fdl.Buildable[Any]) -> Any:
     return fdl.get_callable(config)
 
 
-def _descend(config: fdl.Buildable[Any], parents: list[str], path: str) -> fdl.Buildable[Any]:
+def _descend(config: fdl.Buildable[Any], parents: list[str], setting: str) -> fdl.Buildable[Any]:
     owner = config
     for depth, name in enumerate(parents):
-        _check_known(owner, name, path)
+        check_known(config, owner, name, setting)
         inner = owner.__arguments__.get(name)
         if not isinstance(inner, fdl.Buildable):
-            here = ".".join(parents[: depth + 1])
+            here, path = ".".join(parents[: depth + 1]), setting.partition("=")[0]
             raise UserError(f"{here} is {inner!r}, which has no settings of its own, so there is no {path}.")
         owner = inner
     return owner
-
-
-def _check_known(owner: fdl.Buildable[Any], name: str, path: str) -> None:
-    known = parameters(owner)
-    if name not in known:
-        where = _callable(owner).__name__
-        raise UserError(
-            f"There is no setting '{path}': {where} has no '{name}'.{_inside(owner, name) or nearest(name, known)} "
-            f"It has: {', '.join(known)}."
-        )
-
-
-def _inside(owner: fdl.Buildable[Any], name: str) -> str:
-    """A hint at the groups that have this setting: `training.batch_size` for `batch_size`; or nothing."""
-    groups = {group: value for group, value in arguments_of(owner).items() if isinstance(value, fdl.Buildable)}
-    paths = [f"'{group}.{name}'" for group, value in groups.items() if name in parameters(value)]
-    return f" Did you mean {' or '.join(paths)}?" if paths else ""
 
 
 def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> list[str]:

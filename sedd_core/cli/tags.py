@@ -8,7 +8,8 @@ from typing import Any
 import fiddle as fdl
 
 from ..errors import UserError, nearest
-from .settings import apply, parameters
+from .hints import parameters
+from .settings import apply
 
 
 class Seed(fdl.Tag):

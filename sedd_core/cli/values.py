@@ -11,9 +11,9 @@ from ..typed import coerce, describe
 
 def parse(text: str, annotation: Any, path: str) -> Any:
     """The value that `text` stands for, of the annotated type. UserError when it is of another."""
-    wants_tuple = tuple in [get_origin(kind) for kind in (annotation, *get_args(annotation))]
-    value = _listed(text, path) if wants_tuple and text[:1] in ("(", "[") else _literal(text)
-    wrong_items = wants_tuple and isinstance(value, tuple | list)
+    several = wants_tuple(annotation)
+    value = _listed(text, path) if several and text[:1] in ("(", "[") else _literal(text)
+    wrong_items = several and isinstance(value, tuple | list)
     for candidate in (value,) if wrong_items else (value, text):  # the text itself: a name that looks like a number
         try:
             return coerce(candidate, annotation)
@@ -22,6 +22,11 @@ def parse(text: str, annotation: Any, path: str) -> Any:
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
     hint = nearest(text, [str(choice) for choice in choices])
     raise UserError(f"{path} takes {describe(annotation)}, not '{text}'.{hint}")
+
+
+def wants_tuple(annotation: Any) -> bool:
+    """Whether a type is a tuple, or may be one."""
+    return tuple in [get_origin(kind) for kind in (annotation, *get_args(annotation))]
 
 
 def _literal(text: str) -> Any:

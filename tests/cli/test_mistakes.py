@@ -56,7 +56,38 @@ COMMANDS = {
         ["Did you mean 'training.batch_size' or 'validation.batch_size'?"],
     ),
     "a run to go on with, without saying so": (["--run_folder=run"], ["To go on with the run in run: --resume."]),
-    "unknown group": ([QUICKSTART, "--fdl_set=trainin.steps=5"], ["no 'trainin'", "Did you mean 'training'?"]),
+    "a stage's type": ([QUICKSTART, "graph.type=uniform"], ["A stage is chosen by name: graph=uniform."]),
+    "a noise's type": ([QUICKSTART, "noise.type=geometric"], ["A stage is chosen by name: noise=geometric."]),
+    "a setting of another group": (
+        [QUICKSTART, "model.scale_by_sigma=false"],
+        ["Did you mean 'score.scale_by_sigma'?"],
+    ),
+    "another program's name": ([QUICKSTART, "training.n_iters=5"], ["Did you mean 'training.steps'?"]),
+    "another program's group": ([QUICKSTART, "optim.lr=5"], ["Did you mean 'optimizer.lr'?"]),
+    "another program's group and name": ([QUICKSTART, "sampling.predictor=euler"], ["Did you mean 'sampler'?"]),
+    "a setting in two groups": ([QUICKSTART, "steps=5"], ["Did you mean 'training.steps' or 'samples.steps'?"]),
+    "a setting as a flag, without its group": (
+        [QUICKSTART, "--lr=1e-3"],
+        ["There is no flag --lr. Settings have no dashes: optimizer.lr=1e-3."],
+    ),
+    "the same before the experiment, value apart": (
+        ["--lr", "1e-3", QUICKSTART.partition("=")[2]],
+        ["There is no flag --lr. Settings have no dashes: optimizer.lr=VALUE."],
+    ),
+    "a setting as a flag": ([QUICKSTART, "--training.steps=4"], ["Settings have no dashes: training.steps=4."]),
+    "two experiments": (
+        [QUICKSTART, SAMPLE.partition("=")[2]],
+        ["Two experiments are named", "quickstart.py and", "sample.py"],
+    ),
+    "an experiment without its ending": (
+        [QUICKSTART.partition("=")[2].removesuffix(".py")],
+        ["is no flag, no setting and no experiment. Did you mean", "quickstart.py'?"],
+    ),
+    "an experiment that is not there, by itself": (
+        [f"{ROOT}/experiments/quikstart.py"],
+        ["does not exist", "Did you mean 'quickstart.py'?"],
+    ),
+    "unknown group": ([QUICKSTART, "--fdl_set=trainin.steps=5"], ["no 'trainin'", "Did you mean 'training.steps'?"]),
     "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "no seed.x"]),
     "no equals sign": ([QUICKSTART, "--fdl_set=training.steps"], ["is no setting", "path=value"]),
     "no path": ([QUICKSTART, "--fdl_set==5"], ["is no setting"]),
@@ -174,6 +205,20 @@ def test_a_mistake_gets_one_message(mistake: str, capsys: pytest.CaptureFixture[
     error = failure(arguments, capsys)
     assert [word for word in words if word not in error] == [], error
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [["EXPERIMENT"], ["EXPERIMENT:config"], ["seed=3", "EXPERIMENT", "--steps=7"]])
+def test_an_experiment_by_itself_is_taken(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    file = QUICKSTART.partition("=")[2]
+    assert main(["launch.py", *(word.replace("EXPERIMENT", file) for word in words), "--print_config"]) == 0
+    shown = capsys.readouterr().out
+    assert f"\ntraining.steps = {7 if '--steps=7' in words else 1500} " in shown
+    assert f"\nseed = {3 if 'seed=3' in words else 0} " in shown
+
+
+def test_a_path_in_a_setting_is_no_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch.py", QUICKSTART, "data.paths=train.py", "--print_config"]) == 0
+    assert "data.paths = ('train.py',)" in capsys.readouterr().out
 
 
 BASE = "from experiments.quickstart import config as base\n"

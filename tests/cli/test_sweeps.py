@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,45 @@ def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureF
             Record.read(Path("sweep") / label / "config.json").node("graph")["plugin"]
             == f"graph_{label[6:].split(',')[0]}"
         )
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("data.paths=a.txt,b.txt", ["data.paths is a.txt, then b.txt", "in one run: 'data.paths=(a.txt, b.txt)'"]),
+        ("training.steps=10,500", ["training.steps is 10, then 500", "leave out the commas: training.steps=10500"]),
+        ("graph=absorb,uniform", ["graph is absorb, then uniform\n"]),
+    ],
+)
+def test_a_sweep_is_announced_with_how_to_mean_one_run(
+    setting: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", setting, "--dry_run"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("sweep    2 runs, one after the other:\n")
+    assert [word for word in words if word not in captured.out] == []
+
+
+def test_one_run_is_not_announced(capsys: pytest.CaptureFixture[str]) -> None:
+    for setting in ("data.paths=(a.txt, b.txt)", "seed=1"):
+        assert main(["launch.py", f"--fdl_config={QUICKSTART}", setting, "--dry_run"]) == 0
+        assert "sweep " not in capsys.readouterr().out
+
+
+def test_the_runs_of_a_sweep_are_resumed(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [f"--fdl_config={QUICKSTART}", *SMALL, "seed=0,1", "--run_folder=sweep"]
+    assert main(["launch.py", *command]) == 0
+    capsys.readouterr()
+    for wrong in (["--resume", "--run_folder=sweep"], [*command[:-2], "--resume", "--run_folder=sweep"]):
+        assert main(["launch.py", *wrong]) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: sweep holds the 2 runs of a sweep.")
+        assert "--resume --run_folder=sweep/seed=0\n" in error
+        again = next(line for line in error.splitlines() if "python launch.py" in line)
+        assert shlex.split(again)[2:] == [*command, "--resume"]
+    assert sorted(path.name for path in Path("sweep").iterdir()) == ["seed=0", "seed=1"]
+    assert main(["launch.py", *shlex.split(again)[2:]]) == 0
+    assert capsys.readouterr().out.count("resumed  after step 1") == 2
 
 
 def test_nothing_starts_when_one_of_them_cannot(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
