@@ -91,12 +91,12 @@ class Workspace:
         self.world.agree(lambda: self._open() if self.world.main else None)
 
     def _open(self) -> None:
+        if self.config_text:  # before the record: a run that has one is not asked again for what it would say
+            self.write_side_file("config.txt", self.config_text)
         try:
             self.record.write(self.folder / "config.json")
         except OSError as error:
             raise self._unusable(str(error.strerror)) from error
-        if self.config_text:
-            self.write_side_file("config.txt", self.config_text)
 
     def _unusable(self, reason: str) -> UserError:
         return UserError(f"The run folder {self.folder} cannot be made: {reason}. Name another one: --run_folder=...")
@@ -110,6 +110,12 @@ class Workspace:
         """Write a file that no run depends on, whole; one that cannot be written is a warning."""
         with side_file(self.folder / name):
             write_text(self.folder / name, text)
+
+    def settings(self) -> str:
+        """What config.txt says: each resolved value and where it was set. Nothing where it cannot be read."""
+        with side_file(self.folder / "config.txt"):
+            return (self.folder / "config.txt").read_text(encoding="utf-8", errors="replace")
+        return ""
 
     def write_results(self, figures: dict[str, str]) -> None:
         """Keep the run's figures in results.json."""

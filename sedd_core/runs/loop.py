@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,7 @@ from .. import checkpoint, loading
 from ..codec import Codec
 from ..console import TrainingProgress
 from ..errors import Stopped, UserError
+from ..files import writing
 from ..preemption import Stop
 from ..stages import Monitor
 from ..training import StepResult, Trainer
@@ -135,6 +137,12 @@ class Loop:
 
     def _save(self, done: int) -> None:
         trainer, folder = self.trainer, self.workspace.folder
+        if self.monitor:
+            self.monitor.flush()  # what is told before a checkpoint is not told again after it
+        if self._snapshot_due(done):
+            shutil.rmtree(
+                self.workspace.snapshot(done), ignore_errors=True
+            )  # of an earlier life: its time comes again
         state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
         target = folder / "checkpoints" / f"step_{done:09d}"
         parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.workspace.record)
@@ -148,7 +156,8 @@ class Loop:
         rank = self.trainer.world.rank
         file = self.workspace.folder / f"bad_step_{step:09d}_rank_{rank}.safetensors"
         x0, t = self.trainer.drawn(step)
-        save_file({"step": torch.tensor(step), "tokens": x0, "times": t}, file)
+        with writing(file) as temporary:
+            save_file({"step": torch.tensor(step), "tokens": x0, "times": t}, temporary)
         raise UserError(
             f"Loss or gradient was not finite in {self.meter.in_a_row} updates in a row (loss {result.loss}, norm "
             f"{result.grad_norm}); the weights are those before. The last batch and its times are in {file}. "
@@ -172,6 +181,7 @@ class Loop:
 def _write_trace(folder: Path) -> Callable[[torch.profiler.profile], None]:
     def write(profiler: torch.profiler.profile) -> None:
         (folder / "profile").mkdir(exist_ok=True)
-        profiler.export_chrome_trace(str(folder / "profile" / "trace.json"))
+        with writing(folder / "profile" / "trace.json") as temporary:
+            profiler.export_chrome_trace(str(temporary))
 
     return write

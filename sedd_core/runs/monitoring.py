@@ -32,6 +32,10 @@ class FailSafeMonitor(Monitor):
         """See `Monitor.hyperparameters`."""
         self._call("hyperparameters", lambda monitor: monitor.hyperparameters(values, figures))
 
+    def flush(self) -> None:
+        """See `Monitor.flush`."""
+        self._call("flush", lambda monitor: monitor.flush())
+
     def close(self) -> None:
         """See `Monitor.close`."""
         self._call("close", lambda monitor: monitor.close())

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
-from ..files import write_text
+from ..files import write_text, writing
 from ..watch import Trajectory, html, svg
 from .base import Workspace
 
@@ -23,7 +23,8 @@ def write_samples(workspace: Workspace, format: Format, tokens: Int64[Tensor, "n
     if format == "text":
         workspace.write_samples(texts)
     elif format == "ids":
-        np.save(workspace.folder / "samples.npy", tokens.numpy())
+        with writing(workspace.folder / "samples.npy") as temporary, temporary.open("wb") as file:
+            np.save(file, tokens.numpy())
     else:
         rows = zip(texts, tokens.tolist(), strict=True)
         lines = [json.dumps({"text": text, "tokens": row}, ensure_ascii=False) + "\n" for text, row in rows]

@@ -169,10 +169,12 @@ class Snapshots:
         return line
 
     def _keep(self, texts: list[str], step: int) -> None:
-        self.workspace.write_samples(texts, step)
-        for index, text in enumerate(texts):
-            if self.monitor:
+        """To the monitor, then to files: a snapshot whose files are there is not made again."""
+        if self.monitor:
+            for index, text in enumerate(texts):
                 self.monitor.text(f"samples/{index}", text, step)
+            self.monitor.flush()
+        self.workspace.write_samples(texts, step)
 
 
 def characters(codec: Codec, batch: Batch) -> torch.Tensor:

@@ -207,8 +207,10 @@ class Train(Run):
             return
         self.monitor.start(workspace.folder, first)
         try:
-            self.monitor.text("config", workspace.config_text, first)
-            self.monitor.text("command", workspace.record.command, first)
+            if workspace.config_text or not first:  # else what it says stands there since an earlier start
+                self.monitor.text("config", workspace.settings(), first)
+                self.monitor.text("command", workspace.record.command, first)
+                self.monitor.flush()
             yield
         finally:
             self.monitor.close()

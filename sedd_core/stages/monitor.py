@@ -12,7 +12,10 @@ class Monitor(ABC):
 
     @abstractmethod
     def start(self, folder: Path, step: int) -> None:
-        """Begin in a run's folder, or go on there after `step`: what was told of later steps is forgotten."""
+        """Begin in a run's folder, or go on there after `step`: what was told of later steps is forgotten.
+
+        What is told again of `step` itself replaces what is there: a kill may come before the run knows that it is.
+        """
 
     @abstractmethod
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -25,6 +28,10 @@ class Monitor(ABC):
     @abstractmethod
     def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
         """The run's settings by their paths, and results by the names of their scalars, for comparing runs."""
+
+    def flush(self) -> None:
+        """Bring what was told to the disk: the run counts it as kept. Not needed where nothing is held back."""
+        return
 
     @abstractmethod
     def close(self) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..codec import Codec
 from ..errors import UserError
+from ..files import writing
 from ..stages.sampler import Given
 
 
@@ -48,7 +49,8 @@ class Trajectory:
         tensors = {"states": self.states, "times": self.times, "steps": self.steps, "given": self.given}
         metadata = {"mask": json.dumps(self.mask), "tokenizer": self.codec.tokenizer.to_str()}
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+            with writing(path) as temporary:
+                save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
         except (OSError, SafetensorError) as error:
             raise UserError(f"The trajectory {path} could not be written: {error}.") from error
 

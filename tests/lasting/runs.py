@@ -76,6 +76,23 @@ def losses(folder: str) -> Tensor:
     return torch.tensor([float(found) for line in log(folder) for found in re.findall(r"  loss (\S+)", line)])
 
 
+def points(folder: Path) -> dict[tuple[str, int], float | str]:
+    """Every scalar and text of a run's event files, as a reader sees them that takes every record."""
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    found: dict[tuple[str, int], float | str] = {}
+    for path in sorted((folder / "tensorboard").glob("*tfevents*")):
+        for record in RawEventFileLoader(str(path)).Load():
+            event = Event.FromString(record)
+            for value in event.summary.value:
+                if not value.tag.startswith("_hparams_/"):
+                    assert (value.tag, event.step) not in found, f"{value.tag} twice at step {event.step}"
+                    texts = value.tensor.string_val
+                    found[value.tag, event.step] = texts[0].decode() if texts else value.simple_value
+    return found
+
+
 def weights(folder: str, file: str = "model") -> dict[str, Tensor]:
     """Of a run's newest checkpoint."""
     return load_file(Path(folder, "checkpoints", "newest", f"{file}.safetensors"))
