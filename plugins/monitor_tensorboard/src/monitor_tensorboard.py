@@ -113,7 +113,7 @@ def _events(path: Path) -> Iterator[tuple[bytes, Any]]:
 
 
 def _rewrite(folder: Path, kept: Callable[[Any], bool], but: str = "") -> None:
-    """Leave only the points that shall be kept in the event files, each of them whole at any time; remove empty ones."""
+    """Leave only the points to keep in the event files, each of them whole at any time; remove those without any."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     for path in _files(folder):
