@@ -101,12 +101,13 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
     for point in (_by_count if masking else _by_noise)(graph, x0, ends, draws, points):
         rows = graph.active(point.x) & counts
         entropy = model_entropy(model, point.x, x0, point.sigma, rows, batch.cond)
-        sums += torch.stack([point.diffusion, point.reconstruction, point.prior]) * entropy / points
+        weights = torch.stack([point.diffusion, point.reconstruction, point.prior])
+        sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # an entropy may be infinite
     if masking:
         return Terms(*sums)
     x = graph.perturb(x0, ends[0].expand(len(x0)), draws.at(points))
     reconstruction = -log_denoised(model, noise, x, x0, t_min, counts, batch.cond)
-    prior = (graph.prior_kl(x0, ends[1]) * counts).sum(-1)
+    prior = graph.prior_kl(x0, ends[1]).where(counts, 0.0).sum(-1)  # it may be infinite, at padding too
     return Terms(sums[0], reconstruction, prior)
 
 
@@ -142,7 +143,8 @@ def log_denoised(
     times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
     rows, law = denoising_law(x, times, timed_score(model, noise, cond=cond), noise, model.graph)
     here = law.gather(-1, x0[rows][:, None])[:, 0].double().log()
-    return (torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(rows, here) * counts).sum(-1)
+    positions = torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(rows, here)
+    return positions.where(counts, 0.0).sum(-1)
 
 
 def _by_count(

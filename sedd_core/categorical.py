@@ -8,25 +8,43 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from .errors import UserError
+
 BLOCK = 256
 CHUNK = 2**22
 """Numbers of a law that are worked on at once: float64 sums over float32 copy what they sum, here 32 MiB."""
 
 
 def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -> Int64[Tensor, " N"]:
-    """One draw per row, with probability proportional to `weights` (nonnegative, some positive in every row).
+    """One draw per row, with probability proportional to `weights`, which are nonnegative.
 
     Two-level inverse CDF: a block of 256 states by the cumulated block sums, then a state within it. All sums are
     float64, also where the weights are float32: a cumulated float32 sum gives a third of the tokens with a
     probability below 1e-7 none at all, and races of exponentials with float32 uniforms cool the law. A state of
     weight 0 is never drawn.
+
+    Raises:
+        UserError: All weights of a row are 0.
     """
     rows, states = weights.shape
     blocks = torch.nn.functional.pad(weights, (0, -states % BLOCK)).view(rows, -(-states // BLOCK), BLOCK)
-    block, rest = _invert(blocks.sum(-1, dtype=torch.float64), uniform)
+    sums = blocks.sum(-1, dtype=torch.float64)
+    _check_mass(sums)
+    block, rest = _invert(sums, uniform)
     inside = blocks[torch.arange(rows, device=weights.device), block].double()
     state, _ = _invert(inside, rest)
     return block * BLOCK + state
+
+
+def _check_mass(sums: Float64[Tensor, "N K"]) -> None:
+    """UserError where a row has no positive weight at all."""
+    empty = int((sums.sum(-1) == 0).sum())
+    if empty:
+        raise UserError(
+            f"No state can be drawn at {empty} of {len(sums)} positions: every state has probability 0 there. The "
+            "model forbids them all (log-scores of -inf), or its scores are so rough that all were clipped: use "
+            "another checkpoint, or more sampling steps."
+        )
 
 
 def row_chunks(rows: int, states: int) -> Iterator[slice]:

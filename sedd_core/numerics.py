@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
 LN2 = math.log(2.0)
+LARGEST = 64.0
+"""Largest exponent that is taken as it is: sums and products of exp(64) over any vocabulary fit into float32."""
 
 
 def log1mexp(s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -38,6 +40,24 @@ def student_t(level: float, freedom: int) -> float:
         inside = 2 / math.pi * (theta + inside) if odd else inside
         low, high = (theta, high) if inside < level else (low, theta)
     return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def row_scores(log_score: Float[Tensor, "*shape S"], here: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape S"]:
+    """exp(log_score) without overflow, and without rows that vanish: up to one positive factor per row.
+
+    The factor is 1 where the largest log-score of a state other than `here` lies within +-LARGEST, and brings it back
+    to that range elsewhere; the score at `here` is held at exp(LARGEST) there, next to which all others are nothing.
+    A log-score of -inf gives 0.
+
+    Args:
+        log_score: Log-scores, 0 at the current state; -inf where a state is forbidden.
+        here: Current states.
+    """
+    others = log_score.scatter(-1, here[..., None], -math.inf)
+    top = others.amax(-1, keepdim=True)
+    shift = (top - top.clamp(-LARGEST, LARGEST)).masked_fill(top == -math.inf, 0.0)
+    own = (log_score.gather(-1, here[..., None]) - shift).clamp(max=LARGEST)
+    return others.sub_(shift).scatter_(-1, here[..., None], own).exp_()
 
 
 def expand_to(values: Shaped[Tensor, "*lead"], x: Shaped[Tensor, "*lead_and_more"]) -> Shaped[Tensor, "..."]:

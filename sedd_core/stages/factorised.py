@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..categorical import categorical, row_chunks, sharpen
 from ..draws import Draws
-from ..numerics import expand_to
+from ..numerics import expand_to, row_scores
 from .graph import Graph, Weights
 from .noise import Noise, NoiseLevel
 from .sampler import Sampler, TimedScore, split
@@ -52,7 +52,11 @@ class FactorisedSampler(Sampler):
 
     @abstractmethod
     def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
-        """Weights of each row's next state; what exceeds their `total` has been clipped, and is counted."""
+        """Weights of each row's next state; what exceeds their `total` has been clipped, and is counted.
+
+        score: 1 at the current state, but for a factor of a row whose scores would overflow or vanish (see
+        `numerics.row_scores`); write that state's own score for 1, so that it cancels.
+        """
 
     def aim(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
         """The weights of leaving, sharpened; each row keeps its sum and its weight of staying."""
@@ -74,7 +78,7 @@ class FactorisedSampler(Sampler):
         """The law of each position after a step; rows sum to 1. All rows at once: for small state spaces."""
         rows = graph.active(x)
         step = Step.between(expand_to(t, x)[rows], expand_to(t_next, x)[rows], noise)
-        values, _ = self.weights(x[rows], model(x, t, rows).exp(), step, graph)
+        values, _ = self.weights(x[rows], row_scores(model(x, t, rows), x[rows]), step, graph)
         values = self.aim(values, x[rows])
         law = torch.nn.functional.one_hot(x, graph.num_states).to(values.dtype)
         law[rows] = values / values.sum(-1, keepdim=True)
@@ -98,7 +102,8 @@ class FactorisedSampler(Sampler):
         moved = here.clone()
         for part in row_chunks(*log_score.shape):
             step = Step.between(now[part], then[part], noise)
-            weights = self.weights(here[part], log_score[part].exp(), step, graph)
+            score = row_scores(log_score[part], here[part])
+            weights = self.weights(here[part], score, step, graph)
             moved[part] = self._draw(here[part], weights, move[part], target[part])
         self.counts.calls += self.calls_per_step
         return x.masked_scatter(rows, moved)

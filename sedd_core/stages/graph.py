@@ -94,13 +94,14 @@ class Graph(nn.Module, ABC):
         """Weights of one analytic (Tweedie) step from sigma down to sigma_next (SEDD, theorem 4.2).
 
         With T = the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
-        without clipping they sum to s_x = 1.
+        without clipping they sum to s_x. Each row of `score` may have a factor of its own (`numerics.row_scores`),
+        which its weights and their total share.
         """
         kernel = self._kernel(expand_to(sigma, x) - expand_to(sigma_next, x))
         earlier = torch.linalg.solve(kernel.mT, score.double())
         into_x = kernel.gather(-1, x[..., None, None].expand(*kernel.shape[:-1], 1))[..., 0]
         values = (earlier * into_x).clamp(min=0)
-        return Weights(values, torch.ones_like(values[..., 0]))
+        return Weights(values, score.gather(-1, x[..., None])[..., 0].double())
 
     def posterior(
         self,
@@ -129,8 +130,10 @@ class Graph(nn.Module, ABC):
         law = self.transition(x0, sigma)
         ratio = law / law.gather(-1, x[..., None])
         u = log_score.scatter(-1, x[..., None], 0.0).double()
-        terms = u.exp() - ratio * u + torch.xlogy(ratio, ratio) - ratio
-        return (self.rate_into(x).scatter(-1, x[..., None], 0.0) * terms).sum(-1)
+        linear = torch.where(ratio > 0, ratio * u, 0.0)  # a log-score of -inf is right where the ratio is 0
+        terms = u.exp() - linear + torch.xlogy(ratio, ratio) - ratio
+        rate = self.rate_into(x).scatter(-1, x[..., None], 0.0)
+        return torch.where(rate > 0, rate * terms, 0.0).sum(-1)
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """KL(q_sigma(. | x0) || prior) of each position in nats: the prior term of the likelihood bound."""

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from ..draws import Draws
-from ..numerics import expand_to, log1mexp
+from ..numerics import LARGEST, expand_to, log1mexp
 from .graph import Graph, Weights
 
 
@@ -98,15 +98,15 @@ class InterpolatingGraph(Graph):
 
             w_y = [s_y - (1 - e) pi_y S]_+ [e 1{y = x} + (1 - e) pi_x]
 
-        which sum to e where nothing is clipped. No exponential of a positive number anywhere.
+        which sum to e s_x where nothing is clipped. No exponential of a positive number anywhere.
         """
         delta = expand_to(sigma, x).double() - expand_to(sigma_next, x).double()
         e, rest = torch.exp(-delta), -torch.expm1(-delta)
         total = score.sum(-1, dtype=torch.float64)
         earlier = (score - (rest * total)[..., None].to(score.dtype) * self.pi.to(score.dtype)).clamp(min=0)
-        move = rest * self.pi[x]
+        move, unmoved = rest * self.pi[x], score.gather(-1, x[..., None])[..., 0].double()
         here = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
-        return Weights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], here), e)
+        return Weights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], here), e * unmoved)
 
     def coefficients(
         self, sigma: Float[Tensor, "..."], x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
@@ -146,14 +146,17 @@ class InterpolatingGraph(Graph):
 
             A sum_{y != x} exp(u_y) - B sum_{y != x} pi_y u_y - C u_x0 + D
 
-        Exponentials in the dtype of `log_score`; sums and coefficients in float64, since near the optimum the four
-        terms cancel.
+        Exponentials in the dtype of `log_score`, those of a row with large ones relative to its largest; sums and
+        coefficients in float64, since near the optimum the four terms cancel. A log-score of -inf (a score of 0) adds
+        nothing where the true ratio is 0, and is infinitely wrong elsewhere.
         """
         a, b, c, d = self.coefficients(sigma, x, x0)
         u = log_score.scatter(-1, x[..., None], 0.0)
-        exponentials = u.exp().sum(-1, dtype=torch.float64) - 1.0
-        mean = (u * self.pi.to(u.dtype)).sum(-1, dtype=torch.float64)
-        return a * exponentials - b * mean - c * u.gather(-1, x0[..., None])[..., 0].double() + d
+        shift = (u.detach().amax(-1, keepdim=True) - LARGEST).clamp(min=0)
+        exponentials = (u - shift).exp_().sum(-1, dtype=torch.float64) * shift[..., 0].double().exp() - 1.0
+        mean = (u * self.pi.to(u.dtype)).masked_fill_(self.pi == 0, 0.0).sum(-1, dtype=torch.float64)
+        clean = u.gather(-1, x0[..., None])[..., 0].double()
+        return a * exponentials - torch.where(b > 0, b * mean, 0.0) - torch.where(c > 0, c * clean, 0.0) + d
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..categorical import categorical, row_chunks
 from ..draws import Draws
 from ..errors import UserError
-from ..numerics import expand_to
+from ..numerics import expand_to, row_scores
 from .graph import Graph, Weights
 from .noise import Noise
 
@@ -60,14 +60,16 @@ class Counts:
 
         UserError where there are none to draw from.
         """
-        excess = float((1 - total / (leave + stay)).clamp(min=0).sum())
-        if not math.isfinite(excess):
+        mass = leave + stay
+        excess = (1 - total / mass.masked_fill(mass == 0, 1.0)).clamp(min=0).sum()
+        clipped, moving = torch.stack([excess, (leave > 0).sum().double()]).tolist()
+        if not math.isfinite(clipped):
             raise UserError(
-                "The network's scores are no finite numbers, so that nothing can be drawn from them: its training "
-                "has diverged, or its weights are damaged. Take an earlier checkpoint."
+                "The model produced NaN or infinite scores, from which nothing can be drawn: its training has "
+                "diverged, or its weights are damaged. Use an earlier checkpoint."
             )
-        self.rows += int((leave > 0).sum())
-        self.clipped += excess
+        self.rows += int(moving)
+        self.clipped += clipped
 
     def __add__(self, other: Counts) -> Counts:
         """What both did."""
@@ -170,18 +172,22 @@ class Sampler(ABC):
 def denoising_law(
     x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], model: TimedScore, noise: Noise, graph: Graph
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "N S"]]:
-    """p(x0_i | x at time t) at the positions that may differ from x, and which these are; no mass on the mask."""
+    """p(x0_i | x at time t) at the positions that may differ from x, and which these are; no mass on the mask.
+
+    A row is 0 where the scores leave no token possible.
+    """
     rows = graph.active(x)
     sigma = noise(expand_to(t, x)[rows]).sigma
     values, _ = _denoising_weights(x[rows], model(x, t, rows), sigma, graph)
     law = _tokens_only(values, graph)
-    return rows, law / law.sum(-1, keepdim=True)
+    total = law.sum(-1, keepdim=True)
+    return rows, law / total.masked_fill(total == 0, 1.0)
 
 
 def _denoising_weights(
     here: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], sigma: Float64[Tensor, " N"], graph: Graph
 ) -> Weights:
-    return graph.posterior_weights(here, log_score.exp(), sigma, torch.zeros_like(sigma))
+    return graph.posterior_weights(here, row_scores(log_score, here), sigma, torch.zeros_like(sigma))
 
 
 def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N S"]:

@@ -214,7 +214,7 @@ CHECKPOINTS = {
     ),
     "no config": (["--checkpoint=bare"], ["bare/config.json", "is missing"]),
     "another's weights": (["--checkpoint=swapped", "format=ids"], ["do not fit", "size mismatch", "(and 2 more)"]),
-    "a diverged network": (["--checkpoint=diverged", "format=ids"], ["no finite numbers", "earlier checkpoint"]),
+    "a diverged network": (["--checkpoint=diverged", "format=ids"], ["NaN or infinite scores", "earlier checkpoint"]),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -21,9 +20,10 @@ class Euler(FactorisedSampler):
     def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
         """dt dsigma Q(y -> x) s_y for y != x, and what is left of one for y = x."""
         rate = graph.reverse_rate(x, score) * (step.dt * step.now.rate)[:, None]
-        staying = 1.0 + rate.gather(-1, x[:, None])
+        here = score.gather(-1, x[:, None]).double()  # 1, but for the factor of a row
+        staying = here + rate.gather(-1, x[:, None])
         values = rate.scatter(-1, x[:, None], staying.clamp(min=0))
-        return Weights(values, torch.ones_like(step.dt))
+        return Weights(values, here[:, 0])
 
 
 @hookimpl
