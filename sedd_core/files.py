@@ -135,9 +135,14 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def expanded(path: str | Path) -> Path:
+    """The path with the home folder for a leading ~, which shells leave in `setting=~/file`."""
+    return Path(os.path.expanduser(path))
+
+
 def cache_folder() -> Path:
     """Where tokenized data is kept: $SEDD_CACHE, a ~ in it expanded; unset or empty, ~/.cache/sedd."""
-    return Path(os.path.expanduser(os.environ.get("SEDD_CACHE") or "~/.cache/sedd"))
+    return expanded(os.environ.get("SEDD_CACHE") or "~/.cache/sedd")
 
 
 def kernel_lock(path: Path) -> FileLock:

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from .codec import Codec
 from .errors import UserError
+from .files import expanded
 
 MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
 INSTEAD = {"pytorch_model.bin": "model.safetensors"}
@@ -48,7 +49,7 @@ def read_tokenizer(source: str | Path) -> Codec:
 
     UserError when it cannot be had or read.
     """
-    folder = Path(source)
+    folder = expanded(source)
     if not folder.exists():
         if len(folder.parts) > 2:  # no owner/name
             raise UserError(f"There is no tokenizer at {source}: give a folder, a tokenizer.json or a hub id.")

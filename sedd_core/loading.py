@@ -14,6 +14,7 @@ from .checkpoint import AVERAGE, CODEC, CONFIG, MODEL, fault, fill, place_weight
 from .codec import Codec
 from .console import say
 from .errors import UserError
+from .files import expanded
 from .hub import MODEL_FILES, fetch, is_hub_id, read_tokenizer
 from .original import is_original, original_record, original_weights
 from .plugins import STAGES
@@ -73,6 +74,7 @@ def find(path: Path) -> Path:
     A damaged one of a run folder is named, and the one before it taken. A path that is not there and reads like a hub
     id is fetched.
     """
+    path = expanded(path)
     if is_hub_id(path):
         path = fetch(str(path), MODEL_FILES)
     if is_original(path):
@@ -98,6 +100,7 @@ def find(path: Path) -> Path:
 
 def check_there(path: Path) -> None:
     """UserError when a path is no hub id and holds nothing that `find` could take; reads nothing."""
+    path = expanded(path)
     if not (is_hub_id(path) or is_original(path) or _holds_weights(path) or steps(path)):
         raise _nothing_at(path)
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import reduce
-from pathlib import Path
 
 import torch
 from jaxtyping import Float64, Int64
@@ -16,6 +15,7 @@ from torch import Tensor
 from .. import console, loading, prompts
 from ..distributed import World
 from ..errors import UserError
+from ..files import expanded
 from ..published import trained_length
 from ..sampling import GivenNoise, Grid, clamping_floor, sample, time_grid
 from ..stages import Given, Sampler
@@ -160,7 +160,7 @@ class Sample(Run):
         if self.prompt:
             asked = [prompts.parse(self.prompt)]
         elif self.prompts:
-            asked = prompts.read(Path(self.prompts))
+            asked = prompts.read(expanded(self.prompts))
         if loaded.codec is None and (asked or self.trajectory or self.format != "ids"):
             raise UserError(
                 f"{self.checkpoint} comes without a tokenizer. Name the one that it was trained with (a folder, a "

@@ -178,6 +178,14 @@ COMMANDS = {
     "a checkpoint that is not there, in a dry run": ([SAMPLE, "checkpoint=nowhere", "--dry_run"], ["does not exist"]),
     "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint is empty: name a run folder"]),
     "a home that the shell left": (["--fdl_config=~/no_such_file.py"], [f"{Path.home()}/no_such_file.py does not"]),
+    "a checkpoint in a home that the shell left": (
+        [SAMPLE, "checkpoint=~/no_such_run"],
+        [f"{Path.home()}/no_such_run does not exist"],
+    ),
+    "weights in a home that the shell left": (
+        [QUICKSTART, "init_from=~/no_such_run", "--dry_run"],
+        [f"{Path.home()}/no_such_run does not exist"],
+    ),
     "a sweep that is no function": ([QUICKSTART, "--sweep=import os"], ["not 'import os'", "write a name"]),
     "a fiddler that is not there": ([QUICKSTART, "--fiddler=hot"], ["no function 'hot'"]),
     "a tag that is none": ([QUICKSTART, "--fdl_tags_set=seed=1"], ["Did you mean 'Seed'?", "Seed (seed)"]),

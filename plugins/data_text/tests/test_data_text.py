@@ -11,6 +11,7 @@ import torch
 from data_text import pieces
 
 from sedd_core import UserError, plugin
+from sedd_core.codec import bpe_codec
 from sedd_core.stages import Data
 
 TEXT = "".join(f"line {i}: the cat sat on the mat.\n" for i in range(200))
@@ -147,3 +148,42 @@ def test_a_file_that_is_no_text(tmp_path: Path, content: bytes | None, words: st
         (tmp_path / "x.txt").write_bytes(content)
     with pytest.raises(UserError, match=words):
         data(paths=(str(tmp_path / "x.txt"),)).split("train")
+
+
+def test_patterns_and_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "books").mkdir()
+    for name in ("a", "b", "c[1]"):
+        (tmp_path / "books" / f"{name}.txt").write_text(f"{name} " * 400)
+    both = data(paths=("~/books/?.txt", "books/c[1].txt"), valid_paths=())
+    listed = data(paths=("books/a.txt", "books/b.txt", "books/c[1].txt"))
+    assert both.fingerprint() == listed.fingerprint()
+    assert text_of(both, "train") == text_of(listed, "train")
+    assert both.title == "books"
+    assert data(paths=("books/a.txt", "books/[ab].txt")).fingerprint() != data(paths=("books/a.txt",)).fingerprint()
+    with pytest.raises(UserError, match=r"No text file matches books/\*.md"):
+        data(paths=("books/*.md",)).split("train")
+    with pytest.raises(UserError, match=r"books/a.txt would be trained on and validated on"):
+        data(paths=("books/*.txt",), valid_paths=("~/books/a.txt",)).split("train")
+
+
+def test_a_tokenizer_in_a_folder(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "pieces"
+    folder.mkdir()
+    codec = bpe_codec(TEXT, 270)
+    codec.save(folder / "tokenizer.json")
+    prints = {data(paths=(file,), tokenizer=form).fingerprint() for form in ("pieces", "./pieces", "~/pieces")}
+    assert len(prints) == 3  # named otherwise
+    for form in ("pieces", "pieces/tokenizer.json", "~/pieces"):
+        assert data(paths=(file,), tokenizer=form).codec().vocab_size == 270
+    (folder / "tokenizer.json").unlink()
+    codec.tokenizer.model.save(str(folder))  # vocab.json and merges.txt, as GPT-2's
+    assert data(paths=(file,), tokenizer="pieces").codec().encode("the cat") == codec.encode("the cat")
+    for missing in ("nowhere/x", "nowhere.json", "~/nowhere"):
+        with pytest.raises(UserError, match=f"There is no tokenizer at {missing}"):
+            data(paths=(file,), tokenizer=missing).split("train")
+    with pytest.raises(ValueError, match="not 'bpee'"):
+        data(tokenizer="bpee")

@@ -12,6 +12,7 @@ import numpy as np
 
 from sedd_core import UserError, console, hookimpl
 from sedd_core.codec import Codec, character_codec
+from sedd_core.files import expanded
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
@@ -89,9 +90,9 @@ class Text8(PackedData):
 
     def _file(self) -> Path:
         assert self.path is not None
-        if not Path(self.path).is_file():
+        if not expanded(self.path).is_file():
             raise UserError(f"There is no file {self.path} (from {Path.cwd()}).")
-        return Path(self.path)
+        return expanded(self.path)
 
     def _hub(self) -> list:
         """The three splits of the hub's copy, in order."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sedd_core import UserError
+from sedd_core.files import expanded
 from sedd_core.stages.data import Split
 from sedd_core.tokens import content_hash, corpus_key
 
@@ -58,7 +59,7 @@ class Source:
         """From settings, those that are None being the preset's."""
         preset = PRESETS.get(name, Preset(name))
         local = name not in PRESETS and (_kind(name) is not None or Path(name).exists())
-        path = file or (name if local else None)
+        path = str(expanded(file)) if file else name if local else None
         column = "text" if path and _kind(path) == "text" else field or preset.field
         usual = preset.valid if setting == "valid" else preset.train or "train"
         return cls(

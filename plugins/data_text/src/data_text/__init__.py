@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import gzip
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.files import expanded
+from sedd_core.hub import read_tokenizer
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
@@ -19,16 +23,18 @@ from .docstrings import docstring_corpus
 
 PIECE = 200_000
 """Characters tokenised at a time."""
+LEARNED = ("bpe", "char", "byte")
+"""Tokenizers that are made here."""
 BEFORE_BLANKS = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 class TextFiles(PackedData):
     """Text read as one long run, cut into sequences.
 
-    paths: text files, .gz too, in this order; none: the docstrings of Python's standard library.
-    valid_paths: files to validate on; none: the end of the text. valid_fraction: how much of it.
-    tokenizer: "bpe" (byte pairs), "char", "byte" (256), or the path of a tokenizer.json. What is learned is learned
-    from the training text alone. vocab: the number of byte-pair pieces.
+    paths: text files, .gz too, or patterns of several (corpus/*.txt), in this order; none: the docstrings of Python's
+    standard library. valid_paths: files to validate on; none: the end of the text. valid_fraction: how much of it.
+    tokenizer: "bpe" (byte pairs), "char", "byte" (256), or the path of a tokenizer.json or of its folder. What is
+    learned is learned from the training text alone. vocab: the number of byte-pair pieces.
     length: tokens a sequence.
     """
 
@@ -50,9 +56,10 @@ class TextFiles(PackedData):
             raise ValueError(f"valid_fraction must lie between 0 and 1, not {valid_fraction}")
         if valid_paths and not paths:
             raise ValueError("valid_paths need paths to train on")
-        if tokenizer not in ("bpe", "char", "byte") and not tokenizer.endswith(".json"):
+        if tokenizer not in LEARNED and not (tokenizer.endswith(".json") or _is_path(tokenizer)):
             raise ValueError(
-                f"tokenizer must be 'bpe', 'char', 'byte' or the path of a tokenizer.json, not '{tokenizer}'"
+                "tokenizer must be 'bpe', 'char', 'byte', or the path of a tokenizer.json or of its folder, not "
+                f"'{tokenizer}'"
             )
         self.paths, self.valid_paths, self.valid_fraction = paths, valid_paths, valid_fraction
         self.tokenizer, self.vocab, self.length = tokenizer, vocab, length
@@ -61,7 +68,10 @@ class TextFiles(PackedData):
     def title(self) -> str:
         """The name of the first file validated on."""
         files = self.valid_paths or self.paths
-        return Path(files[0]).name.partition(".")[0] if files else "docstrings"
+        if not files:
+            return "docstrings"
+        first = Path(files[0])
+        return (first.parent.name if glob.has_magic(first.name) else first.name.partition(".")[0]) or "text"
 
     def describe(self) -> str:
         """The files, and how they are tokenised."""
@@ -78,14 +88,15 @@ class TextFiles(PackedData):
         files = self._hashes() if self.paths else docstring_corpus(self.valid_fraction)
         fraction = "" if self.valid_paths else str(self.valid_fraction)
         own = str(self.vocab) if self.tokenizer == "bpe" else ""
-        if self.tokenizer.endswith(".json"):
-            own = Codec.load(Path(self.tokenizer)).tokenizer.to_str()
+        if self.tokenizer not in LEARNED:
+            own = _tokenizer_at(self.tokenizer).tokenizer.to_str()
         return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
 
     def _hashes(self) -> list[str]:
         """Of the files to train on, and of those to validate on. UserError for content that is in both."""
-        train, valid = ([_hash(path) for path in paths] for paths in (self.paths, self.valid_paths))
-        both = [path for path, content in zip(self.valid_paths, valid, strict=True) if content in train]
+        files = _files(self.valid_paths)
+        train, valid = [_hash(path) for path in _files(self.paths)], [_hash(path) for path in files]
+        both = [path for path, content in zip(files, valid, strict=True) if content in train]
         if both:
             raise UserError(
                 f"{both[0]} would be trained on and validated on: take it out of data.paths, or leave out "
@@ -106,15 +117,15 @@ class TextFiles(PackedData):
             return bpe_codec(train, self.vocab)
         if self.tokenizer == "char":
             return character_codec(train)
-        return byte_codec() if self.tokenizer == "byte" else Codec.load(Path(self.tokenizer))
+        return byte_codec() if self.tokenizer == "byte" else _tokenizer_at(self.tokenizer)
 
     def _texts(self) -> tuple[str, str]:
         """Training and validation text."""
         if not self.paths:
             return docstring_corpus(self.valid_fraction)
-        train = "".join(map(_read, self.paths))
+        train = "".join(map(_read, _files(self.paths)))
         if self.valid_paths:
-            return train, "".join(map(_read, self.valid_paths))
+            return train, "".join(map(_read, _files(self.valid_paths)))
         cut = round(len(train) * (1 - self.valid_fraction))
         return train[:cut], train[cut:]
 
@@ -135,6 +146,30 @@ def pieces(text: str, size: int) -> Iterator[str]:
 
 def _encoded(codec: Codec, text: str) -> Iterator[Tokens]:
     return (np.asarray(codec.encode(piece), np.int64) for piece in pieces(text, PIECE))
+
+
+def _files(paths: tuple[str, ...]) -> list[str]:
+    """The files that paths and patterns mean, each once, a ~ expanded. UserError for a pattern that matches none."""
+    found: list[str] = []
+    for path in map(str, map(expanded, paths)):
+        matches = [path] if os.path.exists(path) or not glob.has_magic(path) else sorted(glob.glob(path))
+        if not matches:
+            raise UserError(f"No text file matches {path} (from {Path.cwd()}): set data.paths.")
+        found += matches
+    return list(dict.fromkeys(found))
+
+
+def _is_path(text: str) -> bool:
+    """Whether a text reads like the path of a folder, or there is one."""
+    return text.startswith((".", "~")) or os.sep in text or os.path.isdir(text)
+
+
+def _tokenizer_at(path: str) -> Codec:
+    """The codec of a tokenizer.json or of a folder. UserError where it is missing or cannot be read."""
+    place = expanded(path)
+    if not place.exists():
+        raise UserError(f"There is no tokenizer at {path} (from {Path.cwd()}): set data.tokenizer.")
+    return read_tokenizer(place)
 
 
 def _hash(path: str) -> str:
