@@ -12,7 +12,8 @@ from .stages.noise import NoiseLevel
 
 
 class ScoreEntropy(nn.Module):
-    """Diffusion-weighted denoising score entropy (SEDD, theorem 3.6): with weight = dsigma/dt, a likelihood bound.
+    """Diffusion-weighted denoising score entropy (SEDD, theorem 3.6): with weight = dsigma/dt, the integral
+    of the likelihood bound, without its ends.
 
     The module that is trained: its `forward` is the whole computation that needs gradients.
     """

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sedd_core import plugin
 from sedd_core.bound import terms
 from sedd_core.draws import Draws
+from sedd_core.objective import ScoreEntropy
 from sedd_core.score import ScoreHead, ScoreModel
 from sedd_core.stages import Backbone, Batch
 
@@ -71,6 +72,16 @@ def test_absorb_with_independent_tokens_is_exact_in_every_draw(points: int, seed
     parts = terms(absorb(), NOISE, Batch(x0), Draws(seed, torch.arange(200)), points=points, t_min=1e-3)
     assert all(part.max() > 0 for part in parts)
     torch.testing.assert_close(sum(parts), -PROBABILITIES[x0].log().sum(-1), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("t", [0.001, 0.3, 1.0])
+def test_the_training_loss_is_no_bound(t: float) -> None:
+    """Its mean over the masks is .999 of -log p at every time: the bound's ends are not in it (docs/training.md)."""
+    model, x0 = absorb(), torch.arange(5)[:, None]
+    level = plugin("noise_loglinear")()(torch.full((5,), t))
+    masked = -torch.expm1(-level.sigma)  # without a mask there is no loss
+    _, losses = ScoreEntropy(model)(torch.full_like(x0, 5), x0, level, level.rate * masked)
+    torch.testing.assert_close(losses, -0.999 * PROBABILITIES.log(), rtol=1e-6, atol=0)
 
 
 def test_every_term_of_a_token_under_uniform() -> None:

@@ -110,6 +110,23 @@ def test_the_bound_of_a_mixture_and_of_any_rates() -> None:
         assert (sum(exact.bound((1e-3, 20.0), nodes=60)) + exact.p0.log()).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("graph", "name", "nats"),
+    [
+        ("absorb", "analytic", (0.0051, 0.00063, 0.000078)),
+        ("absorb", "euler", (0.0051, 0.00063, 0.000078)),
+        ("uniform", "analytic", (0.0115, 0.00087, 0.000056)),
+        ("uniform", "euler", (0.0069, 0.00023, 0.000011)),
+    ],
+)
+def test_samples_of_few_steps_follow_another_law_than_the_bound_is_of(graph: str, name: str, nats: tuple) -> None:
+    """KL(p0 || law of N steps) per token, as in docs/mathematics.md; the bound with exact scores is -log p0."""
+    exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
+    for steps, expected in zip((8, 32, 128), nats, strict=True):
+        divergence = (exact.p0 * (exact.p0 / exact.sampled(sampler, steps)).log()).sum().item() / 3
+        assert divergence == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("graph", PAIRS)
 def test_a_step_draws_its_law(graph: str, name: str, seed: int) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+from glob import has_magic
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
@@ -80,6 +83,19 @@ class DocumentSequences(Sequences):
         counts = places < self.ends[indices][:, None]
         places = torch.where(counts, places, len(self.tokens) - 1)  # the run's last token ends a document
         return Batch(self.tokens[places].to(torch.int64), counts)
+
+
+ENDINGS = re.compile(r"(\.(txt|tokens|raw|jsonl|json|parquet|csv|gz|zst|xz|bz2|zip))+$", re.IGNORECASE)
+
+
+def title_of(*paths: str) -> str:
+    """A short name of files, for figures: of the first without its endings, and how many more there are.
+
+    A pattern bears its folder's name.
+    """
+    first = Path(paths[0])
+    name = first.absolute().parent.name if has_magic(first.name) else ENDINGS.sub("", first.name) or first.name
+    return name if len(paths) == 1 else f"{name}+{len(paths) - 1}"
 
 
 class Data(ABC):

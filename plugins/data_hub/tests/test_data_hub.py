@@ -118,8 +118,27 @@ def test_a_local_file_in_place_of_the_hub(folder: Path) -> None:
     (folder / "wiki.valid.raw").write_text(" = Title = \n\n He said @-@ nothing , twice . \n \n")
     source = data(folder, valid_name="wikitext103", valid_file=str(folder / "wiki.valid.raw"), length=8)
     assert text_of(source, "valid").startswith(f"= Title ={END}He said-nothing, twice.{END}"[:-8])
-    assert source.title == "wikitext103"
+    assert source.title == "wiki.valid"
     assert f"wikitext103 ({folder}/wiki.valid.raw)" in source.describe()
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        ({"name": "wikitext103"}, "wikitext103"),
+        ({"name": "openwebtext"}, "openwebtext"),
+        ({"name": "wikitext103", "valid_file": "wikitext-2/wiki.test.tokens"}, "wiki.test"),
+        ({"name": "wikitext103", "valid_file": "owt/*.jsonl.gz"}, "owt"),
+        ({"name": "wikitext103", "valid_file": "owt/part-*.parquet"}, "owt"),
+        ({"name": "wikitext103", "config": "wikitext-2-raw-v1"}, "wikitext103_wikitext-2-raw-v1"),
+        ({"name": "wikitext103", "valid_split": "test"}, "wikitext103_test"),
+        ({"name": "wikitext103", "valid_name": "lambada"}, "lambada"),
+        ({"name": "me/mine", "valid_split": "test"}, "mine_test"),
+        ({"name": "openwebtext", "train_file": "mine.txt"}, "mine"),
+    ],
+)
+def test_a_title_says_what_was_read(settings: dict, title: str) -> None:
+    assert plugin("data_hub")(**settings).title == title
 
 
 def test_a_file_in_place_of_a_set_of_one_split_is_validated_on_at_its_end(folder: Path) -> None:

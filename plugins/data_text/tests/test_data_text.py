@@ -96,6 +96,8 @@ def test_titles() -> None:
     assert data().title == "docstrings"
     assert data(paths=("a/shakespeare.txt",)).title == "shakespeare"
     assert data(paths=("a/shakespeare.txt",), valid_paths=("other.txt.gz",)).title == "other"
+    assert data(paths=("wiki.train.tokens",), valid_paths=("wiki.test.tokens",)).title == "wiki.test"
+    assert data(paths=("a.txt", "b.txt", "c.txt")).title == "a+2"
 
 
 def test_the_corpus_that_every_machine_has() -> None:
@@ -160,7 +162,7 @@ def test_patterns_and_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     listed = data(paths=("books/a.txt", "books/b.txt", "books/c[1].txt"))
     assert both.fingerprint() == listed.fingerprint()
     assert text_of(both, "train") == text_of(listed, "train")
-    assert both.title == "books"
+    assert both.title == "books+1"
     assert data(paths=("books/a.txt", "books/[ab].txt")).fingerprint() != data(paths=("books/a.txt",)).fingerprint()
     with pytest.raises(UserError, match=r"No text file matches books/\*.md"):
         data(paths=("books/*.md",)).split("train")

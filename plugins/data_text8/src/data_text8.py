@@ -14,7 +14,7 @@ from sedd_core import UserError, console, hookimpl
 from sedd_core.codec import Codec, character_codec
 from sedd_core.files import expanded
 from sedd_core.stages import Data
-from sedd_core.stages.data import Split
+from sedd_core.stages.data import Split, title_of
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
 
 REPOSITORY = "afmck/text8"
@@ -23,6 +23,8 @@ PARTS: dict[Split, slice] = {"train": slice(0, 90_000_000), "valid": slice(90_00
 """Of the whole text; the last 5 million characters are the test."""
 SHORT_PARTS: dict[Split, slice] = {"train": slice(0, -200_000), "valid": slice(-200_000, -100_000)}
 """Of a shorter text, whose figures can be compared with nobody's; its last 100,000 characters are the test."""
+START = " anarchism originated as a term of abuse"
+"""By which text8 is told from other texts of the same letters."""
 CHARACTERS = " " + ascii_lowercase
 
 
@@ -41,7 +43,9 @@ class Text8(PackedData):
 
     @property
     def title(self) -> str:
-        """text8, or text8_part for a shorter text."""
+        """text8, or text8_part for a beginning of it; another text bears its file's name."""
+        if self.path and self.codec().decode(self.corpus("train").tokens[: len(START)].tolist()) != START:
+            return title_of(self.path)
         return "text8" if len(self.corpus("valid").tokens) == 5_000_000 else "text8_part"
 
     def describe(self) -> str:

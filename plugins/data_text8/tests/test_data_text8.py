@@ -37,6 +37,10 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def test_another_text_of_the_same_letters_is_not_called_text8(tmp_path: Path) -> None:
+    assert data(write(tmp_path / "letters.txt", "a letter to a friend " * 20_000)).title == "letters"
+
+
 @pytest.mark.parametrize("name", ["text8", "text8.gz", "text8.zip"])
 def test_a_shorter_text_is_split_before_its_end_and_labelled(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ from typing import Any
 
 from sedd_core import UserError
 from sedd_core.files import expanded
-from sedd_core.stages.data import Split
+from sedd_core.stages.data import Split, title_of
 from sedd_core.tokens import content_hash, corpus_key
 
 from .hub import ask, is_unreachable, quiet_datasets, said
@@ -31,12 +31,13 @@ Documents = Any
 class Source:
     """One split of a data set, as it is named; nothing is read before `documents` or `identity`.
 
-    setting: the start of the settings that name it, "train" or "valid". path: of a local file, pattern or folder.
+    setting: the start of the settings that name it, "train" or "valid". name: of the data set, in short.
+    path: of a local file, pattern or folder.
     field: the column of the text.
     """
 
     setting: Split
-    title: str
+    name: str
     repository: str
     config: str | None
     revision: str | None
@@ -75,9 +76,9 @@ class Source:
         )
 
     def __str__(self) -> str:
-        if self.path and self.title not in Path(self.path).name:
-            return f"{self.title} ({self.path})"
-        return self.path or " ".join(part for part in (self.title, self.split) if part)
+        if self.path and self.name not in Path(self.path).name:
+            return f"{self.name} ({self.path})"
+        return self.path or " ".join(part for part in (self.name, self.split) if part)
 
     def same(self, other: Source) -> bool:
         """Whether both are the same documents. A local file is one split, whatever it is called."""
@@ -85,6 +86,16 @@ class Source:
             split = _kind(self.path) or self.split == other.split
             return bool(split) and Path(self.path).resolve() == Path(other.path).resolve()
         return self.path == other.path and self.of_the_hub == other.of_the_hub
+
+    @property
+    def title(self) -> str:
+        """What was read, for figures: files given in the set's place, another configuration or split than usual."""
+        usual = (self.preset.config, self.preset.revision, self.preset.valid)
+        given = (self.config, self.revision, self.split)
+        others = [part for part, known in zip(given, usual, strict=True) if part and part != known]
+        if self.path:
+            return title_of(self.path) if _kind(self.path) else "_".join([title_of(self.path), *others[-1:]])
+        return "_".join([self.name, *others])
 
     @property
     def of_the_hub(self) -> tuple[str | None, ...]:
@@ -144,7 +155,7 @@ class Source:
     def documents(self, limit: int | None) -> Documents:
         """All of them, or the first `limit` as a stream. UserError when they cannot be had."""
         if self.setting == "train" and self.preset.train is None and not self.path:
-            raise UserError(f"{self.title} has no text to train on: name other data.name, or data.train_file.")
+            raise UserError(f"{self.name} has no text to train on: name other data.name, or data.train_file.")
         kind = _kind(self.path) if self.path else None
         documents = self._load_files(kind, limit) if kind else self._load_named(limit)
         return documents if limit is None else documents.take(limit)
@@ -183,7 +194,7 @@ class Source:
         except Exception as error:  # its builders raise their own
             if isinstance(error, ValueError) and "split" in str(error).lower():
                 raise UserError(
-                    f"{self.title} has no split '{self.split}': {error} With data.valid_split the same as "
+                    f"{self.name} has no split '{self.split}': {error} With data.valid_split the same as "
                     "data.train_split, the last data.valid_documents documents are held out."
                 ) from error
             if self.path:
@@ -211,12 +222,12 @@ class Source:
             if "scripts are no longer supported" in str(error) and self.setting == "train":
                 advice = f"The hub keeps its files on a branch: data.revision={CONVERTED}, without data.config"
             return UserError(
-                f"The data set '{self.title}' ({self.repository}{config}, split {self.split}) cannot be loaded: "
+                f"The data set '{self.name}' ({self.repository}{config}, split {self.split}) cannot be loaded: "
                 f"{said(error)}. {advice}; or give its files: data.{self.setting}_file."
             )
         revision = f" --revision {self.revision}" if self.revision else ""
         return UserError(
-            f"The data set '{self.title}' ({self.repository}{config}, split {self.split}) is neither here nor could "
+            f"The data set '{self.name}' ({self.repository}{config}, split {self.split}) is neither here nor could "
             f"it be fetched from the Hugging Face hub. On a machine with a network: hf download --repo-type dataset "
             f"{self.repository}{revision} --local-dir FOLDER; put its files (.parquet, .jsonl, .txt, .gz too) where "
             f"this machine sees them, and set data.{self.setting}_file to the path, or to a pattern of several."

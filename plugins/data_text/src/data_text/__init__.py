@@ -16,7 +16,7 @@ from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.files import expanded
 from sedd_core.hub import read_tokenizer
 from sedd_core.stages import Data
-from sedd_core.stages.data import Split
+from sedd_core.stages.data import Split, title_of
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
 
 from .docstrings import docstring_corpus
@@ -66,12 +66,9 @@ class TextFiles(PackedData):
 
     @property
     def title(self) -> str:
-        """The name of the first file validated on."""
+        """The names of the files validated on, in short."""
         files = self.valid_paths or self.paths
-        if not files:
-            return "docstrings"
-        first = Path(files[0])
-        return (first.parent.name if glob.has_magic(first.name) else first.name.partition(".")[0]) or "text"
+        return title_of(*files) if files else "docstrings"
 
     def describe(self) -> str:
         """The files, and how they are tokenised."""
