@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .errors import UserError
+from .tokenizer_file import panics_as_user_errors, read_tokenizer_file
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
@@ -28,25 +29,25 @@ class Codec:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, with no special tokens added. UserError for a character that it has no token for."""
-        try:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        with panics_as_user_errors(f"The tokenizer has no tokens for all of {shown!r}"):
             return self.tokenizer.encode(text, add_special_tokens=False).ids
-        except Exception as error:  # tokenizers raises nothing narrower
-            shown = text if len(text) <= 40 else f"{text[:40]}..."
-            raise UserError(f"The tokenizer has no tokens for all of {shown!r}: {error}.") from error
 
     def unknown(self, text: str) -> str | None:
         """The first part of a text that has no token, or only that for the unknown; None where all is known."""
         try:
-            encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        except Exception:  # tokenizers raises nothing narrower
+            with panics_as_user_errors("The tokenizer fails"):
+                encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        except UserError:
             return next((part for part in text if part != text and self.unknown(part)), text)
         parts = zip(encoding.tokens, (text[start:end] for start, end in encoding.offsets), strict=True)
         unknown = getattr(self.tokenizer.model, "unk_token", None)
         return next((part for token, part in parts if token == unknown != part), None)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens included."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=False)
+        """The text of token ids, special tokens included. UserError where the tokenizer fails at them."""
+        with panics_as_user_errors("The tokenizer cannot decode its own tokens"):
+            return self.tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def characters(self, ids: Sequence[int]) -> int:
         """How many characters a sequence stands for; special tokens, such as the end of a text, stand for none.
@@ -66,7 +67,8 @@ class Codec:
 
     def text(self, ids: Sequence[int]) -> str:
         """The text of token ids without special tokens: what `characters` and `bytes` count."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        with panics_as_user_errors("The tokenizer cannot decode its own tokens"):
+            return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def difference(self, other: Codec) -> str | None:
         """What makes another codec give a text other tokens, as a clause about the two; None where nothing does.
@@ -107,10 +109,7 @@ class Codec:
         """Read tokenizer.json. UserError when it is missing or is none."""
         if not path.is_file():
             raise UserError(f"There is no tokenizer at {path}; a tokenizer.json is needed.")
-        try:
-            return cls(Tokenizer.from_file(str(path)))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise UserError(f"{path} is no tokenizer.json: {error}.") from error
+        return cls(read_tokenizer_file(path))
 
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from .codec import Codec
 from .errors import UserError
 from .files import expanded
+from .tokenizer_file import check_ids, panics_as_user_errors
 
 MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
 INSTEAD = {"pytorch_model.bin": "model.safetensors"}
@@ -61,10 +62,9 @@ def read_tokenizer(source: str | Path) -> Codec:
     vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
     if not (vocabulary.is_file() and merges.is_file()):
         raise UserError(f"{folder} holds no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt.")
-    try:
+    with panics_as_user_errors(f"The tokenizer in {folder} cannot be read"):
         pieces = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-    except Exception as error:  # tokenizers raises nothing narrower
-        raise UserError(f"The tokenizer in {folder} cannot be read: {error}.") from error
+    check_ids(pieces, str(vocabulary))
     pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     pieces.decoder = decoders.ByteLevel()
     if pieces.token_to_id(END) is not None:

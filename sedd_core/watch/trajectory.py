@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float64, Int32, Int64
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from ..codec import Codec
 from ..errors import UserError
 from ..files import writing
 from ..stages.sampler import Given
+from ..tokenizer_file import parse_tokenizer
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,10 @@ class Trajectory:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in ("states", "times", "steps", "given")}
-            codec, mask = Codec(Tokenizer.from_str(metadata["tokenizer"])), json.loads(metadata["mask"])
-        except Exception as error:  # tokenizers raises nothing narrower
+            codec, mask = Codec(parse_tokenizer(metadata["tokenizer"], str(path))), json.loads(metadata["mask"])
+        except UserError:
+            raise
+        except Exception as error:  # of damaged files: SafetensorError, and whatever torch makes of their sizes
             raise UserError(f"{path} is no recorded trajectory: {error}.") from error
         return cls(**tensors, codec=codec, mask=mask)
 
