@@ -10,6 +10,7 @@ Weights carry the backbone's own names, parameters of a noise or a graph the pre
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -97,7 +98,9 @@ def take_back(run: Path) -> None:
 
 def steps(run: Path) -> list[Path]:
     """The checkpoint folders of a run, the newest first."""
-    return sorted((f for f in run.glob("checkpoints/step_*") if f.name[5:].isdigit()), reverse=True)
+    return sorted(
+        (f for f in run.glob("checkpoints/step_*") if re.fullmatch("[0-9]{1,18}", f.name[5:])), reverse=True
+    )
 
 
 def step_of(folder: Path) -> int:
@@ -105,8 +108,11 @@ def step_of(folder: Path) -> int:
     return int(folder.name[5:])
 
 
-def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> dict[str, Any]:
-    """Put a checkpoint's weights and averages in place. Returns the trainer's state; UserError when it has none."""
+def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> Any:
+    """Put a checkpoint's weights and averages in place. Returns what is to be the trainer's state, unchecked.
+
+    UserError when it has none.
+    """
     if not (folder / STATE).is_file():
         raise UserError(
             f"{folder} has no {STATE}, so the run cannot go on from it. Start from its weights: init_from."

@@ -88,7 +88,7 @@ class Codec:
 
     @cached_property
     def _bytes(self) -> list[bytes] | None:
-        """The bytes of each token of a byte-level codec, none of a special one; None for others."""
+        """The bytes of each token of a byte-level codec, none of a special one; None for others, and mixed ones."""
         if not isinstance(self.tokenizer.decoder, decoders.ByteLevel):
             return None
         table = _byte_of_character()
@@ -98,6 +98,8 @@ class Codec:
             for a in self.tokenizer.get_added_tokens_decoder().values()
         }
         pieces = [vocabulary[index] for index in range(self.vocab_size)]
+        if not all(p in added or set(p) <= set(table) for p in pieces):
+            return None
         return [added[p] if p in added else bytes(table[character] for character in p) for p in pieces]
 
     def save(self, path: Path) -> None:

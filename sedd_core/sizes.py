@@ -13,7 +13,7 @@ MOST_PARAMETERS = 10_000
 """Parameter tensors of a network: about 1,000 blocks, built on the meta device in a few seconds."""
 MOST_TOKENS = 2**24
 """Tokens of a vocabulary, about 100 times those of the largest in use."""
-MOST_LENGTH = 2**24
+MOST_LENGTH = 2**20
 """Tokens of a sequence that a model may state to be trained on."""
 
 

@@ -71,7 +71,7 @@ def parse_tokenizer(text: str, name: str) -> Tokenizer:
     except (ValueError, RecursionError) as error:
         raise UserError(f"{name} is no tokenizer.json: {error}.") from error
     if fault:
-        raise UserError(f"{name} cannot be used as a tokenizer: {fault}.")
+        raise UserError(f"{name} is no tokenizer.json that can be used: {fault}.")
     with panics_as_user_errors(f"{name} is no tokenizer.json"):
         tokenizer = Tokenizer.from_str(text)
         tokenizer.no_padding()
@@ -81,13 +81,13 @@ def parse_tokenizer(text: str, name: str) -> Tokenizer:
 
 
 def check_ids(tokenizer: Tokenizer, name: str) -> None:
-    """UserError where token ids do not lie in 0 .. V - 1. name: where the tokenizer is from, for messages."""
-    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    """UserError where token ids are not 0 .. V - 1. name: where the tokenizer is from, for messages."""
+    ids = set(tokenizer.get_vocab(with_added_tokens=True).values())
     size = tokenizer.get_vocab_size(with_added_tokens=True)
-    if not ids or max(ids) >= size:
+    if not ids or ids != set(range(size)):
         raise UserError(
-            f"{name} cannot be used as a tokenizer: it has {size:,} tokens, and ids up to {max(ids, default=-1):,}. "
-            "Ids must count the tokens from 0 on."
+            f"{name} cannot be used as a tokenizer: it has {size:,} tokens with {len(ids):,} ids up to "
+            f"{max(ids, default=-1):,}. Ids must count the tokens from 0 on."
         )
 
 

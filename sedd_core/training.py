@@ -19,6 +19,7 @@ from .draws import Draws, key, permutation
 from .ema import EMA
 from .errors import UserError
 from .objective import ScoreEntropy
+from .resumed import check_optimizer_state
 from .runs.settings import Optimizer, Training
 from .score import ScoreModel
 from .stages import Graph, Noise, Sequences
@@ -152,8 +153,11 @@ class Trainer:
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state; settings that have been changed since are the new ones.
 
-        KeyError or ValueError: it is of another optimizer.
+        KeyError, ValueError or another of Python's and torch's errors: it is of another optimizer, or damaged.
         """
+        check_optimizer_state(state["optimizer"], self.optimizer)
+        if type(state["updates"]) is not int or state["updates"] < 0:
+            raise ValueError(f"its number of updates is {state['updates']!r}")
         own, rates = self.optimizer.defaults, self.schedule.base_lrs
         changed = {name: value for name, value in own.items() if value != state["settings"][name]}
         self.optimizer.load_state_dict(state["optimizer"])

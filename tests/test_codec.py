@@ -70,6 +70,101 @@ def test_a_file_that_is_no_codec(tmp_path: Path) -> None:
         Codec.load(tmp_path / "x.json")
 
 
+def written(folder: Path, **changes: object) -> Path:
+    """A tokenizer.json of the letters a and b with some parts changed."""
+    path = folder / "tokenizer.json"
+    character_codec("ab", unknown=False).save(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return path
+
+
+def replace(pattern: dict[str, str], content: str) -> dict[str, object]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def model(vocab: dict[str, int]) -> dict[str, object]:
+    return {"type": "WordLevel", "vocab": vocab, "unk_token": "a"}
+
+
+BOMBS = {
+    "doubling": (
+        {"decoder": {"type": "Sequence", "decoders": [replace({"String": "a"}, "aa")] * 60}},
+        "times as long",
+    ),
+    "between all": (
+        {"decoder": {"type": "Sequence", "decoders": [replace({"String": ""}, "a")] * 60}},
+        "times as long",
+    ),
+    "a pattern of nothing": (
+        {"normalizer": {"type": "Sequence", "normalizers": [replace({"Regex": "x*"}, "a")] * 60}},
+        "times as long",
+    ),
+    "nested": (
+        {
+            "normalizer": {
+                "type": "Sequence",
+                "normalizers": [{"type": "Sequence", "normalizers": [replace({"String": "a"}, "a" * 20)] * 2}] * 2,
+            }
+        },
+        "its normalizer has 7 parts",
+    ),
+    "many parts": ({"decoder": {"type": "Sequence", "decoders": [{"type": "Fuse"}] * 100_000}}, "100,001 parts"),
+    "a long token": ({"model": model({"a": 0, "b" * 100_000: 1})}, "a string of 100,000 characters"),
+    "ids with a hole": ({"model": model({"a": 0, "b": 10**9})}, "ids up to 1,000,000,000"),
+    "an id twice": ({"model": model({"a": 0, "b": 0})}, "2 tokens with 1 ids"),
+    "no tokens": ({"model": model({})}, "0 tokens"),
+    "another model": ({"model": {"type": "Nonsense"}}, "is no tokenizer"),
+    "no model": ({"model": None}, "it has no 'model'"),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_tokenizer_without_bounds_is_refused(bomb: str, tmp_path: Path) -> None:
+    """Before it is used: 2^60 letters of one have no end and no memory."""
+    changes, words = BOMBS[bomb]
+    with pytest.raises(UserError, match=words):
+        Codec.load(written(tmp_path, **changes))
+
+
+def test_parts_in_use_are_not_bombs(tmp_path: Path) -> None:
+    """Llama's, ALBERT's and XLM-R's."""
+    parts = [
+        {"type": "Prepend", "prepend": "▁"},
+        *(replace({"String": a}, b) for a, b in [(" ", "▁"), ("``", '"'), ("''", '"')]),
+        *([replace({"Regex": " {2,}"}, " ")] * 3),
+    ]
+    chain = {"type": "Sequence", "normalizers": parts}
+    assert Codec.load(written(tmp_path, normalizer=chain)).encode("") == []
+
+
+def test_padding_of_a_file_is_not_obeyed(tmp_path: Path) -> None:
+    """Up to 2^40 tokens, it would have no end."""
+    padding = {"strategy": {"Fixed": 2**40}, "direction": "Right", "pad_to_multiple_of": None}
+    padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "a"}
+    assert Codec.load(written(tmp_path, padding=padding)).encode("ab") == [0, 1]
+
+
+def test_a_panic_of_the_tokenizer_is_a_message(tmp_path: Path) -> None:
+    """One is no Exception, and came through as a traceback."""
+    codec = Codec.load(written(tmp_path, decoder={"type": "Strip", "content": "a", "start": 0, "stop": 2**40}))
+    for decode in (codec.decode, codec.text):
+        with pytest.raises(UserError, match="cannot decode its own tokens: index out of bounds"):
+            decode([0, 1])
+    regex = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    codec = Codec.load(written(tmp_path, pre_tokenizer=regex))
+    with pytest.raises(UserError, match="has no tokens for all of"):
+        codec.encode("a" * 28 + "b")
+
+
+def test_a_byte_level_decoder_over_other_tokens_counts_text(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, decoder={"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}
+    )
+    path.write_text(path.read_text().replace('"b"', '"日"'))
+    codec = Codec.load(path)
+    assert codec.characters([0, 1]) == len(codec.text([0, 1]))
+
+
 @pytest.mark.parametrize("make", [byte_codec, lambda: character_codec(TEXT)], ids=["bytes", "characters"])
 def test_the_end_of_a_text_stands_for_no_character(make: Callable[[], Codec]) -> None:
     codec = make()

@@ -25,6 +25,7 @@ from torch import Tensor
 from sedd_core import UserError, load_model, plugin
 from sedd_core.cli.main import main
 from sedd_core.codec import character_codec
+from sedd_core.files import digest
 from sedd_core.hub import read_tokenizer
 from sedd_core.loading import load, weights_of
 from sedd_core.published import record_of, trained_length
@@ -142,6 +143,7 @@ def test_training_can_start_from_an_original_run(original: Path) -> None:
         (lambda averages: [*averages[1:], averages[0]], "do not fit"),
         (lambda averages: [*averages[:-1], 3], "other things among its weights"),
         (lambda averages: None, "no checkpoint of the original"),
+        (lambda averages: torch.zeros(1).expand(2**50), "no checkpoint of the original"),
     ],
 )
 def test_averages_that_do_not_fit(tmp_path: Path, fault: Callable[[list[Tensor]], Any], words: str) -> None:
@@ -197,6 +199,12 @@ def test_a_damaged_or_missing_checkpoint_of_an_original_run(original: Path, cont
         ("graph: !!python/object/apply:os.mkdir ['{sign}']", "cannot be read as data"),
         ("graph: [", "cannot be read as data"),
         ("lightning: true", "lacks 'graph'"),
+        ("graph: !!timestamp x", "cannot be read as data"),
+        ("graph: !!bool x", "cannot be read as data"),
+        ("a: &a [1, 1]\nb: *a", "repeats parts by aliases"),
+        ("a: &a {x: 1}\nb: &b {<<: [*a, *a]}\nc: {<<: [*b, *b]}", "repeats parts by aliases"),
+        ("graph: " + "[" * 3000 + "]" * 3000, "cannot be read as data"),
+        ("graph: '" + "x" * 200_000 + "'", "has 200,009 characters"),
         ("- 1", "no config of a SEDD model"),
         ("", "no config of a SEDD model"),
     ],
@@ -218,6 +226,14 @@ def test_a_config_that_is_not_the_originals(original: Path, tmp_path: Path, text
         ("model", {"n_blocks": "two"}, "model.n_blocks takes a whole number"),
         ("model", {"n_heads": 5}, "must divide"),
         ("model", {"n_blocks": 3}, "do not fit"),
+        ("model", {"n_blocks": 2**63}, "model cannot be made: it would have more than"),
+        ("model", {"hidden_size": 2**24}, "do not fit"),  # petabytes, which are not asked for
+        ("model", {"length": "16"}, "trained on is '16'"),
+        ("model", {"length": -3}, "trained on is -3"),
+        ("model", {"length": 0}, "trained on is 0"),
+        ("model", {"length": 1e12}, "trained on is 1000000000000.0"),
+        ("model", {"length": 10**12}, "trained on is 1000000000000"),
+        ("model", {"length": float("nan")}, "trained on is nan"),
         ("noise", {"type": "geometric", "sigma_min": "small"}, "no config of a SEDD model"),
     ],
 )
@@ -230,6 +246,23 @@ def test_a_published_config_that_asks_for_something_else(
     config[part] |= change
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=words):
+        trained_length(load(folder).record)
+
+
+@pytest.mark.parametrize("tokens", [51, 2**40])
+def test_a_graph_that_does_not_fit_the_network(tmp_path: Path, tokens: int) -> None:
+    """The weights have 50 states; memory for 2^40 is not asked for."""
+    folder = tmp_path / "run" / "checkpoints" / "step_000000001"
+    folder.mkdir(parents=True)
+    record = record_of(json.loads((MODELS / "uniform" / "config.json").read_text()), Path("config.json"))
+    record.node("graph")["args"]["vocab_size"] = tokens
+    record.write(folder / "config.json")
+    shutil.copy(MODELS / "uniform" / "model.safetensors", folder)
+    shutil.copy(MODELS / "uniform" / "model.safetensors", folder / "ema.safetensors")
+    character_codec("ab").save(folder / "tokenizer.json")
+    files = sorted(folder.iterdir())
+    (folder / "sha256").write_text("".join(f"{digest(path)}  {path.name}\n" for path in files))
+    with pytest.raises(UserError, match=f"its graph has {tokens} tokens, and its model 50 states"):
         load_model(folder)
 
 

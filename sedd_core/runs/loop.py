@@ -60,8 +60,10 @@ class Loop:
         try:
             self.trainer.load(state["trainer"])
             self.meter.load(state["meter"])
-            return int(state["step"])
-        except (KeyError, ValueError) as error:
+            if state["step"] != checkpoint.step_of(folder):
+                raise ValueError(f"it is of step {state['step']!r}")
+            return checkpoint.step_of(folder)
+        except Exception as error:  # whatever Python and torch make of another's state
             raise UserError(
                 f"{folder} was saved by another optimizer, or by another version of this code: the run cannot go on "
                 f"from it exactly. Start another from its weights: init_from={folder}"

@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..draws import Draws
 from ..numerics import LN2
+from ..resumed import alike
 from ..training import LEVELS, StepResult, Trainer
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "V100": 125e12, "4090": 165e12, "3090": 71e12}
@@ -77,7 +78,10 @@ class Meter:
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state. ValueError where it is none of a meter's."""
+        own = self.state()
+        if not set(state) <= set(own) or not alike(state, own):
+            raise ValueError("it is not a meter's")
         for name, value in state.items():
             setattr(self, name, value)
 

@@ -145,6 +145,14 @@ COMMANDS = {
         [QUICKSTART, "data.tokenizer=char", "model.n_heads=5", "--dry_run"],
         ["n_heads=5 must divide hidden_size=144"],
     ),
+    "blocks without end": (
+        [QUICKSTART, f"model.n_blocks={2**63}", "--dry_run"],
+        ["model cannot be made: it would have more than 10,000 parameter tensors"],
+    ),
+    "a vocabulary without end": (
+        [QUICKSTART, f"data.vocab={2**40}", "--dry_run"],
+        ["graph cannot have 1,099,511,627,776 tokens; 16,777,216 are the most"],
+    ),
     "no heads": ([QUICKSTART, "model.n_heads=0", "--dry_run"], ["n_heads must be at least 1, not 0"]),
     "a negative size": ([QUICKSTART, "model.hidden_size=-144", "--dry_run"], ["hidden_size must be at least 1"]),
     "a size that torch cannot count": ([QUICKSTART, "model.hidden_size=1e30", "--dry_run"], ["model cannot be made"]),

@@ -8,7 +8,9 @@ import re
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -385,6 +387,43 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
         r"trainer\.pt holds more than data \(it names \S*mkdir\), and was not run", capsys.readouterr().err
     )
     assert not (tmp_path / "hit").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: {"step": 3},
+        lambda state: [1],
+        lambda state: state | {"step": 10**18},
+        lambda state: state | {"trainer": state["trainer"] | {"updates": -5}},
+        lambda state: state | {"trainer": state["trainer"] | {"optimizer": []}},
+        lambda state: state | {"trainer": state["trainer"] | {"settings": 1}},
+        lambda state: state | {"meter": {"add": 1}},
+        lambda state: state | {"meter": {"by_time": [1.0]}},
+        lambda state: _with_moment(state, torch.zeros(3)),
+        lambda state: _with_moment(state, "x"),
+        lambda state: _with_rate(state),
+    ],
+)
+def test_a_state_that_is_not_this_trainers(
+    change: Callable[[dict[str, Any]], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=3")
+    file = Path("run/checkpoints/step_000000003/trainer.pt")
+    torch.save(change(torch.load(file)), file)
+    sign(file.parent)
+    run("--resume", "--run_folder=run", "training.steps=4", code=1)
+    assert "was saved by another optimizer, or by another version" in capsys.readouterr().err
+
+
+def _with_moment(state: dict[str, Any], value: object) -> dict[str, Any]:
+    state["trainer"]["optimizer"]["state"][0]["exp_avg"] = value
+    return state
+
+
+def _with_rate(state: dict[str, Any]) -> dict[str, Any]:
+    state["trainer"]["optimizer"]["param_groups"][0]["eps"] = "x"
+    return state
 
 
 def test_the_speed_is_of_the_steps_since_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
