@@ -6,6 +6,7 @@ knows: a learning rate that is a number of numpy's.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def original_weights(folder: Path, ema: bool) -> dict[str, Tensor]:
     return _averaged(weights, averages, path) if ema else weights
 
 
-def _averaged(weights: dict[str, Tensor], averages: list[Tensor], path: Path) -> dict[str, Tensor]:
+def _averaged(weights: dict[str, Tensor], averages: Sequence[Tensor], path: Path) -> dict[str, Tensor]:
     """The weights with averages in place of the parameters, whose order is that of the model's state."""
     names = [name for name in weights if name not in BUFFERS]
     extra = averages[len(names) :]
