@@ -35,6 +35,8 @@ from .golden_figures import GOLDEN, arrays, close
 
 MODELS = GOLDEN / "models"
 ROOT = Path(__file__).parents[1]
+FIFTY = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW"
+"""Characters of a codec whose tokens are as many as the golden models': 49, and the unknown one."""
 
 
 def golden_scores(model: Callable[..., Tensor], name: str = "absorb_scaled") -> None:
@@ -131,7 +133,7 @@ def test_a_learning_rate_of_numpy_1(original: Path) -> None:
 
 def test_training_can_start_from_an_original_run(original: Path) -> None:
     model, _, noise = load_model(MODELS / "absorb_unscaled")
-    weights_of(original, model, noise)
+    weights_of(original, model, noise, character_codec(FIFTY))
     assert torch.equal(model.backbone.vocab_embed.embedding, split()[0]["vocab_embed.embedding"])
 
 
@@ -347,7 +349,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
             shutil.copy(MODELS / "absorb_unscaled" / "config.json", snapshot)
             torch.save(state, snapshot / "pytorch_model.bin")
         else:
-            character_codec("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW").save(snapshot / "tokenizer.json")
+            character_codec(FIFTY).save(snapshot / "tokenizer.json")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.chdir(tmp_path)
