@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .console import say
 from .errors import UserError
 from .files import cache_folder
-from .installed import STAGE_NAMES, installed, stage_of_or_none
+from .installed import STAGE_NAMES, folders, installed, stage_of_or_none
 
 HUB = ("huggingface.co", 443)
 PATIENCE = 3.0
@@ -124,7 +124,8 @@ def _plugins() -> Iterator[Finding]:
         yield Finding(name, "broken" if fault else "ok", fault or "")
     for stage in STAGE_NAMES:
         if not any(stage_of_or_none(name) == stage for name in installed()):
-            yield Finding(stage, "no plugin", f"pip install -e plugins/{stage}_<variant>")
+            here = " or ".join(map(str, folders(f"{stage}_*")))
+            yield Finding(stage, "no plugin", f"pip install -e {here}" if here else "install one for this stage")
 
 
 def _writable(subject: str, folder: Path, setting: str) -> Finding:

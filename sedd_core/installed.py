@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from .errors import UserError, nearest
 from .hookspecs import PROJECT
@@ -59,10 +60,19 @@ def find(name: str) -> Installed:
         both = " and ".join(sorted(owner.distribution for owner in owners))
         raise UserError(f"Two distributions provide the plugin '{name}': {both}. Uninstall one of them.")
     others = [other for other in everything if stage_of_or_none(other) == stage]
+    here = "".join(f" It is here but not installed: pip install -e {folder}" for folder in folders(name)[:1])
     raise UserError(
         f"There is no plugin '{name}'.{nearest(name, others)} Installed for the stage {stage}: "
-        f"{', '.join(others) or 'none'}. One that exists but is not installed: pip install -e plugins/{name}"
+        f"{', '.join(others) or 'none'}.{here}"
     )
+
+
+def folders(pattern: str) -> list[Path]:
+    """Folders of plugins, installed or not, by name or pattern: below plugins/ here, else beside this package."""
+    for root in (Path("plugins"), Path(__file__).parents[1] / "plugins"):
+        if found := sorted(file.parent for file in root.glob(f"{pattern}/pyproject.toml")):
+            return found
+    return []
 
 
 def stage_of_or_none(name: str) -> str | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pluggy
@@ -91,10 +91,33 @@ def contract_fault(cls: object, contract: type) -> str | None:
             )
         if parameter.annotation is parameter.empty:
             return f"{cls.__name__}.__init__ has no type for its argument '{parameter.name}'"
-    for name, method in inspect.getmembers(contract, inspect.isfunction):
-        theirs, ours = inspect.signature(getattr(cls, name)), inspect.signature(method)
-        if not name.startswith("_") and list(theirs.parameters) != list(ours.parameters):
-            return f"{cls.__name__}.{name}{theirs} differs from its contract, {name}{ours}"
+    faults = (_member_fault(cls, name, ours) for name, ours in _members(cls))
+    return next(filter(None, faults), None)
+
+
+def _members(cls: type) -> Iterator[tuple[str, object]]:
+    """The public members of the contracts that a class inherits from, its stage's and more special ones.
+
+    An attribute that a contract only annotates comes with the value None.
+    """
+    for base in cls.__mro__[1:]:
+        if base.__module__.startswith(__package__ + "."):
+            own = {**dict.fromkeys(inspect.get_annotations(base)), **vars(base)}
+            yield from ((name, value) for name, value in own.items() if not name.startswith("_"))
+
+
+def _member_fault(cls: type, name: str, ours: object) -> str | None:
+    """How what a class has under a name differs in kind or signature from its contract's; None where it agrees."""
+    theirs, shown = inspect.getattr_static(cls, name, None), f"{cls.__name__}.{name}"
+    is_method = isinstance(theirs, FunctionType | staticmethod | classmethod)
+    if not isinstance(ours, FunctionType):
+        kind = "a property: put @property before it" if isinstance(ours, property) else "a value"
+        return f"{shown} is a method, and in its contract {kind}" if is_method else None
+    if not isinstance(theirs, FunctionType):
+        return f"{shown} must be a method: its contract has {name}{inspect.signature(ours)}"
+    signatures = inspect.signature(theirs), inspect.signature(ours)
+    if list(signatures[0].parameters) != list(signatures[1].parameters):
+        return f"{shown}{signatures[0]} differs from its contract, {name}{signatures[1]}"
     return None
 
 

@@ -122,9 +122,9 @@ def test_two_distributions_of_one_name_are_both_named(toys: Distributions) -> No
     [
         (
             "graph_absorp",
-            ["Did you mean 'graph_absorb'?", "graph_absorb, graph_uniform", "pip install -e plugins/graph_absorp"],
+            ["Did you mean 'graph_absorb'?", "graph_absorb, graph_uniform"],
         ),
-        ("graph_ring", ["graph_absorb, graph_uniform", "pip install -e plugins/graph_ring"]),
+        ("graph_ring", ["graph_absorb, graph_uniform"]),
         ("grahp_absorb", ["<stage>_<variant>", "noise, graph, sampler, model, data"]),
         ("graph", ["<stage>_<variant>"]),
         ("graph_absorb.__init__", ["There is no plugin"]),
@@ -135,6 +135,22 @@ def test_a_name_that_is_not_installed(name: str, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         find(name)
     assert all(word in str(caught.value) for word in words), caught.value
+    assert "pip install" not in str(caught.value)
+
+
+def test_a_plugin_whose_folder_is_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plugins" / "graph_ring").mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        find("graph_ring")
+    assert "pip install" not in str(caught.value)  # an empty folder is no plugin
+    (tmp_path / "plugins" / "graph_ring" / "pyproject.toml").touch()
+    with pytest.raises(UserError, match=r"It is here but not installed: pip install -e plugins/graph_ring$"):
+        find("graph_ring")
+    monkeypatch.setattr(doctor, "installed", dict)
+    found = {finding.subject: finding.remedy for finding in doctor._plugins()}
+    assert found["graph"] == "pip install -e plugins/graph_ring"
+    assert found["noise"].startswith("pip install -e ")  # beside the package
 
 
 FAULTS = {
@@ -155,6 +171,10 @@ FAULTS = {
     "no hook": (GOOD.replace("@hookimpl", ""), "must implement the hook sedd_noise and no other; it implements none"),
     "another hook": (GOOD.replace("def sedd_noise", "def sedd_graph"), "must implement the hook sedd_noise"),
     "an unknown hook": (GOOD + "\n@hookimpl\ndef sedd_nois():\n    pass\n", "and no other"),
+    "a value for a method": (
+        GOOD.replace("    def time(self, sigma):", "    time = 3\n    def other(self, sigma):"),
+        "must be a method",
+    ),
     "arguments": (GOOD.replace("def sedd_noise():", "def sedd_noise(config):"), "config"),
 }
 
@@ -167,6 +187,74 @@ def test_a_plugin_that_breaks_its_contract_is_refused(toys: Distributions, fault
     with pytest.raises(UserError, match=words) as caught:
         plugin("noise_faulty")
     assert "pip uninstall faulty" in str(caught.value)
+
+
+SAMPLER = """
+from sedd_core import hookimpl
+from sedd_core.stages import FactorisedSampler
+
+class Toy(FactorisedSampler):
+    def weights(self, x, score, step, graph):
+        return None
+
+@hookimpl
+def sedd_sampler():
+    return Toy
+"""
+DATA = """
+from sedd_core import hookimpl
+from sedd_core.stages import Data
+
+class Toy(Data):
+    length = 8
+    def __init__(self) -> None: ...
+    def describe(self): ...
+    def vocab_size(self): ...
+    def codec(self): ...
+    def split(self, name): ...
+    def fingerprint(self): ...
+
+@hookimpl
+def sedd_data():
+    return Toy
+"""
+METHOD = "    def title(self):\n        return 'toy'\n"
+MORE_FAULTS = {
+    "a method of a more special contract": (
+        "sampler",
+        SAMPLER.replace("score, step", "step, score"),
+        r"Toy.weights\(self, x, step, score, graph\) differs from its contract, weights\(self, ",
+    ),
+    "a method for a property": (
+        "data",
+        DATA.replace("    def desc", f"{METHOD}    def desc"),
+        "Toy.title is a method, and in its contract a property: put @property before it",
+    ),
+    "a method for a value": (
+        "data",
+        DATA.replace("    length = 8", "    def length(self): ..."),
+        "Toy.length is a method, and in its contract a value",
+    ),
+    "a method for a default": (
+        "sampler",
+        SAMPLER.replace("    def w", "    def order(self): ...\n    def w"),
+        "Toy.order is a method, and in its contract a value",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", MORE_FAULTS)
+def test_members_of_another_kind_or_signature_are_refused(toys: Distributions, fault: str) -> None:
+    stage, source, words = MORE_FAULTS[fault]
+    toys.add("faulty", {f"{stage}_faulty": source})
+    with pytest.raises(UserError, match=words):
+        plugin(f"{stage}_faulty")
+
+
+def test_a_property_may_be_a_property_or_a_value(toys: Distributions) -> None:
+    toys.add("property", {"data_property": DATA.replace("    def desc", f"    @property\n{METHOD}    def desc")})
+    toys.add("value", {"data_value": DATA.replace("    length = 8", "    length = 8\n    title = 'toy'")})
+    assert plugin("data_property")().title == plugin("data_value")().title == "toy"
 
 
 def test_every_stage_has_a_contract() -> None:

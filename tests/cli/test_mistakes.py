@@ -117,7 +117,7 @@ COMMANDS = {
     ),
     "unknown variant": (
         [QUICKSTART, "--fdl_set=graph=absorp"],
-        ["no plugin 'graph_absorp'", "Did you mean 'graph_absorb'?", "pip install -e plugins/graph_absorp"],
+        ["no plugin 'graph_absorp'", "Did you mean 'graph_absorb'? Installed for the stage graph: graph_absorb, "],
     ),
     "a variant of another stage": ([QUICKSTART, "--fdl_set=graph=noise_geometric"], ["graph_noise_geometric"]),
     "no variant": (
