@@ -97,7 +97,8 @@ def take_back(run: Path) -> None:
 
 
 def steps(run: Path) -> list[Path]:
-    """The checkpoint folders of a run, the newest first."""
+    """The checkpoint folders of a run, the newest first. UserError where the user may not list them."""
+    check_readable(run / "checkpoints")
     return sorted(
         (f for f in run.glob("checkpoints/step_*") if re.fullmatch("[0-9]{1,18}", f.name[5:])), reverse=True
     )

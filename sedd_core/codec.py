@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from .errors import UserError
+from .files import check_readable
 from .tokenizer_file import panics_as_user_errors, read_tokenizer_file
 
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -109,6 +110,7 @@ class Codec:
     @classmethod
     def load(cls, path: Path) -> Codec:
         """Read tokenizer.json. UserError when it is missing or is none."""
+        check_readable(path)
         if not path.is_file():
             raise UserError(f"There is no tokenizer at {path}; a tokenizer.json is needed.")
         return cls(read_tokenizer_file(path))

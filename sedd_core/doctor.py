@@ -129,7 +129,7 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _writable(subject: str, folder: Path, setting: str) -> Finding:
-    existing = next(parent for parent in [folder, *folder.absolute().parents] if parent.exists())
+    existing = next(parent for parent in [folder, *folder.absolute().parents] if os.path.exists(parent))
     usable = existing.is_dir() and os.access(existing, os.W_OK)
     return Finding(
         subject, str(folder), "" if usable else f"{existing} cannot be written to: name another by {setting}"

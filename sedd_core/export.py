@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ from safetensors.torch import save_file
 from .checkpoint import CODEC, CONFIG, MODEL
 from .console import say
 from .errors import UserError
+from .files import TEMPORARY, check_readable, write_text, writing_folder
+from .hub import without_folders
 from .loading import Loaded, find, load
 from .published import published_config, trained_length
 from .record import Node, Record
@@ -28,27 +28,30 @@ def export(path: str | Path, folder: str | Path, *, ema: bool = True) -> None:
     or when the folder holds something or cannot be written; then nothing is written.
     """
     source, target = find(Path(path)), Path(folder)
+    beside = target.with_name(target.name + TEMPORARY)
+    for place in (target, beside):
+        check_readable(place)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} holds something already: name a folder that is not there yet.")
+    if beside.exists():
+        raise UserError(f"{beside}, where the export is written first, exists: remove it, or name another folder.")
     loaded = load(source, ema=ema)
     config = published_config(loaded.record)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as room:
-            whole = Path(room) / target.name
-            whole.mkdir()
-            (whole / CONFIG).write_text(json.dumps(config, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-            save_file(loaded.model.backbone.state_dict(), whole / MODEL, {"format": "pt"})
+        with writing_folder(target) as temporary:
+            write_text(temporary / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
+            save_file(loaded.model.backbone.state_dict(), temporary / MODEL, {"format": "pt"})
             if loaded.codec is not None:
-                loaded.codec.save(whole / CODEC)
-            (whole / CARD).write_text(model_card(target.name, loaded, source, ema), encoding="utf-8")
-            os.rename(whole, target)
+                loaded.codec.save(temporary / CODEC)
+            write_text(temporary / CARD, model_card(target.name, loaded, source, ema))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{target} cannot be written: {error}. Name another folder.") from error
 
 
 def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
     """README.md of a published model: what it is, how it was trained as far as its record says, how to load it.
+
+    Paths of the record appear as the names of their files alone.
 
     source: the folder it was loaded from, whose run's bound is quoted if it is that of these weights.
     """
@@ -111,9 +114,12 @@ def _bound(source: Path, record: Record) -> str:
     """What the run that a checkpoint belongs to says of its bound; "" unless it is the one after its last step."""
     file = source.parents[1] / "validation.txt" if source.parent.name == "checkpoints" else None
     last = record.run["args"].get("training", {}).get("args", {}).get("steps")
-    if file is None or not file.is_file() or source.name != f"step_{last or 0:09d}":
+    if file is None or source.name != f"step_{last or 0:09d}":
         return ""
-    return file.read_text(encoding="utf-8").strip()
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):  # missing, or unreadable: no checkpoint depends on it
+        return ""
 
 
 def _shown(node: Node) -> str:
@@ -125,7 +131,7 @@ def _shown(node: Node) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return f"({', '.join(map(_value, value['tuple']))})" if "tuple" in value else _shown(value).strip("`")
-    return repr(value).replace("|", "\\|")
+    return repr(without_folders(value) if isinstance(value, str) else value).replace("|", "\\|")
 
 
 def _table(rows: dict[str, str]) -> str:

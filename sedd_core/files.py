@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -127,6 +128,14 @@ def check_readable(path: Path) -> None:
     except (OSError, ValueError):  # the latter for a null byte in the path
         return
     raise UserError(f"Permission denied: {path} cannot be read by this user. Ask its owner for read permission.")
+
+
+def matching(pattern: str) -> list[str]:
+    """The paths that a pattern of `glob` matches, sorted. UserError where the user may not list a folder of it."""
+    if glob.has_magic(pattern):
+        for folder in glob.glob(str(Path(pattern).parent)):
+            check_readable(Path(folder))
+    return sorted(glob.glob(pattern))
 
 
 def digest(path: Path) -> str:

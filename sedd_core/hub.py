@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from .codec import Codec
 from .errors import UserError
-from .files import expanded
+from .files import check_readable, expanded
 from .tokenizer_file import check_ids, panics_as_user_errors
 
 MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
@@ -22,6 +22,13 @@ END = "<|endoftext|>"
 def is_hub_id(path: Path) -> bool:
     """Whether a path that is not there reads like owner/name; not if there is a folder of the owner's name."""
     return re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None and not path.parent.exists()
+
+
+def without_folders(path: str) -> str:
+    """The name of a path's file or folder alone, for what is shared; a hub id stays whole."""
+    name = re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+    a_file = re.search(r"\.[A-Za-z]\w*$", name)
+    return path if is_hub_id(Path(path)) and not a_file else name
 
 
 def fetch(name: str, files: tuple[str, ...]) -> Path:
@@ -51,6 +58,8 @@ def read_tokenizer(source: str | Path) -> Codec:
     UserError when it cannot be had or read.
     """
     folder = expanded(source)
+    for name in (".", *TOKENIZER_FILES):
+        check_readable(folder / name)
     if not folder.exists():
         if len(folder.parts) > 2:  # no owner/name
             raise UserError(f"There is no tokenizer at {source}: give a folder, a tokenizer.json or a hub id.")

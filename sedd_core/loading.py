@@ -14,8 +14,9 @@ from .checkpoint import AVERAGE, CODEC, CONFIG, MODEL, fault, fill, place_weight
 from .codec import Codec
 from .console import say
 from .errors import UserError
-from .files import expanded
+from .files import check_readable, expanded
 from .hub import MODEL_FILES, fetch, is_hub_id, read_tokenizer
+from .original import CONFIG as HYDRA
 from .original import is_original, original_record, original_weights
 from .plugins import STAGES
 from .published import is_published, published_record
@@ -75,6 +76,7 @@ def find(path: Path) -> Path:
     id is fetched.
     """
     path = expanded(path)
+    _check_readable(path)
     if is_hub_id(path):
         path = fetch(str(path), MODEL_FILES)
     if is_original(path):
@@ -101,6 +103,7 @@ def find(path: Path) -> Path:
 def check_there(path: Path) -> None:
     """UserError when a path is no hub id and holds nothing that `find` could take; reads nothing."""
     path = expanded(path)
+    _check_readable(path)
     if not (is_hub_id(path) or is_original(path) or _holds_weights(path) or steps(path)):
         raise _nothing_at(path)
 
@@ -173,6 +176,11 @@ def _check_tokenizer(folder: Path, codec: Codec) -> None:
             f"The tokenizer of init_from={folder} is not that of the data: {difference}. Train with the "
             f"checkpoint's tokenizer: {remedy}, or without init_from."
         )
+
+
+def _check_readable(path: Path) -> None:
+    for place in (path, path / HYDRA, path / CONFIG, path / MODEL, path / PUBLISHED, path / "checkpoints"):
+        check_readable(place)
 
 
 def _nothing_at(path: Path) -> UserError:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .files import check_readable
 from .record import Node, Record, class_of
 from .sizes import MOST_LENGTH
 
@@ -33,6 +34,7 @@ def is_published(path: Path) -> bool:
 
     UserError when it is neither.
     """
+    check_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .errors import UserError
+from .files import check_readable
 
 SAVED = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files that torch.save writes."""
@@ -33,6 +34,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         UserError: The file is missing, damaged, holds code, or anything but tensors by name.
     """
+    check_readable(path)
     if path.suffix in SAVED:
         stored = read_saved(path)
         if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
@@ -58,6 +60,7 @@ def read_saved(path: Path, allow: Sequence[Any] = (), *, copy: bool = False) -> 
     Raises:
         UserError: The file is missing, damaged, or holds more than data.
     """
+    check_readable(path)
     if not path.is_file():
         raise UserError(f"{path} is missing.")
     try:

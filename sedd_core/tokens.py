@@ -34,7 +34,7 @@ from torch import Tensor
 from . import console
 from .codec import Codec
 from .errors import UserError
-from .files import cache_folder, digest, kernel_lock, write_text, writing_folder
+from .files import cache_folder, check_readable, digest, kernel_lock, write_text, writing_folder
 from .place import place
 from .stages.data import Data, DocumentSequences, PackedSequences, Sequences, Split
 from .token_sums import SummedFile, crc32, remove_damaged
@@ -152,10 +152,17 @@ def corpus_key(*parts: str) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out. OSError."""
+    """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out.
+
+    OSError when it is missing; UserError when the user may not read all of it.
+    """
+    check_readable(path)
     if not path.is_dir():
         return digest(path)
-    inside = sorted(p for p in path.rglob("*") if p.is_file() and not _hidden(p.relative_to(path)))
+    visible = [p for p in path.rglob("*") if not _hidden(p.relative_to(path))]
+    for inner in visible:
+        check_readable(inner)  # `rglob` leaves out what it may not list
+    inside = sorted(p for p in visible if p.is_file())
     return corpus_key(*(part for p in inside for part in (str(p.relative_to(path)), content_hash(p))))
 
 

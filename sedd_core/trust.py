@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import UserError
+from .files import check_readable
 from .files import digest as digest_of
 from .plugins import STAGES, contract_fault
 from .runs.settings import Optimizer
@@ -64,6 +65,7 @@ def class_of_file(node: dict[str, Any]) -> type:
                 f"The record names the class {name} of the file {path}, which is code. Look at that file (sha256 "
                 f"{digest[:12]}...), and give --trust to run it (in Python: sedd_core.cli.trust_files())."
             )
+        check_readable(path)
         if not path.is_file() or digest_of(path) != digest:
             what = "has changed since" if path.is_file() else "is not here"
             raise UserError(f"The record needs the class {name} of {path}, which {what}: put back the file it was.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from sedd_core import UserError, checkpoint, load_model, plugin
 from sedd_core.codec import Codec
 from sedd_core.ema import EMA
 from sedd_core.export import export, main
+from sedd_core.files import digest
+from sedd_core.hub import without_folders
 from sedd_core.loading import load
 from sedd_core.published import trained_length
 from sedd_core.record import Record, build
@@ -205,3 +208,77 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert failed.stderr.count("\n") == 1
     usage = subprocess.run([sys.executable, "-m", "sedd_core", "export", "x"], capture_output=True, text=True)
     assert (usage.returncode, "export RUN FOLDER" in usage.stderr) == (1, True)
+
+
+def test_no_path_of_this_machine_is_exported(run: Path, tmp_path: Path) -> None:
+    """Neither in the card nor in a file: of data, a tokenizer, or the checkpoint itself."""
+    step = run / "checkpoints" / "step_000000007"
+    record = Record.read(step / "config.json")
+    record.run["args"]["data"] = {
+        "plugin": "data_text",
+        "args": {
+            "length": 4,
+            "paths": {
+                "tuple": [str(tmp_path / "books" / "one.txt"), "../private/two.txt.gz", "~/elsewhere/three.txt"]
+            },
+            "valid_paths": {"tuple": ["private/four.txt"]},
+            "tokenizer": str(tmp_path / "tokenizer.json"),
+        },
+    }
+    record.run["args"]["optimizer"] = {"file": str(tmp_path / "mine.py"), "sha256": "0", "class": "Mine", "args": {}}
+    record.run["args"]["init_from"] = str(tmp_path / "before")
+    record.command = f"launch.py {tmp_path}"
+    record.write(step / "config.json")
+    sums = [line for line in (step / "sha256").read_text().splitlines() if "config.json" not in line]
+    (step / "sha256").write_text("\n".join([*sums, f"{digest(step / 'config.json')}  config.json"]) + "\n")
+    export(step, tmp_path / "export")
+    for file in (tmp_path / "export").iterdir():
+        content = file.read_bytes()
+        for private in (str(tmp_path), "private", "elsewhere", "books", "before"):
+            assert private.encode() not in content, (file, private)
+    card = (tmp_path / "export" / "README.md").read_text()
+    assert "paths=('one.txt', 'two.txt.gz', 'three.txt'), valid_paths=('four.txt')" in card
+    assert "tokenizer='tokenizer.json'" in card
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("louaaron/sedd-small", "louaaron/sedd-small"),
+        ("Qwen/Qwen2.5-0.5B", "Qwen/Qwen2.5-0.5B"),
+        ("gpt2", "gpt2"),
+        ("bpe", "bpe"),
+        ("/home/me/run/", "run"),
+        ("C:\\me\\text.txt", "text.txt"),
+        ("runs/quickstart/20260101-000000", "20260101-000000"),
+        ("mine/text.txt", "text.txt"),
+        ("here/run", "run"),
+    ],
+)
+def test_a_path_without_folders(path: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert without_folders(path) == name
+
+
+def test_another_users_work_beside_the_export_stays(run: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "export.tmp"
+    beside.mkdir()
+    (beside / "work").touch()
+    with pytest.raises(UserError, match=r"export\.tmp, where the export is written first, exists"):
+        export(run, tmp_path / "export")
+    assert (beside / "work").exists()
+
+
+def test_permissions_follow_the_umask(run: Path, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        export(run, tmp_path / "export")
+        write_run(tmp_path / "other", ABSORB, LOGLINEAR, True)
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "export", tmp_path / "other" / "checkpoints" / "step_000000007"):
+        assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+            path.name: "0o640" for path in folder.iterdir()
+        }
+        assert folder.stat().st_mode & 0o777 == 0o750

@@ -12,6 +12,7 @@ from absl import flags
 
 from ..console import say
 from ..errors import UserError, nearest
+from ..files import check_readable
 from ..place import number_in
 from .flags import FLAGS, SHORT
 
@@ -127,6 +128,7 @@ def _take_target() -> None:
 def _record_in(path: str) -> str:
     """The record of a run's folder; any other path as it is."""
     record = Path(path) / "config.json"
+    check_readable(record)
     return str(record) if record.is_file() else path
 
 

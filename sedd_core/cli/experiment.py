@@ -19,6 +19,7 @@ import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError, nearest
+from ..files import check_readable
 from ..record import Record
 from ..trust import admit, trust
 from .calls import parse_call, typed_arguments
@@ -113,6 +114,7 @@ def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 
 def _existing(path: Path) -> Path:
+    check_readable(path)
     if path.is_file() and path.suffix == ".py":
         return path.resolve()
     named = path if path.is_dir() else path.parent

@@ -16,7 +16,7 @@ import torch
 
 from ..distributed import World
 from ..errors import UserError
-from ..files import remove_empty, write_text, writing_folder
+from ..files import check_readable, remove_empty, write_text, writing_folder
 from ..record import Record
 from .lock import LOCK, locked
 from .log import RunLog, side_file
@@ -39,6 +39,7 @@ class Workspace:
 
     def check(self) -> None:
         """UserError when the folder plainly cannot be made, or is not empty: before any data is read."""
+        check_readable(self.folder)
         there = next(path for path in [self.folder, *self.folder.absolute().parents] if os.path.lexists(path))
         if not there.is_dir():
             raise self._unusable(f"{there} is a file")

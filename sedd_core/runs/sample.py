@@ -16,6 +16,7 @@ from .. import console, loading, prompts
 from ..distributed import World
 from ..errors import UserError
 from ..files import expanded
+from ..hub import without_folders
 from ..published import trained_length
 from ..sampling import GivenNoise, Grid, clamping_floor, sample, time_grid
 from ..stages import Given, Sampler
@@ -139,7 +140,7 @@ class Sample(Run):
         report_samples(texts, self.sampler)
         write_samples(workspace, self.format, tokens, texts)
         if trajectory:
-            write_trajectory(workspace.folder, trajectory, self.checkpoint)
+            write_trajectory(workspace.folder, trajectory, without_folders(self.checkpoint))
 
     def _length(self, loaded: loading.Loaded) -> int:
         """Tokens a sample. A warning where they are more than the network has seen."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..codec import Codec
 from ..errors import UserError
-from ..files import writing
+from ..files import check_readable, writing
 from ..stages.sampler import Given
 from ..tokenizer_file import parse_tokenizer
 
@@ -57,6 +57,7 @@ class Trajectory:
     @classmethod
     def load(cls, path: Path) -> Trajectory:
         """Read what `save` wrote. UserError when the file is missing or holds no trajectory."""
+        check_readable(path)
         try:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import string
@@ -26,7 +27,7 @@ from sedd_core.runs.settings import Optimizer
 from sedd_core.tokens import Corpus, PackedData
 from sedd_core.training import Trainer
 
-from .runs import TINY, log, losses, run, weights, write_text
+from .runs import ROOT, TINY, log, losses, run, weights, write_text
 
 
 @pytest.fixture(autouse=True)
@@ -271,3 +272,23 @@ def test_caches_are_checked_before_any_is_opened(monkeypatch: pytest.MonkeyPatch
     assert order[0] == "checked"
     assert order.count("checked") == 1
     assert order.count("opened") == 2
+
+
+def test_every_file_of_a_run_follows_the_umask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever writes it: safetensors makes files that only their owner can read."""
+    spoil(monkeypatch, set(range(4, 100)))
+    sample = [f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "--checkpoint=run", "steps=2", "count=1"]
+    before = os.umask(0o027)
+    try:
+        run(*TINY, "--run_folder=run", "training.bad_steps=3", "training.profile=(2, 4)", code=1)
+        run(*sample, "trajectory=true", "--run_folder=shown")
+        run(*sample, "format=ids", "--run_folder=table")
+    finally:
+        os.umask(before)
+    paths = [path for name in ("run", "shown", "table") for path in Path(name).rglob("*") if not path.is_symlink()]
+    assert {path.suffix for path in paths} >= {".safetensors", ".npy", ".html", ".json", ".txt", ".pt"}
+    assert any("bad_step" in path.name for path in paths)
+    assert any(path.name == "trace.json" for path in paths)
+    odd = {str(path): oct(path.stat().st_mode & 0o777) for path in paths}
+    assert not {path: mode for path, mode in odd.items() if mode != ("0o750" if Path(path).is_dir() else "0o640")}
+    assert not [path for path in paths if path.suffix == ".tmp"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from sedd_core import UserError, console, hookimpl
 from sedd_core.codec import Codec, character_codec
-from sedd_core.files import expanded
+from sedd_core.files import check_readable, expanded
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
@@ -94,6 +94,7 @@ class Text8(PackedData):
 
     def _file(self) -> Path:
         assert self.path is not None
+        check_readable(expanded(self.path))
         if not expanded(self.path).is_file():
             raise UserError(f"There is no file {self.path} (from {Path.cwd()}).")
         return expanded(self.path)

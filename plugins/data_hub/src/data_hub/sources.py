@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sedd_core import UserError
-from sedd_core.files import expanded
+from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages.data import Split, title_of
 from sedd_core.tokens import content_hash, corpus_key
 
@@ -59,6 +59,7 @@ class Source:
     ) -> Source:
         """From settings, those that are None being the preset's."""
         preset = PRESETS.get(name, Preset(name))
+        check_readable(Path(name))
         local = name not in PRESETS and (_kind(name) is not None or Path(name).exists())
         path = str(expanded(file)) if file else name if local else None
         column = "text" if path and _kind(path) == "text" else field or preset.field
@@ -162,7 +163,8 @@ class Source:
 
     def _files(self) -> list[str]:
         assert self.path
-        files = sorted(glob.glob(self.path)) or ([self.path] if Path(self.path).exists() else [])
+        check_readable(Path(self.path))
+        files = matching(self.path) or ([self.path] if Path(self.path).exists() else [])
         if not files:
             raise UserError(f"There is no file {self.path} (from {Path.cwd()}).")
         return files

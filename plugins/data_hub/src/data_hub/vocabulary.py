@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from sedd_core import UserError
 from sedd_core.codec import Codec, byte_codec, character_codec
+from sedd_core.files import check_readable
 
 from .hub import ask, quiet_transformers
 
@@ -17,6 +18,8 @@ END = "<|endoftext|>"
 """The end of a document, where the tokenizer has none of its own."""
 ENDS = (END, "</s>", "[SEP]", "<|end_of_text|>", "<eos>")
 """Tokens that end a document, of which the first that a tokenizer.json has is taken."""
+BARE = {"merges.txt": "GPT2TokenizerFast", "vocab.txt": "BertTokenizerFast"}
+"""Classes for folders without a tokenizer_config.json, by a file in them."""
 
 
 class Vocabulary(NamedTuple):
@@ -46,6 +49,8 @@ def load(name: str) -> Vocabulary:
     """A tokenizer by its name. UserError when it cannot be had, or says no end of a document."""
     if name == "byte":
         return _ended(byte_codec().tokenizer)
+    for file in (".", "tokenizer.json", "tokenizer_config.json", *BARE, "vocab.json"):
+        check_readable(Path(name) / file)
     if not Path(name).exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise UserError(
             f"There is no tokenizer {name}. Set data.tokenizer to a tokenizer.json, or to a folder "
@@ -86,8 +91,7 @@ def _ended(tokenizer: Tokenizer) -> Vocabulary:
 def _load(name: str) -> Any:
     """Of the hub, or a local folder: with tokenizer.json, or with the bare files of GPT-2 or BERT."""
     transformers = quiet_transformers()
-    bare = {"merges.txt": "GPT2TokenizerFast", "vocab.txt": "BertTokenizerFast"}
-    kinds = [kind for file, kind in bare.items() if (Path(name) / file).is_file()]
+    kinds = [kind for file, kind in BARE.items() if (Path(name) / file).is_file()]
     if not Path(name).exists():
         ask(f"the tokenizer {name}")
     if (Path(name) / "tokenizer_config.json").is_file() or not kinds:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
-from sedd_core.files import expanded
+from sedd_core.files import check_readable, expanded, matching
 from sedd_core.hub import read_tokenizer
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
@@ -149,7 +149,7 @@ def _files(paths: tuple[str, ...]) -> list[str]:
     """The files that paths and patterns mean, each once, a ~ expanded. UserError for a pattern that matches none."""
     found: list[str] = []
     for path in map(str, map(expanded, paths)):
-        matches = [path] if os.path.exists(path) or not glob.has_magic(path) else sorted(glob.glob(path))
+        matches = [path] if os.path.exists(path) or not glob.has_magic(path) else matching(path)
         if not matches:
             raise UserError(f"No text file matches {path} (from {Path.cwd()}): set data.paths.")
         found += matches
@@ -164,6 +164,7 @@ def _is_path(text: str) -> bool:
 def _tokenizer_at(path: str) -> Codec:
     """The codec of a tokenizer.json or of a folder. UserError where it is missing or cannot be read."""
     place = expanded(path)
+    check_readable(place)
     if not place.exists():
         raise UserError(f"There is no tokenizer at {path} (from {Path.cwd()}): set data.tokenizer.")
     return read_tokenizer(place)
@@ -171,6 +172,7 @@ def _tokenizer_at(path: str) -> Codec:
 
 def _hash(path: str) -> str:
     """Of a file's content."""
+    check_readable(Path(path))
     if not Path(path).is_file():
         raise UserError(f"There is no text file {path} (from {Path.cwd()}): set data.paths.")
     try:
