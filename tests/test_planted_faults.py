@@ -154,14 +154,14 @@ PLANTS: dict[str, tuple[str, str, str, Callable[[int], None]]] = {
     ),
     "padding in the prior term": (
         "sedd_core.bound:terms",
-        "graph.prior_kl(x0, ends[1]) * counts",
-        "graph.prior_kl(x0, ends[1])",
+        ".where(counts, 0.0)",
+        "",
         padding,
     ),
     "padding in the reconstruction term": (
         "sedd_core.bound:log_denoised",
-        "masked_scatter(rows, here) * counts",
-        "masked_scatter(rows, here)",
+        ".where(counts, 0.0)",
+        "",
         padding,
     ),
     "padding in every term of absorb": (
@@ -226,8 +226,8 @@ PLANTS: dict[str, tuple[str, str, str, Callable[[int], None]]] = {
     ),
     "neighbours of one process in its parts": (
         "sedd_core.training:parts",
-        ".view(-1, training.accum, world.size)[:, :, world.rank].T",
-        ".view(training.accum, world.size, -1)[:, world.rank]",
+        ".view(-1, accumulation(training, world.size), world.size)[:, :, world.rank].T",
+        ".view(accumulation(training, world.size), world.size, -1)[:, world.rank]",
         lambda seed: test_processes.test_every_process_and_every_part_sees_all_times_alike(1),
     ),
     **{

@@ -74,14 +74,13 @@ class Training:
 
     steps: updates. batch_size: sequences an update, over all processes. accum: parts in which each process takes its
     share of a batch, one after another: less memory, the same update but for dropout masks. microbatch: Most
-    sequences per process in one forward and backward pass, from which the number of parts follows (None: it is accum). times: "stratified" (one in
-    each of batch_size equal parts of (t_min, 1): the same expectation, less variance) or "iid" (as published). t_min:
-    the smallest time trained on. ema: largest decay of the average of the weights. precision: "bf16" (autocast; sums
-    stay in float32), "fp32", or "auto": bf16 on a GPU, fp32 on a CPU. compile: the network by torch.compile.
-    log_every: steps between lines of the log. snapshot_every: steps between validations with samples (0: only at the
-    end). bad_steps: after so many updates in a row whose loss or gradient is not finite, the run stops. profile:
-    (first, last) steps of a trace
-    by torch's profiler.
+    sequences per process in one forward and backward pass, from which the number of parts follows (None: it is
+    accum). times: "stratified" (one in each of batch_size equal parts of (t_min, 1): the same expectation, less
+    variance) or "iid" (as published). t_min: the smallest time trained on. ema: largest decay of the average of the
+    weights. precision: "bf16" (autocast; sums stay in float32), "fp32", or "auto": bf16 on a GPU, fp32 on a CPU.
+    compile: the network by torch.compile. log_every: steps between lines of the log. snapshot_every: steps between
+    validations with samples (0: only at the end). bad_steps: after so many updates in a row whose loss or gradient is
+    not finite, the run stops. profile: (first, last) steps of a trace by torch's profiler.
     """
 
     def __init__(
