@@ -9,6 +9,7 @@ Weights carry the backbone's own names, parameters of a noise or a graph the pre
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -24,14 +25,14 @@ from torch import Tensor, nn
 from .codec import Codec
 from .ema import EMA
 from .errors import UserError
-from .files import check_readable, digest, writing_folder
+from .files import check_readable, digest, side_file, writing_folder
 from .record import Record
 from .score import ScoreModel
 from .stages import Noise
 from .tensors import read_saved, read_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
-STATE, SUMS, NEWEST = "trainer.pt", "sha256", "newest"
+STATE, SUMS, NEWEST, SUPERSEDED = "trainer.pt", "sha256", "newest", "superseded"
 ASIDE = ".earlier.tmp"
 """Suffix that version 0.1.0 gave to a step while it saved it again."""
 
@@ -99,9 +100,18 @@ def take_back(run: Path) -> None:
 def steps(run: Path) -> list[Path]:
     """The checkpoint folders of a run, the newest first. UserError where the user may not list them."""
     check_readable(run / "checkpoints")
-    return sorted(
-        (f for f in run.glob("checkpoints/step_*") if re.fullmatch("[0-9]{1,18}", f.name[5:])), reverse=True
-    )
+    return _stepped(run / "checkpoints")
+
+
+def _stepped(folder: Path) -> list[Path]:
+    """What a folder holds of steps, `step_<number>`, the last first."""
+    inside = folder.glob("step_*")
+    return sorted((one for one in inside if re.fullmatch("[0-9]{1,18}", one.name[5:])), reverse=True)
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """The checkpoint folder of a step of a run, whether it is there or not."""
+    return run / "checkpoints" / f"step_{step:09d}"
 
 
 def step_of(folder: Path) -> int:
@@ -122,6 +132,28 @@ def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> Any:
     with ema.in_place():
         place_weights(read_weights(folder / AVERAGE), folder / AVERAGE, model, noise)
     return read_saved(folder / STATE, copy=True)  # a file that is pruned meanwhile must not hold the moments
+
+
+def supersede(run: Path, step: int) -> list[Path]:
+    """Set checkpoints and samples of later steps aside, in folders superseded/: the run continues from `step`.
+
+    Args:
+        run: A run folder.
+        step: The step of a checkpoint that is there.
+
+    Returns:
+        Where they are now.
+    """
+    moved = []
+    for folder in [*steps(run), *_stepped(run / "samples")]:
+        if step_of(folder) > step:
+            aside = folder.parent / SUPERSEDED
+            aside.mkdir(exist_ok=True)
+            names = itertools.chain([folder.name], (f"{folder.name}_{number}" for number in itertools.count(2)))
+            moved.append(next(aside / name for name in names if not (aside / name).exists()))
+            os.rename(folder, moved[-1])
+    _point(folder_of(run, step))
+    return moved
 
 
 def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
@@ -176,8 +208,9 @@ def fault(folder: Path) -> str | None:
 
 
 def _point(folder: Path) -> None:
-    """Make the link `newest` beside the checkpoints of a run lead to this one."""
+    """Make the link `newest` beside the checkpoints of a run lead to this one; no run depends on it."""
     link = folder.with_name(NEWEST + ".tmp")
-    link.unlink(missing_ok=True)
-    link.symlink_to(folder.name)
-    os.replace(link, folder.with_name(NEWEST))
+    with side_file(folder.with_name(NEWEST)):
+        link.unlink(missing_ok=True)
+        link.symlink_to(folder.name)
+        os.replace(link, folder.with_name(NEWEST))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from .console import say
 from .errors import UserError
 
 TEMPORARY = ".tmp"
@@ -102,6 +104,21 @@ def remove_empty(folders: Iterable[Path]) -> None:
             continue
         except OSError:
             return
+
+
+@contextmanager
+def side_file(path: Path) -> Iterator[None]:
+    """Within: a file that cannot be read or written is a warning, and the rest of the block is left out.
+
+    Raises:
+        OSError: The disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        say(f"warning: {path}: {error.strerror or error}. The run continues without this file.")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -139,10 +139,24 @@ def complete(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict
     return construct(waiting.func, arguments, path), arguments
 
 
+@dataclass(frozen=True)
+class Change:
+    """A setting that a resumed run changed: steps done before it, the setting's path, and its values as text."""
+
+    step: int
+    path: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"after step {self.step} {self.path}: {self.old} -> {self.new}"
+
+
 @dataclass
 class Record:
     """What a run is and was: enough to rebuild its objects, and to know where its numbers come from.
 
+    run holds the values of the last step; history, in the order of steps, what they were before.
     data: the data's fingerprint, and length: tokens of its sequences (0: not said), both known once it has been read.
     """
 
@@ -155,6 +169,7 @@ class Record:
     data: str = ""
     length: int = 0
     format: int = FORMAT
+    history: list[Change] = field(default_factory=list)
 
     def node(self, name: str) -> Node:
         """The node of one of the run's arguments. UserError when there is none."""
@@ -183,6 +198,7 @@ class Record:
             raise UserError(f"{path} is no record of a run: {fault}.")
         if content["format"] > FORMAT:
             raise UserError(f"{path} has format {content['format']}; this version reads up to {FORMAT}: update it.")
+        content["history"] = [Change(**change) for change in content.get("history", [])]
         return cls(**content)
 
     @classmethod
@@ -200,6 +216,9 @@ class Record:
                 return f"it has '{name}', which no record has"
             if not isinstance(value, get_origin(hints[name]) or hints[name]):
                 return f"its '{name}' is {value!r}"
+        for change in content.get("history", []):
+            if not isinstance(change, dict) or {k: type(v) for k, v in change.items()} != get_type_hints(Change):
+                return f"its 'history' has {change!r}"
         return None
 
 

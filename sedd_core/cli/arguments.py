@@ -115,14 +115,28 @@ def _take_target() -> None:
                 "--fdl_config an experiment."
             )
     restarted = any(number_in(name, 0) for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
-    FLAGS.resume = FLAGS.resume or (restarted and FLAGS.run_folder is not None)
+    if restarted and FLAGS.run_folder is not None:
+        FLAGS.resume = True  # and not from a step: it went on from there when it was started
     if FLAGS.resume and not FLAGS.run_folder:
         raise UserError("--resume goes on with the run in --run_folder: name that too.")
     if FLAGS.resume and not FLAGS.fdl_config:
-        FLAGS.fdl_config = f"{FLAGS.run_folder}/config.json"
+        FLAGS.fdl_config = _record_to_resume(str(FLAGS.run_folder))
     if not FLAGS.fdl_config:
         hint = f" To go on with the run in {FLAGS.run_folder}: --resume." if FLAGS.run_folder else ""
         raise UserError(f"No experiment is named.{hint} For example: {USAGE}")
+
+
+def step_to_resume(options: flags.FlagValues) -> int | None:
+    """The step that --resume=STEP names."""
+    return None if isinstance(options.resume, bool) else options.resume
+
+
+def _record_to_resume(run_folder: str) -> str:
+    if step_to_resume(FLAGS) is None:
+        return f"{run_folder}/config.json"
+    from .resume import record_in
+
+    return str(record_in(Path(run_folder), FLAGS.resume))
 
 
 def _record_in(path: str) -> str:

@@ -89,6 +89,8 @@ def name_of_run(target: str) -> str:
     if path.suffix != ".json":
         return path.stem
     folder = path.resolve().parent
+    if folder.parent.name == "checkpoints":
+        folder = folder.parent.parent
     return folder.parent.name if re.fullmatch(r"\d{8}-\d{6}(-\d+)?", folder.name) else folder.name
 
 

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from absl import flags
+
+
+class _Step(flags.ArgumentParser):  # pyright: ignore[reportMissingTypeArgument]
+    """True, False, or the step of a checkpoint."""
+
+    def parse(self, argument: object) -> bool | int:
+        text = str(argument).lower()
+        if text in ("true", "false"):
+            return text == "true"
+        if re.fullmatch("[0-9]{1,18}", text) and int(text) > 0:
+            return int(text)
+        raise ValueError("it stands alone, or names the step of a checkpoint: --resume=2500")
+
 
 # Fiddle's own flags of these names mean function names and take wrong types silently, so they are not imported.
 FLAGS = flags.FlagValues()
@@ -44,7 +59,18 @@ flags.DEFINE_bool("print_history", False, "The same with the values that were re
 flags.DEFINE_bool("fdl_help", False, "Print what can be set here: type, value, what it is.", flag_values=FLAGS)
 flags.DEFINE_bool("dry_run", False, "Compose everything, print it with its sizes, and stop.", flag_values=FLAGS)
 flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time> when not given.", flag_values=FLAGS)
-flags.DEFINE_bool("resume", False, "Go on with the run in --run_folder; start it if need be.", flag_values=FLAGS)
+flags.DEFINE_flag(
+    flags.Flag(
+        parser=_Step(),
+        serializer=None,
+        name="resume",
+        default=False,
+        help_string="Continue the run in --run_folder, or start it if need be. --resume=STEP: from the checkpoint of "
+        "that step; later ones are set aside, in checkpoints/superseded/.",
+        boolean=True,
+    ),
+    flag_values=FLAGS,
+)
 flags.DEFINE_bool("allow_changes", False, "Go on even with settings that make it another run.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "max_restarts", 0, "Start all processes again, so often, when one fails.", lower_bound=0, flag_values=FLAGS

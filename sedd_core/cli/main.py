@@ -16,7 +16,7 @@ from absl import flags
 from ..console import complain, say
 from ..errors import INTERRUPTED, Stopped, Told, UserError, machine_failures_explained
 from ..place import place
-from .arguments import changes_of, parse
+from .arguments import changes_of, parse, step_to_resume
 
 if TYPE_CHECKING:
     from ..runs.base import Workspace
@@ -66,7 +66,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         execute_all,
     )  # the runs and Fiddle are imported here: --help need not wait for them
     from .experiment import load, name_of_run, trust_files
-    from .resume import check_not_of_a_sweep
+    from .resume import check_not_of_a_sweep, check_replay
     from .show import difference
     from .slurm import read, script, submit
 
@@ -85,6 +85,8 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         return
     if options.resume:
         check_not_of_a_sweep(Path(options.run_folder), Path(target))
+    if target.endswith(".json") and not _is_own(target, options):
+        check_replay(Path(target), options.allow_changes)
     sweep = compose(target, changes)
     if len(sweep) > 1:
         say(announcement(target, changes, len(sweep)))
@@ -138,6 +140,11 @@ def _folder(options: flags.FlagValues) -> Iterator[Path]:
         remove_empty([folder, *folder.parents[:2]])
 
 
+def _is_own(target: str, options: flags.FlagValues) -> bool:
+    """Whether a record is the one of the run that is resumed."""
+    return bool(options.resume) and Path(options.run_folder).resolve() in Path(target).resolve().parents
+
+
 def _look(options: flags.FlagValues, changes: Changes) -> None:
     """Print what can be set, or what is set and where."""
     from .compose import configs
@@ -183,7 +190,8 @@ def _workspaces(
             folder / name if len(sweep) > 1 else folder,
             record_of(composed.node, shlex.join(arguments)),
             resolved(composed.config) + "\n",
-            resume=options.resume,
+            resume=bool(options.resume),
+            from_step=step_to_resume(options),
             allow_changes=options.allow_changes,
         )
         for composed, name in zip(sweep, names, strict=True)

@@ -1,19 +1,18 @@
-"""Going on with a run: what may be changed meanwhile, and what would make it another run."""
+"""Resuming a run: what may be changed meanwhile, and what would make it another run."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from .. import checkpoint
 from ..console import say
 from ..errors import UserError
 from ..files import check_readable
+from ..history import differences
 from ..place import place
-from ..record import FILLED_IN, Node, Record
+from ..record import Node, Record
 from ..runs.base import Workspace
 
 HARMLESS = (
@@ -36,26 +35,30 @@ HARMLESS = (
 def take_up(workspace: Workspace, node: Node) -> None:
     """Go on under the record in the workspace's folder, if there is one; say in what the run differs from it.
 
+    With a step named, the record is that of its checkpoint, and the main process sets later checkpoints aside.
     UserError for a difference that changes its meaning, unless the workspace allows it.
     """
-    folder = workspace.folder
-    check_readable(folder / "config.json")
-    if not (folder / "config.json").is_file():
+    folder, step = workspace.folder, workspace.from_step
+    stored = record_in(folder, step)
+    check_readable(stored)
+    if not stored.is_file():
         return
     if place()[0] == 0:
         checkpoint.take_back(folder)
-    record = Record.read(folder / "config.json")
-    stored, changes = record.run, list(differences(record.run, node))
+    record = Record.read(stored)
+    changes = list(differences(record.run, node))
     for path, old, new in changes:
-        say(f"changed  {path}: {old!r} -> {new!r}")
-    serious = [path for path, _, _ in changes if not _harmless(path, stored)]
+        say(f"changed  {path}: {old} -> {new}")
+    serious = [path for path, _, _ in changes if not _harmless(path, record.run)]
     if serious and not workspace.allow_changes:
         raise UserError(
             f"{', '.join(serious)} would make this another run than the one in {folder}. Leave it as it was, start "
             "another run (init_from takes this one's weights), or insist: --allow_changes."
         )
+    if step is not None and place()[0] == 0:
+        _go_back(folder, step)
     workspace.record = replace(record, run=node)
-    workspace.config_text = workspace.config_text if changes else ""
+    workspace.config_text = workspace.config_text if changes or step is not None else ""
 
 
 def check_not_of_a_sweep(folder: Path, target: Path | None = None) -> None:
@@ -77,26 +80,40 @@ def check_not_of_a_sweep(folder: Path, target: Path | None = None) -> None:
     )
 
 
-def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Path, old and new value of whatever differs; what only the run filled in is no difference."""
-    if isinstance(stored, dict) and isinstance(new, dict) and "args" in stored and "args" in new:
-        names = [{key: value for key, value in node.items() if key != "args"} for node in (stored, new)]
-        if names[0] != names[1]:
-            yield path, _name(stored), _name(new)
-            return
-        for name, value in new["args"].items():
-            here = f"{path}.{name}".lstrip(".")
-            if name in stored["args"]:
-                yield from differences(stored["args"][name], value, here)
-            else:
-                yield here, "its default", _name(value)
-        yield from (
-            (f"{path}.{name}".lstrip("."), _name(value), "its default")
-            for name, value in stored["args"].items()
-            if name not in new["args"] and name not in FILLED_IN
+def record_in(folder: Path, step: int | None) -> Path:
+    """The record of a run, or of its checkpoint of a step. UserError, with the steps, where there is none of it."""
+    if step is None:
+        return folder / "config.json"
+    path = checkpoint.folder_of(folder, step) / checkpoint.CONFIG
+    if not path.is_file():
+        there = ", ".join(str(checkpoint.step_of(one)) for one in reversed(checkpoint.steps(folder))) or "none"
+        raise UserError(f"{folder} has no checkpoint of step {step}. It has checkpoints of the steps: {there}.")
+    return path
+
+
+def check_replay(target: Path, insisted: bool) -> None:
+    """UserError for a record of a run that was changed on the way: run again, all its steps have the last values."""
+    record = Record.read(target)
+    serious = [str(change) for change in record.history if not _harmless(change.path, record.run)]
+    if not serious:
+        return
+    message = f"The run of {target} was changed on its way: {'; '.join(serious)}. "
+    if not insisted:
+        raise UserError(
+            f"{message}Run again from this record, all steps would have the last values, which makes another run. "
+            "Insist with --allow_changes."
         )
-    elif stored != new:
-        yield path, _name(stored), _name(new)
+    if place()[0] == 0:
+        say(f"warning: {message}Here all steps have the last values.")
+
+
+def _go_back(folder: Path, step: int) -> None:
+    """Make the checkpoint of a step the newest. UserError where it is damaged."""
+    damage = checkpoint.fault(checkpoint.folder_of(folder, step))
+    if damage:
+        raise UserError(f"{damage} Name another step.")
+    for moved in checkpoint.supersede(folder, step):
+        say(f"moved    to {moved}")
 
 
 def _harmless(path: str, stored: Node) -> bool:
@@ -104,9 +121,3 @@ def _harmless(path: str, stored: Node) -> bool:
         optimizer = stored["args"]["optimizer"]
         return "core" in optimizer and optimizer["args"].get("schedule", "constant") == "constant"
     return any(path == known or path.startswith(known + ".") for known in HARMLESS)
-
-
-def _name(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return value.get("plugin", value.get("class", value.get("core", tuple(value.get("tuple", ())))))

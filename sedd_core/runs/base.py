@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -16,10 +17,14 @@ import torch
 
 from ..distributed import World
 from ..errors import UserError
-from ..files import check_readable, remove_empty, write_text, writing_folder
-from ..record import Record
+from ..files import check_readable, remove_empty, side_file, write_text, writing_folder
+from ..history import history_of
+from ..record import Record, nodes_in
 from .lock import LOCK, locked
-from .log import RunLog, side_file
+from .log import RunLog
+
+CHANGES = "\nchanged on the way\n"
+"""What stands in config.txt before the changes of a resumed run."""
 
 
 @dataclass
@@ -27,7 +32,8 @@ class Workspace:
     """A run's folder and record. The folder is made by `open`, when the run knows that it can start.
 
     config_text: every resolved value and where it was set; "" leaves the file as it is. world: this process among the
-    run's. resume: go on with what the folder holds. allow_changes: even where that makes it another run.
+    run's. resume: go on with what the folder holds. allow_changes: even where that makes it another run. from_step:
+    the step of the checkpoint to go on from; the newest when None.
     """
 
     folder: Path
@@ -36,6 +42,7 @@ class Workspace:
     world: World = field(default_factory=World)
     resume: bool = False
     allow_changes: bool = False
+    from_step: int | None = None
 
     def check(self) -> None:
         """UserError when the folder plainly cannot be made, or is not empty: before any data is read."""
@@ -92,12 +99,30 @@ class Workspace:
         self.world.agree(lambda: self._open() if self.world.main else None)
 
     def _open(self) -> None:
-        if self.config_text:  # before the record: a run that has one is not asked again for what it would say
-            self.write_side_file("config.txt", self.config_text)
         try:
-            self.record.write(self.folder / "config.json")
+            self._write_record()
         except OSError as error:
             raise self._unusable(str(error.strerror)) from error
+
+    def follow(self, stored: Record | None, step: int) -> None:
+        """Keep in the record, and in its files, what differs from the record in the checkpoint of a step.
+
+        stored: that record; None for a run that starts from step 0.
+        """
+        self.record.history = [] if stored is None else history_of(stored, self.record, step)
+        self.world.agree(lambda: self._write_record() if self.world.main else None)
+
+    def _write_record(self) -> None:
+        changes = "".join(f"{change}\n" for change in self.record.history)
+        text = self.config_text or self.settings().partition(CHANGES)[0]
+        if text or changes:
+            self.write_side_file("config.txt", text + (CHANGES + changes if changes else ""))
+        self.record.write(self.folder / "config.json")  # last: a run that has one need not say its settings again
+
+    def command(self, *flags: str) -> str:
+        """The command line of this run's folder with these flags, for a shell."""
+        trust = ["--trust"] if any("file" in node for node in nodes_in(self.record.run)) else []
+        return shlex.join(["python", "launch.py", f"--run_folder={self.folder}", *flags, *trust])
 
     def _unusable(self, reason: str) -> UserError:
         return UserError(f"The run folder {self.folder} cannot be made: {reason}. Name another one: --run_folder=...")
@@ -114,8 +139,9 @@ class Workspace:
 
     def settings(self) -> str:
         """What config.txt says: each resolved value and where it was set. Nothing where it cannot be read."""
-        with side_file(self.folder / "config.txt"):
-            return (self.folder / "config.txt").read_text(encoding="utf-8", errors="replace")
+        file = self.folder / "config.txt"
+        with side_file(file):
+            return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
         return ""
 
     def write_results(self, figures: dict[str, str]) -> None:

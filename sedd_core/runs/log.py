@@ -1,33 +1,17 @@
-"""log.txt of a run folder, and the rule for all files there that no run depends on."""
+"""log.txt of a run folder: how its lines look, and the only code that writes them."""
 
 from __future__ import annotations
 
-import errno
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..console import say
-from ..files import writing
+from ..files import side_file, writing
+from ..record import Change
 
-_OWN = re.compile(rb"step +(\d+)(?:/\d+)?  ")
+_STEP = re.compile(rb"step +(\d+)(?:/\d+)?  ")
+_CHANGE = re.compile(rb"changed after step +(\d+)  ")
 """How the lines of a run begin; any other line is a foreign one."""
-
-
-@contextmanager
-def side_file(path: Path) -> Iterator[None]:
-    """Within: a file that cannot be read or written is a warning, and the rest of the block is left out.
-
-    Raises:
-        OSError: The disk is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        say(f"warning: {path}: {error.strerror}. The run continues without this file.")
 
 
 class RunLog:
@@ -88,9 +72,14 @@ def figures_line(step: int, steps: int, figures: Mapping[str, float]) -> str:
     return f"step {step:>7}/{steps}  {'  '.join(shown)}"
 
 
+def change_line(change: Change) -> str:
+    """A change of a setting in a line."""
+    return f"changed after step {change.step:>7}  {change.path}: {change.old} -> {change.new}"
+
+
 def _step(line: bytes) -> int | None:
     """The step of a run's own line; None for a foreign one."""
-    match = _OWN.match(line)
+    match = _STEP.match(line)
     return int(match[1]) if match else None
 
 
@@ -98,5 +87,5 @@ def _later(line: bytes, step: int) -> bool:
     """Whether a line is of a later step, or the beginning of a line that was not finished."""
     if not line.endswith(b"\n") and (line.startswith(b"step ") or b"step ".startswith(line)):
         return True
-    own = _step(line)
-    return own is not None and own > step
+    own, change = _step(line), _CHANGE.match(line)
+    return own > step if own is not None else change is not None and int(change[1]) >= step  # changes are noted anew

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from .. import checkpoint, loading
 from ..codec import Codec
@@ -18,10 +17,12 @@ from ..console import TrainingProgress
 from ..errors import Stopped, UserError
 from ..files import writing
 from ..preemption import Stop
+from ..record import Record
 from ..stages import Monitor
 from ..training import StepResult, Trainer
+from .bad_numbers import check_numbers
 from .base import Workspace
-from .log import figures_line
+from .log import change_line, figures_line
 from .meter import Meter
 from .settings import Checkpoints
 
@@ -45,6 +46,10 @@ class Loop:
         self.trainer, self.workspace, self.checkpoints = trainer, workspace, checkpoints
         self.monitor, self.codec, self.meter, self.stop = monitor, codec, meter, stop
         self.training, self.main = trainer.training, trainer.world.main
+        self._updated_at = 0
+        """Steps done when an update last succeeded."""
+        self._due, self._unproven = False, True
+        """Whether a save is due, and whether no update has succeeded on top of the newest checkpoint yet."""
 
     def resume(self) -> int:
         """Go on from the newest whole checkpoint of the run. Returns its step; 0 where there is none.
@@ -55,6 +60,7 @@ class Loop:
         found = world.agree(lambda: loading.find(run) if self.main and checkpoint.steps(run) else None)
         folder = world.gather(found)[0]
         if folder is None:
+            self.workspace.follow(None, 0)
             return 0
         state = checkpoint.resume(folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema)
         try:
@@ -62,46 +68,69 @@ class Loop:
             self.meter.load(state["meter"])
             if state["step"] != checkpoint.step_of(folder):
                 raise ValueError(f"it is of step {state['step']!r}")
-            return checkpoint.step_of(folder)
+            self._updated_at = checkpoint.step_of(folder)
         except Exception as error:  # whatever Python and torch make of another's state
             raise UserError(
                 f"{folder} was saved by another optimizer, or by another version of this code: the run cannot go on "
                 f"from it exactly. Start another from its weights: init_from={folder}"
             ) from error
+        self.workspace.follow(Record.read(folder / checkpoint.CONFIG), self._updated_at)
+        return self._updated_at
 
     def where_it_resumes(self) -> str:
         """What is said of a run that was stopped."""
-        return f"saved. Go on with --resume --run_folder={self.workspace.folder}"
+        run = self.workspace.folder
+        if not self.meter.in_a_row:
+            return f"saved. Go on with --resume --run_folder={run}"
+        step = max(map(checkpoint.step_of, checkpoint.steps(run)), default=0)
+        return (
+            f"nothing was saved, for the last {self.meter.in_a_row} updates were not finite. "
+            f"--resume --run_folder={run} continues from step {step}"
+        )
 
     def run(self, first: int, snapshot: Snapshot) -> None:
         """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""
         training = self.training
         if self.main:
             self.workspace.log.open(first)
+            for change in self.workspace.record.history:
+                if change.step == first:
+                    self.workspace.log.note(change_line(change))
         with self._profiler(first) as profiler, TrainingProgress(training.steps, first) as progress:
             if first and self._snapshot_due(first) and self._snapshot_missing(first):
                 self._snapshot(first, snapshot)
             for step in range(first, training.steps):
                 result = self.trainer.step(step, self.stop.asked)
                 self.meter.add(result)
-                self._check(result, step)
-                self._after(step + 1, result.asked, progress, snapshot)
+                check_numbers(self.trainer, self.workspace, self.meter.in_a_row, result, step, self._updated_at)
+                self._after(step + 1, result, progress, snapshot)
                 if profiler is not None:
                     profiler.step()
 
-    def _after(self, done: int, asked: bool, progress: TrainingProgress, snapshot: Snapshot) -> None:
-        """What may be due after a step."""
+    def _after(self, done: int, result: StepResult, progress: TrainingProgress, snapshot: Snapshot) -> None:
+        """What may be due after a step. What is saved is what an update has just led to: see `save`."""
+        if result.updated:
+            self._updated_at = done
+            self._prove()
         if self.main:
-            progress.step(done, f"loss {self.meter.mean_loss():.3f} nats/token")
+            loss = self.meter.mean_loss()
+            progress.step(done, "no update" if loss is None else f"loss {loss:.3f} nats/token")
         if done % self.training.log_every == 0:
             self._log(done, progress)
         last = done == self.training.steps
-        if last or asked or self.checkpoints.due(done):
+        self._due = self._due or last or result.asked or self.checkpoints.due(done)
+        if self._due and result.updated:
             self.save(done)
-        if asked and not last:
+        if result.asked and not last:
             raise Stopped
         if self._snapshot_due(done):
             self._snapshot(done, snapshot)
+
+    def _prove(self) -> None:
+        """An update has succeeded on top of the newest checkpoint, so that those before it are no longer needed."""
+        if self._unproven and self.main:
+            checkpoint.prune(self.workspace.folder, self.checkpoints.passing, self.checkpoints.keep)
+        self._unproven = False
 
     def _snapshot_due(self, done: int) -> bool:
         every = self.training.snapshot_every
@@ -118,7 +147,8 @@ class Loop:
             with self.trainer.ema.in_place():
                 snapshot(done)
         except Stopped:
-            self.save(done)
+            if not self.meter.in_a_row:
+                self.save(done)
             raise
         finally:
             self.trainer.objective.train()
@@ -134,8 +164,13 @@ class Loop:
                 self.monitor.scalars(figures, done)
 
     def save(self, done: int) -> None:
-        """Write the checkpoint of a step, and remove those that are no longer kept."""
+        """Write the checkpoint of a step, and remove those that are no longer kept.
+
+        Only directly after an update that succeeded: weights that an update has ruined without being itself out of
+        range show at the next one. So the newest checkpoint may hold such weights, and the one before it does not.
+        """
         self.trainer.world.agree(lambda: self._save(done) if self.main else None)
+        self._due, self._unproven = False, True
 
     def _save(self, done: int) -> None:
         trainer, folder = self.trainer, self.workspace.folder
@@ -146,25 +181,10 @@ class Loop:
                 self.workspace.snapshot(done), ignore_errors=True
             )  # of an earlier life: its time comes again
         state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
-        target = folder / "checkpoints" / f"step_{done:09d}"
+        target = checkpoint.folder_of(folder, done)
         parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.workspace.record)
         checkpoint.save(target, *parts, state)
-        checkpoint.prune(folder, self.checkpoints.passing, self.checkpoints.keep)
-
-    def _check(self, result: StepResult, step: int) -> None:
-        """Too many updates in a row that were not finite end the run, with this process's last batch kept."""
-        if self.meter.in_a_row < self.training.bad_steps:
-            return
-        rank = self.trainer.world.rank
-        file = self.workspace.folder / f"bad_step_{step:09d}_rank_{rank}.safetensors"
-        x0, t = self.trainer.drawn(step)
-        with writing(file) as temporary:
-            save_file({"step": torch.tensor(step), "tokens": x0, "times": t}, temporary)
-        raise UserError(
-            f"Loss or gradient was not finite in {self.meter.in_a_row} updates in a row (loss {result.loss}, norm "
-            f"{result.grad_norm}); the weights are those before. The last batch and its times are in {file}. "
-            "Lower optimizer.lr, or train in training.precision=fp32."
-        )
+        checkpoint.prune(folder, self.checkpoints.passing, max(self.checkpoints.keep, 2))
 
     def _profiler(self, first: int) -> AbstractContextManager[Any]:
         """A trace of those steps that training.profile names and that are still to come, in the folder's profile/."""

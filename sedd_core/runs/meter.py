@@ -27,7 +27,7 @@ class Meter:
         self._clear()
 
     def _clear(self) -> None:
-        self.steps = self.updates = self.clipped = 0
+        self.steps = self.updates = self.clipped = self.left_out = 0
         self.grad_norm = self.waited = 0.0
         self.by_time, self.tokens = [0.0] * LEVELS, [0.0] * LEVELS
         self.since = time.monotonic()
@@ -39,6 +39,7 @@ class Meter:
         self.in_a_row = 0 if result.updated else self.in_a_row + 1
         if not result.updated:
             self.skipped += 1
+            self.left_out += 1
             return
         self.updates += 1
         self.grad_norm += result.grad_norm
@@ -46,22 +47,20 @@ class Meter:
         self.by_time = [a + b for a, b in zip(self.by_time, result.by_time, strict=True)]
         self.tokens = [a + b for a, b in zip(self.tokens, result.tokens, strict=True)]
 
-    def mean_loss(self) -> float:
-        """Nats a token, of those that count."""
-        return sum(self.by_time) / max(sum(self.tokens), 1.0)
+    def mean_loss(self) -> float | None:
+        """Nats a token, of those that count; None where there was no update."""
+        return sum(self.by_time) / max(sum(self.tokens), 1.0) if self.updates else None
 
     def figures(self) -> dict[str, float]:
         """By the names they have in charts; what comes after is counted anew."""
-        n, seconds = max(self.updates, 1), time.monotonic() - self.since
+        seconds = time.monotonic() - self.since
         speed = self.trainer.training.batch_size * self.length * self.steps / seconds
         figures = {
-            "train/loss": self.mean_loss(),
-            "train/bits_per_character": self.mean_loss() * self.tokens_per_character / LN2,
-            "train/grad_norm": self.grad_norm / n,
-            "train/clipped": self.clipped / n,
+            **self._of_updates(),
             "train/lr": self.trainer.schedule.get_last_lr()[0],
             "train/ema_distance": self.trainer.ema.distance(),
             "train/skipped": float(self.skipped),
+            **({"train/skipped_share": self.left_out / (self.updates + self.left_out)} if self.left_out else {}),
             "train_speed/tokens_per_second": speed,
             "train_speed/data_wait": self.waited / seconds,
             **_of_the_gpu(self.trainer, speed * self.flops),
@@ -72,9 +71,21 @@ class Meter:
         self._clear()
         return figures
 
+    def _of_updates(self) -> dict[str, float]:
+        """Means over the updates; nothing where there was none."""
+        loss = self.mean_loss()
+        if loss is None:
+            return {}
+        return {
+            "train/loss": loss,
+            "train/bits_per_character": loss * self.tokens_per_character / LN2,
+            "train/grad_norm": self.grad_norm / self.updates,
+            "train/clipped": self.clipped / self.updates,
+        }
+
     def state(self) -> dict[str, Any]:
         """The sums, so that a resumed run's next line is that of one that was not interrupted; but for its speed."""
-        names = ("updates", "clipped", "grad_norm", "by_time", "tokens", "skipped", "in_a_row")
+        names = ("updates", "clipped", "grad_norm", "by_time", "tokens", "skipped", "in_a_row", "left_out")
         return {name: getattr(self, name) for name in names}
 
     def load(self, state: dict[str, Any]) -> None:
