@@ -157,8 +157,12 @@ def supersede(run: Path, step: int) -> list[Path]:
 
 
 def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
-    """Remove all but the `keep` newest checkpoints of `passing` steps, and what a kill left half-written."""
-    passed = [folder for folder in steps(run) if passing(step_of(folder))]
+    """Remove all but the `keep` newest checkpoints of `passing` steps, and what a kill left half-written.
+
+    Steps after the one saved last do not count: they are damaged ones, before which the run was resumed.
+    """
+    last = (run / "checkpoints" / NEWEST).resolve().name
+    passed = [folder for folder in steps(run) if passing(step_of(folder)) and folder.name <= last]
     for folder in [*passed[keep:], *run.glob("checkpoints/step_*.tmp")]:
         shutil.rmtree(folder, ignore_errors=True)
 

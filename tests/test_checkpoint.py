@@ -154,6 +154,21 @@ def test_an_unsound_step_is_replaced_and_the_link_never_dangles(
     assert torch.equal(scores(load_model(link)[0]), expected)
 
 
+def test_a_damaged_later_step_does_not_count_among_those_kept(saved: tuple[Path, ScoreModel, EMA]) -> None:
+    folder, model, ema = saved
+    damaged = folder.with_name("step_000000009")
+    save_again(damaged, model, ema)
+    flip(damaged / "model.safetensors")
+    resumed = folder.with_name("step_000000002")
+    save_again(resumed, model, ema)
+    checkpoint.prune(folder.parents[1], lambda step: True, 1)
+    assert checkpoint.steps(folder.parents[1]) == [damaged, resumed]
+    load_model(folder.parent / "newest")
+    save_again(folder.with_name("step_000000010"), model, ema)
+    checkpoint.prune(folder.parents[1], lambda step: True, 1)
+    assert [path.name for path in checkpoint.steps(folder.parents[1])] == ["step_000000010"]
+
+
 def test_what_an_earlier_version_set_aside_is_taken_back(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, _, _ = saved
     run = folder.parents[1]
