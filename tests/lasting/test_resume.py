@@ -400,8 +400,11 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
         lambda state: state | {"trainer": state["trainer"] | {"settings": 1}},
         lambda state: state | {"meter": {"add": 1}},
         lambda state: state | {"meter": {"by_time": [1.0]}},
-        lambda state: _with_moment(state, torch.zeros(3)),
-        lambda state: _with_moment(state, "x"),
+        lambda state: _with_moment(state, "exp_avg", torch.zeros(3)),
+        lambda state: _with_moment(state, "exp_avg", "x"),
+        lambda state: _with_moment(state, "step", torch.tensor(-1.0)),
+        lambda state: _with_moment(state, "more", torch.tensor(1.0)),
+        lambda state: _without_moment(state),
         lambda state: _with_rate(state),
     ],
 )
@@ -416,8 +419,13 @@ def test_a_state_that_is_not_this_trainers(
     assert "was saved by another optimizer, or by another version" in capsys.readouterr().err
 
 
-def _with_moment(state: dict[str, Any], value: object) -> dict[str, Any]:
-    state["trainer"]["optimizer"]["state"][0]["exp_avg"] = value
+def _with_moment(state: dict[str, Any], name: str, value: object) -> dict[str, Any]:
+    state["trainer"]["optimizer"]["state"][0][name] = value
+    return state
+
+
+def _without_moment(state: dict[str, Any]) -> dict[str, Any]:
+    del state["trainer"]["optimizer"]["state"][0]["exp_avg_sq"]
     return state
 
 
