@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -93,17 +94,41 @@ def points(folder: Path) -> dict[tuple[str, int], float | str]:
     return found
 
 
+def charts(folder: str) -> dict[tuple[str, int], str]:
+    """The points of a run without what depends on the time, on its folder, or on how it was told what to do."""
+    found = points(Path(folder)).items()
+    return {key: repr(value) for key, value in found if not re.match("train_speed/|command/|config/", key[0])}
+
+
+def trainer(folder: str) -> Any:
+    """What the newest checkpoint of a run says of its trainer."""
+    return torch.load(Path(folder, "checkpoints", "newest", "trainer.pt"), weights_only=True)["trainer"]
+
+
+def plain(thing: Any) -> Any:
+    """Tensors as lists: for comparing."""
+    if isinstance(thing, Tensor):
+        return thing.tolist()
+    if isinstance(thing, dict):
+        return {key: plain(value) for key, value in thing.items()}
+    return [plain(value) for value in thing] if isinstance(thing, list | tuple) else thing
+
+
 def weights(folder: str, file: str = "model") -> dict[str, Tensor]:
     """Of a run's newest checkpoint."""
     return load_file(Path(folder, "checkpoints", "newest", f"{file}.safetensors"))
 
 
 def assert_same(one: str, other: str) -> None:
-    """Two runs left the same weights, averages, log, samples and bound, to the bit."""
+    """Two runs left the same weights, averages, optimizer, log, charts, samples and bound, to the bit."""
     for file in ("model", "ema"):
         left, right = weights(one, file), weights(other, file)
+        assert left.keys() == right.keys()
         assert all(torch.equal(left[name], right[name]) for name in left)
+    assert plain(trainer(one)) == plain(trainer(other))
     assert log(one) == log(other)
+    assert charts(one) == charts(other)
+    assert Path(one, "validation.txt").read_text() == Path(other, "validation.txt").read_text()
     texts = [{p.relative_to(f): p.read_text() for p in Path(f).glob("samples/*/*.txt")} for f in (one, other)]
     assert texts[0] == texts[1]
     assert Path(one, "results.json").read_text() == Path(other, "results.json").read_text()
