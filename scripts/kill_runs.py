@@ -90,7 +90,7 @@ class Life:
         else:
             meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
             ranks = [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
-            self.processes = [self._fork(work, arguments, ranks[rank], aim if rank == 0 else None) for rank in (0, 1)]
+            self.processes = [self._fork(work, arguments, ranks[rank], aim) for rank in (0, 1)]
         self.codes: dict[int, int] = {}
 
     def _fork(self, work: Path, arguments: Sequence[str], place: dict[str, str], aim: Aim | None) -> int:

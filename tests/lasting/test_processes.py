@@ -25,7 +25,7 @@ from sedd_core.runs.base import Workspace
 from sedd_core.runs.settings import Training
 from sedd_core.training import accumulation, parts, times
 
-from .runs import ROOT, TINY, apart, log, losses, run, weights, write_text
+from .runs import ROOT, TINY, apart, log, losses, points, run, weights, write_text
 
 EXACT = [*TINY, "model.dropout=0"]
 
@@ -81,6 +81,7 @@ def test_two_processes_train_as_one(graph: str) -> None:
     assert [name for name in one if "events" not in name] == [name for name in two if "events" not in name]
     texts = [Path(f, "samples/step_000000004/sample_1.txt").read_text() for f in ("one", "two")]
     assert len(texts[0]) == len(texts[1]) == 16
+    assert "ngpus" in str(points(Path("two"))["config/text_summary", 0])
 
 
 def test_an_experiments_own_class_is_trusted_wherever_it_stands() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.lasting.runs import KILLER, ROOT, TINY, apart, assert_same, losses, run, weights, write_text
+from tests.lasting.runs import ROOT, TINY, apart, assert_same, losses, run, weights, write_text
 
 pytestmark = pytest.mark.slow
 LONG = [*TINY, "training.steps=400", "training.snapshot_every=100", "checkpoints.every=25", "training.log_every=20"]
@@ -52,22 +51,12 @@ def workers(folder: str) -> list[int]:
     return [found[rank] for rank in sorted(found)]
 
 
-def test_twenty_kills(seed: int) -> None:
-    """At random moments, wherever the run is: each time it goes on, and ends as the run that was left alone."""
-    longer = [*LONG, "training.steps=2000"]
-    run(*longer, "--run_folder=whole")
-    draw = random.Random(seed)
-    places = ["in a step", "in a save", "before the rename", "in evaluation", "in sampling"]
-    killed = 0
-    while killed < 20:
-        place = draw.choice(places)
-        call = draw.randint(1, 40) if place == "in a step" else draw.randint(1, 2)
-        command = [sys.executable, "-c", KILLER, place, str(call), *longer, "--resume", "--run_folder=killed"]
-        code = subprocess.run(command, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
-        assert code == -signal.SIGKILL, f"it came through to the end after {killed} kills"
-        killed += 1
-    run(*longer, "--resume", "--run_folder=killed")
-    assert_same("killed", "whole")
+def test_kills_at_random_and_aimed(seed: int, tmp_path: Path) -> None:
+    """A part of the kills of scripts/kill_runs.py: each run ends as the one that was left alone."""
+    script = ("scripts/kill_runs.py", "--random=10", "--aimed=4", f"--seed={seed}", f"--folder={tmp_path / 'kills'}")
+    said = apart(program=(str(ROOT / script[0]), *script[1:]), patience=1500)
+    assert said.count("ok  ") == 2 * 4 + 3
+    assert "; 0 lost;" in said
 
 
 def test_when_one_process_is_killed_the_others_stop_and_say_why() -> None:
