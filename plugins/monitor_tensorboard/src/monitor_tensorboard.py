@@ -90,7 +90,7 @@ class TensorBoard(Monitor):
         self._write(step=step, summary=summary)
 
     def _write(self, **content: Any) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
         self._records.write(Event(wall_time=time.time(), **content).SerializeToString())
 
@@ -103,7 +103,7 @@ def _events(path: Path) -> Iterator[tuple[bytes, Any]]:
     """The records of an event file, raw and read, up to where a kill or the disk has damaged it."""
     from google.protobuf.message import DecodeError
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue] - generated
 
     for record in RawEventFileLoader(str(path)).Load():
         try:
