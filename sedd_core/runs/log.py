@@ -60,7 +60,9 @@ class RunLog:
     def _read(self) -> list[bytes]:
         """The lines with their ends; none where there is no log, or none that can be read."""
         with side_file(self.path):
-            return self.path.read_bytes().splitlines(keepends=True) if self.path.exists() else []
+            if self.path.exists():
+                with self.path.open("rb") as file:
+                    return file.readlines()
         return []
 
 
