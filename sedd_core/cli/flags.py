@@ -58,6 +58,9 @@ flags.DEFINE_bool("print_config", False, "Print every value and where it was set
 flags.DEFINE_bool("print_history", False, "The same with the values that were replaced.", flag_values=FLAGS)
 flags.DEFINE_bool("fdl_help", False, "Print what can be set here: type, value, what it is.", flag_values=FLAGS)
 flags.DEFINE_bool("dry_run", False, "Compose everything, print it with its sizes, and stop.", flag_values=FLAGS)
+flags.DEFINE_bool(
+    "no_checks", False, "Leave out the checks of noise, graph and sampler against their contracts.", flag_values=FLAGS
+)
 flags.DEFINE_string("run_folder", None, "Where to write; runs/<experiment>/<time> when not given.", flag_values=FLAGS)
 flags.DEFINE_flag(
     flags.Flag(

@@ -167,6 +167,8 @@ def _examine(composed: Composed, options: flags.FlagValues) -> None:
     description = composed.run.describe()
     for path in composed.run.starts_from() if not options.resume else []:
         check_there(Path(path))
+    if not (options.no_checks or options.resume):
+        composed.run.check_contracts()
     if place()[0] == 0:
         for warning in composed.run.warnings():
             complain(f"warning: {composed.label and composed.label + ': '}{warning}")

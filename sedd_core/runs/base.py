@@ -198,6 +198,10 @@ class Run(ABC):
         """What works but is unwise, a sentence each."""
         return []
 
+    def check_contracts(self) -> None:
+        """UserError where a part contradicts its contract on a few states; a run without such parts has no checks."""
+        return
+
     @abstractmethod
     def execute(self, workspace: Workspace) -> dict[str, str]:
         """Do it. Returns the figures that a table of runs compares, by name."""

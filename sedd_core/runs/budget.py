@@ -8,6 +8,7 @@ from .. import memory
 from ..place import place
 from ..record import complete
 from ..training import accumulation
+from .contracts import look_at
 
 if TYPE_CHECKING:
     from .train import Train
@@ -35,7 +36,7 @@ def check(run: Train, vocab_size: int) -> None:
 
 
 def _estimate(run: Train, vocab_size: int) -> memory.Estimate:
-    graph, _ = complete(run.graph, "graph", vocab_size=vocab_size)
+    graph = look_at(run.graph, vocab_size)
     return memory.estimate(
         lambda: complete(run.model, "model", num_states=graph.num_states)[0],
         graph,

@@ -93,6 +93,10 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
 """Each takes what it needs, by name: graph, noise, score, sampler, optimizer, training, processes."""
 
 
+WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
+"""Those that a graph without content will do for."""
+
+
 def check_resumable(workspace: Workspace, training: Training, data: str) -> None:
     """UserError where the run in the folder has learned from other data, or for longer than is asked for.
 

@@ -21,9 +21,9 @@ from ..record import Node, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
-from . import budget
+from . import budget, contracts
 from .base import Run, Workspace
-from .checks import CHECKS, check_resumable
+from .checks import CHECKS, WITHOUT_VALUES, check_resumable
 from .loop import Loop
 from .meter import Meter
 from .monitoring import FailSafeMonitor
@@ -79,8 +79,10 @@ class Train(Run):
         lines = [f"data     {self.data.describe()}"]
         if not known and "num_states" in self.model.keywords:  # nothing can stand in for that vocabulary
             return "\n".join([*lines, LATER])
+        graph = contracts.look_at(self.graph, vocab_size)
         with torch.device("meta"):
-            model, _ = self._compose(vocab_size)
+            backbone, _ = complete(self.model, "model", num_states=graph.num_states)
+        model = ScoreModel(backbone, graph, self.score)
         if not known:
             return "\n".join([*lines, LATER])
         count = sum(parameter.numel() for parameter in model.parameters())
@@ -102,14 +104,20 @@ class Train(Run):
         own = ("noise", "score", "sampler", "optimizer", "training")
         parts: dict[str, Any] = {name: getattr(self, name) for name in own}
         parts["processes"] = max(place()[1], self.processes())
-        parts["graph"] = complete(self.graph, "graph", vocab_size=self._vocab_size()[0])[0]
-        said = []
-        for check in CHECKS:
-            said += check(**{name: parts[name] for name in signature(check).parameters})
         vocab_size, known = self._vocab_size()
+        parts["graph"] = contracts.look_at(self.graph, vocab_size)
+        said = []
+        for check in CHECKS if not contracts.is_on_meta(parts["graph"]) else WITHOUT_VALUES:
+            said += check(**{name: parts[name] for name in signature(check).parameters})
         if known:
             budget.check(self, vocab_size)
         return said
+
+    def check_contracts(self) -> None:
+        """UserError where noise, graph or sampler contradict their contracts on a few states."""
+        graph = contracts.look_at(self.graph, self._vocab_size()[0])
+        if not contracts.is_on_meta(graph):
+            contracts.check_contracts(graph, self.noise, self.sampler)
 
     def describe_memory(self) -> str:
         """What training takes on each GPU, once the vocabulary is known."""

@@ -95,12 +95,16 @@ class Graph(nn.Module, ABC):
 
         With T = the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
         without clipping they sum to s_x. Each row of `score` may have a factor of its own (`numerics.row_scores`),
-        which its weights and their total share.
+        which its weights and their total share. One kernel [S, S] at a time, for each different sigma - sigma_next.
         """
-        kernel = self._kernel(expand_to(sigma, x) - expand_to(sigma_next, x))
-        earlier = torch.linalg.solve(kernel.mT, score.double())
-        into_x = kernel.gather(-1, x[..., None, None].expand(*kernel.shape[:-1], 1))[..., 0]
-        values = (earlier * into_x).clamp(min=0)
+        steps = (expand_to(sigma, x) - expand_to(sigma_next, x)).double().flatten()
+        here, flat = x.flatten(), score.double().flatten(0, -2)
+        values = torch.empty_like(flat)
+        for step in steps.unique():
+            rows, kernel = steps == step, self._kernel(step)
+            earlier = torch.linalg.solve(kernel.mT, flat[rows].mT).mT
+            values[rows] = (earlier * kernel[:, here[rows]].mT).clamp(min=0)
+        values = values.view(score.shape)
         return Weights(values, score.gather(-1, x[..., None])[..., 0].double())
 
     def posterior(

@@ -1,0 +1,170 @@
+"""Cheap checks that a run's parts keep their contracts, on a few states: seconds of a plugin's first hour saved.
+
+The thorough ones, for small state spaces, are a plugin's own tests (`sedd_core.testing`).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from ..draws import Draws
+from ..errors import UserError
+from ..memory import GIB, device_memory
+from ..numerics import expand_to
+from ..plugins import name_of
+from ..record import complete
+from ..stages import Counts, Graph, InterpolatingGraph, Noise, Sampler
+
+MOST_DENSE = 4096
+"""States up to which a graph that may keep [S, S] matrices is made only to be looked at: 128 MiB each."""
+KERNELS = 3
+"""[S, S] matrices that a derived reverse step holds at once: the kernel, its factors, the copy they are made in."""
+FEW = 8
+"""States that are looked at."""
+
+
+def look_at(waiting: partial[Graph], vocab_size: int) -> Graph:
+    """A run's graph, for its sizes and checks before anything starts; its tensors are on "meta" where they are large.
+
+    Raises:
+        UserError: It cannot be made, or its matrices exceed the memory that there is.
+    """
+    cls = waiting.func
+    dense = isinstance(cls, type) and not issubclass(cls, InterpolatingGraph)
+    if dense and getattr(cls, "posterior_weights", None) is Graph.posterior_weights:
+        _check_kernels_fit(cls, vocab_size)
+    if dense and vocab_size > MOST_DENSE:
+        try:
+            with torch.device("meta"):
+                return complete(waiting, "graph", vocab_size=vocab_size)[0]
+        except (UserError, NotImplementedError):  # it looks at the values of its tensors
+            pass
+    return complete(waiting, "graph", vocab_size=vocab_size)[0]
+
+
+def is_on_meta(graph: Graph) -> bool:
+    """Whether `look_at` made a graph without content."""
+    own = [*graph.parameters(), *graph.buffers(), *(v for v in vars(graph).values() if isinstance(v, Tensor))]
+    return any(tensor.is_meta for tensor in own)
+
+
+@torch.no_grad()
+def check_contracts(graph: Graph, noise: Noise, sampler: Sampler) -> None:
+    """UserError where what a stage returns for a few states or times contradicts its contract."""
+    _check_noise(noise)
+    _check_graph(graph)
+    if isinstance(graph, InterpolatingGraph) or graph.num_states <= MOST_DENSE // 4:  # else a step takes seconds
+        _check_sampler(sampler, graph, noise)
+
+
+def _check_kernels_fit(cls: type, states: int) -> None:
+    needed = KERNELS * 8 * states**2
+    available = device_memory() or _host_memory()
+    if available is not None and needed > available:
+        raise UserError(
+            f"{_name(cls)} cannot be used on {states:,} states: its reverse steps are derived from the kernel "
+            f"between all states, {states:,} x {states:,} x 8 bytes = {8 * states**2 / GIB:.1f} GiB, held "
+            f"{KERNELS} times at once, {needed / GIB:.1f} GiB; there are {available / GIB:.1f} GiB. Take a smaller vocabulary, or "
+            "state posterior_weights in closed form, as InterpolatingGraph does."
+        )
+
+
+def _host_memory() -> int | None:
+    """Bytes of this machine; None where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _require(condition: object, part: object, what: str) -> None:
+    if not bool(condition):
+        kind = "noise" if isinstance(part, Noise) else "graph" if isinstance(part, Graph) else "sampler"
+        raise UserError(
+            f"{_name(type(part))} does not keep its contract: {what}. sedd_core.testing.check_{kind} tests it "
+            "thoroughly. To run with it all the same: --no_checks"
+        )
+
+
+def _name(cls: type) -> str:
+    return name_of(cls) or cls.__name__
+
+
+def _check_noise(noise: Noise) -> None:
+    t, step = torch.linspace(0.01, 0.99, 33, dtype=torch.float64), 1e-6
+    level = noise(t)
+    for values in level:
+        _require(
+            values.shape == t.shape and values.dtype == torch.float64, noise, "sigma and rate are float64 like t"
+        )
+    _require((level.sigma > 0).all() and (level.sigma.diff() > 0).all(), noise, "sigma is positive and grows with t")
+    slope = (noise(t + step).sigma - noise(t - step).sigma) / (2 * step)
+    _require(torch.allclose(level.rate, slope, 1e-3), noise, "rate is the derivative of sigma")
+    _require(torch.allclose(noise.time(level.sigma), t, 1e-6), noise, "time(sigma(t)) is t")
+
+
+def _check_graph(graph: Graph) -> None:
+    last = graph.num_states - 1
+    _require(graph.vocab_size <= graph.num_states, graph, "every token of the vocabulary is a state")
+    states = torch.linspace(0, last, min(FEW, graph.num_states)).long().unique()
+    for level in (0.01, 0.5, 3.0):
+        sigma = torch.full(states.shape, level, dtype=torch.float64)
+        law = graph.transition(states, sigma)
+        _require(
+            law.shape == (len(states), last + 1), graph, "transition has a row over all states for each position"
+        )
+        _require(law.dtype == torch.float64, graph, f"transition is float64, not {law.dtype}")
+        _require((law > -1e-9).all(), graph, f"transition is not negative (sigma {level})")
+        total = law.sum(-1)
+        worst = total[(total - 1).abs().argmax()].item()
+        _require(abs(worst - 1) < 1e-6, graph, f"rows of transition sum to 1, not to {worst:.6g} (sigma {level})")
+        _check_entropy(graph, states[states < graph.vocab_size], level)
+    prior = graph.prior_law()
+    _require(prior.shape == (last + 1,) and (prior >= 0).all(), graph, "prior_law is a law over all states")
+    _require(abs(prior.sum().item() - 1) < 1e-6, graph, f"prior_law sums to 1, not to {prior.sum().item():.6g}")
+    _check_rates(graph, states)
+
+
+def _check_rates(graph: Graph, states: Int64[Tensor, " N"]) -> None:
+    """The transition at very little noise against the rates, among the states."""
+    small = 1e-6
+    law = graph.transition(states, torch.full(states.shape, small, dtype=torch.float64))[:, states]
+    out_of = (law - torch.eye(len(states), dtype=torch.float64)) / small
+    into = graph.rate_into(states)[:, states].mT
+    _require(
+        (out_of - into).abs().max() <= 1e-3 * into.abs().max(), graph, "rate_into(x) over y is the rate from y into x"
+    )
+
+
+def _check_entropy(graph: Graph, x0: Int64[Tensor, " N"], level: float) -> None:
+    """Not negative at any log-score, and 0 at the true ratios."""
+    sigma = torch.full(x0.shape, level, dtype=torch.float64)
+    law = graph.transition(x0, sigma)
+    x = law.argmax(-1)
+    ratio = law / law.gather(-1, x[:, None])
+    for log_score, what in ((ratio.log().clamp(min=-60), "0 at the true ratios"), (torch.zeros_like(law), "")):
+        entropy = graph.score_entropy(log_score, sigma, x, x0) / ratio.sum(-1)
+        _require((entropy > -1e-6).all(), graph, f"score_entropy is not negative (sigma {level})")
+        _require(not what or (entropy < 1e-6).all(), graph, f"score_entropy is {what} (sigma {level})")
+
+
+def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
+    draws = Draws(0, torch.arange(2))
+    x = graph.prior(draws, 3)
+
+    def score(x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None) -> Tensor:
+        sigma = noise(expand_to(t, x)).sigma  # as if every clean token were token 0
+        law = graph.transition(torch.zeros_like(x), sigma)
+        values = (law.clamp(min=1e-30) / law.gather(-1, x[..., None]).clamp(min=1e-30)).log().float()
+        return values if rows is None else values[rows]
+
+    t, t_next = (torch.full((2,), value, dtype=torch.float64) for value in (0.6, 0.5))
+    out = sampler.step(x, t, t_next, score, noise, graph, draws)
+    sampler.counts = Counts()
+    _require(out.shape == x.shape and out.dtype == x.dtype, sampler, "a step returns states like those it is given")
+    _require(((out >= 0) & (out < graph.num_states)).all(), sampler, "a step returns states of the graph")
