@@ -101,7 +101,7 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
     An attribute that a contract only annotates comes with the value None.
     """
     for base in cls.__mro__[1:]:
-        if base.__module__.startswith(__package__ + "."):
+        if base.__module__.startswith("sedd_core."):
             own = {**dict.fromkeys(inspect.get_annotations(base)), **vars(base)}
             yield from ((name, value) for name, value in own.items() if not name.startswith("_"))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -34,9 +35,9 @@ def look_at(waiting: partial[Graph], vocab_size: int) -> Graph:
     Raises:
         UserError: It cannot be made, or its matrices exceed the memory that there is.
     """
-    cls = waiting.func
-    dense = isinstance(cls, type) and not issubclass(cls, InterpolatingGraph)
-    if dense and getattr(cls, "posterior_weights", None) is Graph.posterior_weights:
+    cls = cast("type[Graph]", waiting.func)  # what records name are classes
+    dense = not issubclass(cls, InterpolatingGraph)
+    if dense and cls.posterior_weights is Graph.posterior_weights:
         _check_kernels_fit(cls, vocab_size)
     if dense and vocab_size > MOST_DENSE:
         try:
@@ -62,15 +63,15 @@ def check_contracts(graph: Graph, noise: Noise, sampler: Sampler) -> None:
         _check_sampler(sampler, graph, noise)
 
 
-def _check_kernels_fit(cls: type, states: int) -> None:
+def _check_kernels_fit(cls: type[Graph], states: int) -> None:
     needed = KERNELS * 8 * states**2
     available = device_memory() or _host_memory()
     if available is not None and needed > available:
         raise UserError(
             f"{_name(cls)} cannot be used on {states:,} states: its reverse steps are derived from the kernel "
             f"between all states, {states:,} x {states:,} x 8 bytes = {8 * states**2 / GIB:.1f} GiB, held "
-            f"{KERNELS} times at once, {needed / GIB:.1f} GiB; there are {available / GIB:.1f} GiB. Take a smaller vocabulary, or "
-            "state posterior_weights in closed form, as InterpolatingGraph does."
+            f"{KERNELS} times at once, {needed / GIB:.1f} GiB; there are {available / GIB:.1f} GiB. Take a smaller "
+            "vocabulary, or state posterior_weights in closed form, as InterpolatingGraph does."
         )
 
 
