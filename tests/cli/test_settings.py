@@ -293,7 +293,7 @@ def test_a_process_is_judged_before_the_vocabulary_is_known(capsys: pytest.Captu
     command = ["launch.py", f"--fdl_config={EXPERIMENTS[0].parent}/quickstart.py", "data.tokenizer=char", "--dry_run"]
     assert main([*command, "graph=uniform", "noise=geometric(sigma_max=2)"]) == 0
     captured = capsys.readouterr()
-    assert "its size follows from the vocabulary" in captured.out
+    assert "its size and memory follow from the vocabulary" in captured.out
     assert "the noise is only 2" in captured.err
     assert main([*command, "model.num_states=90"]) == 0
 
