@@ -156,13 +156,13 @@ def supersede(run: Path, step: int) -> list[Path]:
     return moved
 
 
-def prune(run: Path, passing: Callable[[int], bool], keep: int) -> None:
+def prune(run: Path, done: int, passing: Callable[[int], bool], keep: int) -> None:
     """Remove all but the `keep` newest checkpoints of `passing` steps, and what a kill left half-written.
 
-    Steps after the one saved last do not count: they are damaged ones, before which the run was resumed.
+    done: The step that the run has come to. Checkpoints of later ones do not count: they are damaged, and the run was
+    resumed before them.
     """
-    last = (run / "checkpoints" / NEWEST).resolve().name
-    passed = [folder for folder in steps(run) if passing(step_of(folder)) and folder.name <= last]
+    passed = [folder for folder in steps(run) if passing(step_of(folder)) and step_of(folder) <= done]
     for folder in [*passed[keep:], *run.glob("checkpoints/step_*.tmp")]:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -161,11 +161,11 @@ def test_a_damaged_later_step_does_not_count_among_those_kept(saved: tuple[Path,
     flip(damaged / "model.safetensors")
     resumed = folder.with_name("step_000000002")
     save_again(resumed, model, ema)
-    checkpoint.prune(folder.parents[1], lambda step: True, 1)
+    checkpoint.prune(folder.parents[1], 2, lambda step: True, 1)
     assert checkpoint.steps(folder.parents[1]) == [damaged, resumed]
     load_model(folder.parent / "newest")
     save_again(folder.with_name("step_000000010"), model, ema)
-    checkpoint.prune(folder.parents[1], lambda step: True, 1)
+    checkpoint.prune(folder.parents[1], 10, lambda step: True, 1)
     assert [path.name for path in checkpoint.steps(folder.parents[1])] == ["step_000000010"]
 
 

@@ -111,7 +111,7 @@ class Loop:
         """What may be due after a step. What is saved is what an update has just led to: see `save`."""
         if result.updated:
             self._updated_at = done
-            self._prove()
+            self._prove(done)
         if self.main:
             loss = self.meter.mean_loss()
             progress.step(done, "no update" if loss is None else f"loss {loss:.3f} nats/token")
@@ -126,10 +126,10 @@ class Loop:
         if self._snapshot_due(done):
             self._snapshot(done, snapshot)
 
-    def _prove(self) -> None:
+    def _prove(self, done: int) -> None:
         """An update has succeeded on top of the newest checkpoint, so that those before it are no longer needed."""
         if self._unproven and self.main:
-            checkpoint.prune(self.workspace.folder, self.checkpoints.passing, self.checkpoints.keep)
+            checkpoint.prune(self.workspace.folder, done, self.checkpoints.passing, self.checkpoints.keep)
         self._unproven = False
 
     def _snapshot_due(self, done: int) -> bool:
@@ -184,7 +184,7 @@ class Loop:
         target = checkpoint.folder_of(folder, done)
         parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.workspace.record)
         checkpoint.save(target, *parts, state)
-        checkpoint.prune(folder, self.checkpoints.passing, max(self.checkpoints.keep, 2))
+        checkpoint.prune(folder, done, self.checkpoints.passing, max(self.checkpoints.keep, 2))
 
     def _profiler(self, first: int) -> AbstractContextManager[Any]:
         """A trace of those steps that training.profile names and that are still to come, in the folder's profile/."""
