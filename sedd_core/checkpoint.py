@@ -26,6 +26,7 @@ from .codec import Codec
 from .ema import EMA
 from .errors import UserError
 from .files import check_readable, digest, side_file, writing_folder
+from .memory import is_exhausted
 from .record import Record
 from .score import ScoreModel
 from .stages import Noise
@@ -79,6 +80,8 @@ def save(
                 (temporary / SUMS).write_text(sums)
         _point(folder)
     except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer raises the last
+        if is_exhausted(error):  # of memory, not of the disk
+            raise
         free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
         raise UserError(
             f"The checkpoint {folder} could not be written: {error}. The disk has {free:,.0f} MiB free without it. "

@@ -103,7 +103,7 @@ class Trainer:
             waited += time.monotonic() - started
             draws = Draws(self.seed, indices.to(self.device), step)
             last = number == len(self.parts) - 1
-            with self._unsynchronised() if not last else nullcontext():
+            with self.unsynchronised() if not last else nullcontext():
                 loss, losses, t = self.loss(batch.tokens, draws, batch.counts, batch.cond)
                 (loss / len(self.parts)).backward()
             sums[1:] += by_time(t, torch.stack([losses.detach(), batch.counted().sum(-1).double()])).flatten()
@@ -166,7 +166,7 @@ class Trainer:
         self.schedule = LambdaLR(self.optimizer, self.factor, state["updates"] - 1)
         self.ema.updates = state["updates"]
 
-    def _unsynchronised(self) -> Any:
+    def unsynchronised(self) -> Any:
         """Gradients stay this process's own: they are averaged once, with the last part's."""
         return self.wrapped.no_sync() if isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
 

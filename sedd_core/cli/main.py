@@ -60,11 +60,12 @@ def _is_not_main() -> bool:
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
+    from ..memory import explained  # torch, the runs and Fiddle are imported here: --help need not wait for them
     from .compose import (
         announcement,
         compose,
         execute_all,
-    )  # the runs and Fiddle are imported here: --help need not wait for them
+    )
     from .experiment import load, name_of_run, trust_files
     from .resume import check_not_of_a_sweep, check_replay
     from .show import difference
@@ -98,7 +99,10 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         return
 
     def execute(composed: Composed, workspace: Workspace) -> dict[str, str]:
-        with machine_failures_explained(workspace.folder):
+        with (
+            machine_failures_explained(workspace.folder),
+            explained("the run", "the size of the model, or data.length"),
+        ):
             return _execute(composed, workspace, options)
 
     with _folder(options) as folder:

@@ -17,6 +17,7 @@ from ..distributed import World
 from ..errors import UserError
 from ..files import expanded
 from ..hub import without_folders
+from ..memory import explained
 from ..published import trained_length
 from ..sampling import GivenNoise, Grid, clamping_floor, sample, time_grid
 from ..stages import Given, Sampler
@@ -184,7 +185,7 @@ class Sample(Run):
         times = time_grid(self.steps, self.t_min, self.grid, loaded.noise, world.device).cpu()
         times = torch.cat([times, times.new_zeros(1)])  # the result's
         recorder = Recorder(times)
-        with self._shown(loaded, world, times, which, given) as show:
+        with self._shown(loaded, world, times, which, given) as show, explained("sampling", "batch_size or length"):
 
             def on_step(x: Int64[Tensor, "B L"]) -> None:
                 show(x)

@@ -11,6 +11,7 @@ import torch
 from .. import bound, console
 from ..bound import Bound
 from ..codec import Codec
+from ..memory import explained
 from ..numerics import LN2
 from ..preemption import Stop, together
 from ..sampling import sample
@@ -19,6 +20,10 @@ from ..stages import Batch, Counts, Monitor, Noise, Sampler, Sequences
 from .base import Workspace
 from .report import report_bound, report_references, report_samples
 from .settings import Samples, Training, Validation
+
+VALIDATION = "validation.batch_size, or data.length"
+SAMPLING = "samples.count, or data.length"
+"""What to lower where a snapshot runs out of memory."""
 
 
 @dataclass
@@ -85,6 +90,7 @@ class Snapshots:
         which = sequences.spread(settings.sequences)
         mine = which[world.share(len(which))]
 
+        @explained("validation", VALIDATION)
         def share() -> Bound | None:
             if not len(mine):
                 return None
@@ -106,6 +112,7 @@ class Snapshots:
         self.sampler.counts = Counts()
         mine = world.share(settings.count)
 
+        @explained("sampling", SAMPLING)
         def share() -> tuple[list[str], Counts]:
             with console.counted(settings.steps + 2, "sampling") as advance:
 
@@ -124,7 +131,7 @@ class Snapshots:
                     t_min=settings.t_min,
                     seed=self.seed,
                     batch_size=max(settings.count, 1),
-                    cond=self._conditions(settings.count),
+                    cond=self.conditions(settings.count),
                     on_step=on_step,
                 )
             return [self.codec.decode(row) for row in tokens.tolist()], self.sampler.counts
@@ -133,7 +140,7 @@ class Snapshots:
         self.sampler.counts = reduce(operator.add, counts)
         return [texts[index % world.size][index // world.size] for index in range(settings.count)]
 
-    def _conditions(self, count: int) -> torch.Tensor | None:
+    def conditions(self, count: int) -> torch.Tensor | None:
         """Conditions of the own validation sequences in order, repeated where there are fewer; None if none."""
         own = next(iter(self.sets.values()))
         return own.batch(torch.arange(count) % len(own)).cond if count else None

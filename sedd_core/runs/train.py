@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .. import checkpoint, console, loading
+from .. import checkpoint, console, loading, memory
 from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
@@ -27,6 +27,7 @@ from .checks import CHECKS, WITHOUT_VALUES, check_resumable
 from .loop import Loop
 from .meter import Meter
 from .monitoring import FailSafeMonitor
+from .rehearsal import TRAINING, rehearse
 from .settings import Checkpoints, Optimizer, Samples, Training, Validation, check_seed
 from .snapshot import Snapshots, characters
 
@@ -154,7 +155,10 @@ class Train(Run):
         with self._monitored(workspace, first), stop.listening():
             try:
                 trainer.objective.train()
-                loop.run(first, snapshots)
+                if first < self.training.steps:
+                    world.agree(lambda: rehearse(loop, snapshots, first))
+                with memory.explained("training", TRAINING):
+                    loop.run(first, snapshots)
                 trainer.objective.eval()
                 with trainer.ema.in_place():
                     figures = snapshots.last(self.training.steps, train)

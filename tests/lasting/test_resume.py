@@ -34,7 +34,7 @@ def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(("place", "call"), [("in a step", 8), ("in a save", 3), ("in evaluation", 1)])
+@pytest.mark.parametrize(("place", "call"), [("in a step", 8), ("in a save", 5), ("in evaluation", 1)])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(place: str, call: int) -> None:
     """SIGKILL, at the call-th time that the run is there; with dropout."""
     apart(place, str(call), *TINY, "--run_folder=killed", code=-signal.SIGKILL, program=("-c", KILLER))
