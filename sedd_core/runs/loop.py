@@ -155,13 +155,12 @@ class Loop:
 
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
-        if self.main:
-            shown = {name: value for name, value in figures.items() if "by_time" not in name}
-            line = figures_line(done, self.training.steps, shown)
-            self.workspace.log.note(line)
-            progress.log(line)
-            if self.monitor:
-                self.monitor.scalars(figures, done)
+        shown = {name: value for name, value in figures.items() if "by_time" not in name}
+        line = figures_line(done, self.training.steps, shown)
+        progress.log(line)
+        if self.main and self.monitor:
+            self.monitor.scalars(figures, done)
+        self.trainer.world.agree(lambda: self.workspace.log.note(line) if self.main else None)
 
     def save(self, done: int) -> None:
         """Write the checkpoint of a step, and remove those that are no longer kept.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial, reduce
 
@@ -53,9 +54,7 @@ class Snapshots:
         """Bounds to the monitor, the log and the terminal, samples to files and the monitor."""
         for name, sequences in self.sets.items():
             console.say(self._tell(name, self.bound(name, sequences), step))
-        texts = self.draw()
-        if self.workspace.world.main:
-            self._keep(texts, step)
+        self._keep(self.draw(), step)
 
     def last(self, step: int, train: Sequences) -> dict[str, str]:
         """The same, told in full. Returns the figures of the run's own validation set, and others' by name."""
@@ -72,17 +71,22 @@ class Snapshots:
                 own, text = report_bound(name, result, ends)
                 tables.append(text)
                 figures |= own if not figures else {f"{name} {unit}": value for unit, value in own.items()}
-        if not self.workspace.world.main:
-            self.draw()
-            return figures
-        self.workspace.write_side_file("validation.txt", "".join(tables))
-        if self.validation.references:
-            own = next(iter(self.sets.values()))
-            report_references(self.codec, train, own, self.validation.sequences)
+        self._by_main(lambda: self._report_rest("".join(tables), train))
         texts = self.draw()
-        report_samples(texts, self.sampler)
+        if self.workspace.world.main:
+            report_samples(texts, self.sampler)
         self._keep(texts, step)
         return figures
+
+    def _report_rest(self, tables: str, train: Sequences) -> None:
+        self.workspace.write_side_file("validation.txt", tables)
+        if self.validation.references:
+            report_references(self.codec, train, next(iter(self.sets.values())), self.validation.sequences)
+
+    def _by_main(self, work: Callable[[], None]) -> None:
+        """Let the main process work; where it fails, all fail, and none waits for it."""
+        world = self.workspace.world
+        world.agree(lambda: work() if world.main else None)
 
     def bound(self, name: str, sequences: Sequences) -> Bound:
         """The bound of sequences from all over a set: always the same ones, at the same noise levels."""
@@ -158,8 +162,7 @@ class Snapshots:
             f"step {step:>7}  {name}: {nats:.4f} ± {error:.4f} nats/token, "
             f"{bits:.4f} ± {bits_error:.4f} bits/character (± standard error, n = {len(result.nats)})"
         )
-        if self.workspace.world.main:
-            self.workspace.log.note(line)
+        self._by_main(lambda: self.workspace.log.note(line))
         if self.monitor is None or not self.workspace.world.main:
             return line
         figures = {
@@ -177,11 +180,12 @@ class Snapshots:
 
     def _keep(self, texts: list[str], step: int) -> None:
         """To the monitor, then to files: a snapshot whose files are there is not made again."""
-        if self.monitor:
+        monitor = self.monitor
+        if monitor and self.workspace.world.main:
             for index, text in enumerate(texts):
-                self.monitor.text(f"samples/{index}", text, step)
-            self.monitor.flush()
-        self.workspace.write_samples(texts, step)
+                monitor.text(f"samples/{index}", text, step)
+            monitor.flush()
+        self._by_main(lambda: self.workspace.write_samples(texts, step))
 
 
 def characters(codec: Codec, batch: Batch) -> torch.Tensor:
