@@ -44,21 +44,28 @@ class Draws:
     """Uniform numbers for a batch of sequences at one step.
 
     seed: of the run. indices [B]: each sequence's index in the global batch (or among all samples).
-    step: training or sampling step.
+    step: training or sampling step. parts: names of the parts of that step, outermost first (see `part`).
+
+    A stream gives the same numbers whenever it is asked for again at the same address.
     """
 
     seed: int
     indices: Int64[Tensor, " B"]
     step: int = 0
+    parts: tuple[str, ...] = ()
 
     def at(self, step: int) -> Draws:
         """The same sequences at another step."""
         return replace(self, step=step)
 
+    def part(self, name: str) -> Draws:
+        """Independent draws for one named part of a step, such as each of two stages of a sampler."""
+        return replace(self, parts=(*self.parts, name))
+
     def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
         """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for."""
         positions = torch.arange(math.prod(shape), device=self.indices.device) * _signed(_GOLDEN)
-        sequences = _mix(self.indices * _signed(_GOLDEN) + key(self.seed, stream, self.step))
+        sequences = _mix(self.indices * _signed(_GOLDEN) + key(self.seed, stream, self.step, *self.parts))
         words = _mix(_mix(sequences[:, None] + positions))
         uniform = (_shift_right(words, 12).double() + 0.5) * 2.0**-52
         return uniform.reshape(len(self.indices), *shape)

@@ -40,11 +40,15 @@ def timed_score(
 
 
 def free_rows(score: TimedScore, given: Given) -> TimedScore:
-    """The same score at the free positions; a given token cannot be another: log-score -inf, without being asked."""
+    """The same score at the free positions; a given token cannot be another: log-score -inf, without being asked.
+
+    The network sees the given tokens in their places, whatever x holds there.
+    """
 
     def conditional(
         x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
+        x = given.put_back(x)
         where = torch.ones_like(x, dtype=torch.bool) if rows is None else rows
         free = ~given.where[where]
         asked = score(x, t, where & ~given.where)
@@ -132,6 +136,8 @@ def sample(
             known = Given(given.tokens[indices].to(device), given.where[indices].to(device))
             clean = known.where if given_noise == "none" else None
             score = free_rows(timed_score(model, noise, clean, condition), known)
-        x = model.graph.prior(draws, length)
-        done.append(sampler.run(x, times, score, noise, model.graph, draws, known, on_step).cpu())
+        keep = known.put_back if known else lambda x: x  # outside of what a sampler overrides
+        x = keep(model.graph.prior(draws, length))
+        out = sampler.run(x, times, score, noise, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x)))
+        done.append(keep(out).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)

@@ -37,6 +37,17 @@ def test_other_addresses_are_independent(change: dict, seed: int) -> None:
     assert chi2.sf(((joint - 900) ** 2 / 900).sum().item(), 99) > FEW
 
 
+def test_a_part_of_a_step_has_independent_draws_of_its_own(seed: int) -> None:
+    whole = Draws(seed, torch.arange(300), 4)
+    drawn = [d.uniform("x", 300) for d in (whole, whole.part("a"), whole.part("b"), whole.part("a").part("b"))]
+    for i, one in enumerate(drawn):
+        for other in drawn[:i]:
+            assert abs(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1].item()) * 300 < 4.5
+    assert torch.equal(whole.part("a").uniform("x", 300), drawn[1])
+    assert torch.equal(whole.at(0).part("a").at(4).uniform("x", 300), drawn[1])
+    assert torch.equal(Draws(seed, torch.tensor([7]), 4).part("a").uniform("x", 300), drawn[1][[7]])
+
+
 def test_draws_are_uniform_and_open(seed: int) -> None:
     drawn = Draws(seed, torch.arange(1000)).uniform("x", 200)
     assert kstest(drawn.flatten().numpy(), "uniform").pvalue > FEW

@@ -70,6 +70,25 @@ def test_the_limit(name: str) -> None:
     close(law, graph.prior_law().expand_as(law), "the limit of the transition")
 
 
+class Drifting(Ring):
+    """Noise that tends to one law early and to another late, as GIDD's: its rates are no constants."""
+
+    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
+        sigma = sigma.double().reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim)).expand(x.shape)[..., None]
+        late = torch.full((self.num_states,), 1 / self.num_states, dtype=torch.float64)
+        early = torch.nn.functional.one_hot(torch.tensor(0), self.num_states).double()
+        pi = torch.lerp(late, early, torch.exp(-sigma))
+        stay = torch.nn.functional.one_hot(x, self.num_states).double()
+        return torch.exp(-sigma) * stay - torch.expm1(-sigma) * pi
+
+
+def test_a_process_that_does_not_compose_is_refused() -> None:
+    """Its posterior between two levels is not the kernel of their difference, which all steps take it for."""
+    with pytest.raises(AssertionError, match="composition: noise a and then b is not noise a \\+ b"):
+        check_graph(Drifting())
+    assert not hasattr(Graph, "semigroup")
+
+
 def pairs(graph: Graph) -> tuple[Tensor, Tensor]:
     grids = torch.meshgrid(torch.arange(graph.num_states), torch.arange(graph.vocab_size), indexing="ij")
     return grids[0].flatten(), grids[1].flatten()

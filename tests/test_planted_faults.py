@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sedd_core import plugin
 from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, Step, Weights
-from sedd_core.testing import check_noise, check_sampler
+from sedd_core.testing import check_draws, check_noise, check_sampler
 
 from . import test_bound, test_bound_exactly, test_dropout, test_exact_graphs, test_training
 from .lasting import test_processes
@@ -89,6 +89,61 @@ def test_a_wrong_sampler_is_found(graph: str, fault: Callable[[], Sampler]) -> N
 @pytest.mark.parametrize("noise", PAIRS.values())
 def test_the_right_ones_pass_under_either_schedule(graph: str, sampler: Callable[[], Sampler], noise: str) -> None:
     check_sampler(sampler(), plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{noise}")())
+
+
+class Twice(Analytic):
+    """Two steps of half the length in one, of which each needs draws of its own; a planted fault: they share them."""
+
+    parts: tuple[str, str] | None = None
+
+    def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
+        first, second = (draws.part(name) for name in self.parts) if self.parts else (draws, draws)
+        middle = (t + t_next) / 2
+        x = super().step(x, t, middle, model, noise, graph, first)
+        return super().step(x, middle, t_next, model, noise, graph, second)
+
+
+class TwicePart(Twice):
+    """The right one."""
+
+    parts = ("first", "second")
+
+
+class SameName(Twice):
+    """A planted fault: both parts have one name."""
+
+    parts = ("half", "half")
+
+
+@pytest.mark.parametrize("graph", PAIRS)
+def test_draws_that_are_used_twice_are_found(graph: str, seed: int) -> None:
+    """By the law of the samples: off by .2, where .05 is chance; the law that is stated is right, so nothing else is."""
+    process, noise = plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{PAIRS[graph]}")()
+    for fault in (Twice, SameName):
+        with pytest.raises(AssertionError, match=r"draws\.part"):
+            check_draws(fault(), process, noise, seed=seed)
+    check_draws(TwicePart(), process, noise, seed=seed)
+
+
+class Plain(Sampler):
+    """Any sampler, with no law of its own to state: here with the steps of another, of which some may be left out."""
+
+    def __init__(self, *, skip: int = 0) -> None:
+        super().__init__()
+        self.inner, self.skip = Euler(), skip
+
+    def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
+        if self.skip and draws.step % self.skip == 0:
+            return x
+        return self.inner.step(x, t, t_next, model, noise, graph, draws)
+
+
+@pytest.mark.parametrize("graph", PAIRS)
+def test_the_kit_takes_samplers_of_any_kind(graph: str) -> None:
+    process, noise = plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{PAIRS[graph]}")()
+    check_sampler(Plain(), process, noise)
+    with pytest.raises(AssertionError, match="total variation"):
+        check_sampler(Plain(skip=2), process, noise)
 
 
 def faulty_noise(kind: str, **change: float) -> Noise:

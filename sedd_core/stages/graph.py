@@ -8,7 +8,7 @@ A sigma of shape [B] or [B, L] goes with states of shape [B, L]; see `numerics.e
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -32,12 +32,12 @@ class Graph(nn.Module, ABC):
     A graph states its `transition`, `rate_into` and `prior_law`; everything else is derived here, densely ([S, S] per
     call: for small S). `InterpolatingGraph` derives it all in closed form for the processes of SEDD.
 
+    Its rates are constants per unit of noise, so that q_a then q_b is q_(a + b): `transition(x, a)` serves from any
+    noise level onwards. `testing.check_graph` refuses a process of another kind.
+
     vocab_size: V, the number of data tokens, which are states 0 .. V-1.
     num_states: S. mask: the state that no data token has, or None.
     """
-
-    semigroup: ClassVar[bool] = True
-    """Whether q_a then q_b is q_(a + b), so that `transition(x, a)` serves from any noise level onwards."""
 
     def __init__(self, *, vocab_size: int, num_states: int, mask: int | None = None) -> None:
         super().__init__()

@@ -109,7 +109,11 @@ class Sampler(ABC):
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
-        """x at time t_next < t, given x at time t; times are [B] or [B, L]."""
+        """x at time t_next < t, given x at time t; times are [B] or [B, L].
+
+        draws: addressed by sequence and step. The same stream asked for twice gives the same numbers: a step of
+        several stages (a predictor and a corrector, two calls of another step) gives each `draws.part(name)`.
+        """
 
     def aim(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
         """Weights of each row's next state, `here` being the current one, with other odds of where a jump goes.
@@ -155,7 +159,8 @@ class Sampler(ABC):
     ) -> Int64[Tensor, "B L"]:
         """From x at times[0] down to clean tokens; given tokens are put back before, between and after all steps.
 
-        on_step sees every state: the first, that after each step, and the result.
+        on_step sees every state: the first, that after each step, and the result. An override may leave given tokens
+        to `sampling.sample`, which enforces them from outside: what the network and on_step see, and the result.
         """
         keep = given.put_back if given else lambda x: x
         x = keep(x)
