@@ -335,7 +335,7 @@ def load() -> int:
 
 def tokenize() -> int:
     """Read every tokenizer of the folder, and take a text to tokens and back, and all tokens to text."""
-    from sedd_core.hub import read_tokenizer
+    from sedd_core.tokenizer import read_tokenizer
 
     for name in ("bpe.json", "unigram.json", "wordpiece.json", "gpt2"):
         codec = read_tokenizer(Path("case", name))

@@ -18,9 +18,18 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Codec:
-    """A tokenizer, with what a language model needs to know of it."""
+    """A tokenizer, with what a language model needs to know of it.
+
+    Whoever made the tokenizer, a text's tokens are all of its tokens and a function of the text: truncation, padding
+    and random splits (BPE dropout, sampling of unigrams), which files and objects bring along, are switched off.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        for chance in ("dropout", "alpha", "nbest_size"):
+            if getattr(tokenizer.model, chance, None) is not None:
+                setattr(tokenizer.model, chance, None)
         self.tokenizer = tokenizer
 
     @property

@@ -1,22 +1,17 @@
-"""Files from the Hugging Face hub, and the tokenizer of a model that was published without one."""
+"""Files from the Hugging Face hub."""
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-from .codec import Codec
+from .console import say
 from .errors import UserError
-from .files import check_readable, expanded
-from .tokenizer_file import check_ids, panics_as_user_errors
 
 MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
 INSTEAD = {"pytorch_model.bin": "model.safetensors"}
 """A file that is fetched only where the hub lacks the other: both hold the same weights."""
-TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt")
-END = "<|endoftext|>"
 
 
 def is_hub_id(path: Path) -> bool:
@@ -38,6 +33,8 @@ def fetch(name: str, files: tuple[str, ...]) -> Path:
     """
     from huggingface_hub import snapshot_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries: what fails is said once, below
+    say(f"Looking for {name} on the Hugging Face hub, or in its cache here.")  # giving up may take it half a minute
     wanted = [file for file in files if file not in INSTEAD]
     try:
         folder = Path(snapshot_download(name, allow_patterns=wanted))
@@ -50,32 +47,3 @@ def fetch(name: str, files: tuple[str, ...]) -> Path:
             f"network, download {', '.join(files)} (those that are there) from https://huggingface.co/{name} into "
             "one folder, and give that folder's path instead."
         ) from error
-
-
-def read_tokenizer(source: str | Path) -> Codec:
-    """The codec of a folder with tokenizer.json, or with GPT-2's vocab.json and merges.txt, or of a hub id ("gpt2").
-
-    UserError when it cannot be had or read.
-    """
-    folder = expanded(source)
-    for name in (".", *TOKENIZER_FILES):
-        check_readable(folder / name)
-    if not folder.exists():
-        if len(folder.parts) > 2:  # no owner/name
-            raise UserError(f"There is no tokenizer at {source}: give a folder, a tokenizer.json or a hub id.")
-        folder = fetch(str(source), TOKENIZER_FILES)
-    if folder.is_file():
-        return Codec.load(folder)
-    if (folder / "tokenizer.json").is_file():
-        return Codec.load(folder / "tokenizer.json")
-    vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
-    if not (vocabulary.is_file() and merges.is_file()):
-        raise UserError(f"{folder} holds no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt.")
-    with panics_as_user_errors(f"The tokenizer in {folder} cannot be read"):
-        pieces = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-    check_ids(pieces, str(vocabulary))
-    pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    pieces.decoder = decoders.ByteLevel()
-    if pieces.token_to_id(END) is not None:
-        pieces.add_special_tokens([END])
-    return Codec(pieces)

@@ -15,7 +15,7 @@ from .codec import Codec
 from .console import say
 from .errors import UserError
 from .files import check_readable, expanded
-from .hub import MODEL_FILES, fetch, is_hub_id, read_tokenizer
+from .hub import MODEL_FILES, fetch, is_hub_id
 from .original import CONFIG as HYDRA
 from .original import is_original, original_record, original_weights
 from .plugins import STAGES
@@ -25,6 +25,7 @@ from .score import ScoreHead, ScoreModel
 from .sizes import at_most
 from .stages import Graph, Noise
 from .tensors import SAVED, read_weights
+from .tokenizer import read_tokenizer
 
 PUBLISHED = "pytorch_model.bin"
 """Where a published model without model.safetensors has its weights."""
@@ -45,8 +46,8 @@ def load(path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: 
 
     path: a run folder, a checkpoint folder, a folder or hub id ("louaaron/sedd-small") in the published layout, or a
     run folder of the original's. ema: the averaged weights (a published file has no others). tokenizer: for a model
-    that comes without one: see `hub.read_tokenizer`. Raises UserError when there is no checkpoint, when it is damaged
-    or holds more than data, or when a plugin that it names is not installed.
+    that comes without one: see `tokenizer.read_tokenizer`. Raises UserError when there is no checkpoint, when it is
+    damaged or holds more than data, or when a plugin that it names is not installed.
     """
     folder = find(Path(path))
     record = _record(folder)

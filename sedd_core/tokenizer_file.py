@@ -57,7 +57,7 @@ def read_tokenizer_file(path: Path) -> Tokenizer:
 
 
 def parse_tokenizer(text: str, name: str) -> Tokenizer:
-    """The tokenizer that JSON describes; it pads and cuts nothing.
+    """The tokenizer that JSON describes, its padding and truncation too; `Codec` switches these off.
 
     Args:
         text: The content of a tokenizer.json.
@@ -74,8 +74,6 @@ def parse_tokenizer(text: str, name: str) -> Tokenizer:
         raise UserError(f"{name} is no tokenizer.json that can be used: {fault}.")
     with panics_as_user_errors(f"{name} is no tokenizer.json"):
         tokenizer = Tokenizer.from_str(text)
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
     check_ids(tokenizer, name)
     return tokenizer
 

@@ -26,10 +26,10 @@ from sedd_core import UserError, load_model, plugin
 from sedd_core.cli.main import main
 from sedd_core.codec import character_codec
 from sedd_core.files import digest
-from sedd_core.hub import read_tokenizer
 from sedd_core.loading import load, weights_of
 from sedd_core.published import record_of, trained_length
 from sedd_core.record import Record
+from sedd_core.tokenizer import read_tokenizer
 
 from .golden_figures import GOLDEN, arrays, close
 

@@ -16,10 +16,10 @@ from sedd_core.cli.main import main
 from sedd_core.codec import byte_codec
 from sedd_core.export import export
 from sedd_core.files import check_readable
-from sedd_core.hub import read_tokenizer
 from sedd_core.loading import check_there
 from sedd_core.prompts import read
 from sedd_core.record import Record
+from sedd_core.tokenizer import read_tokenizer
 from sedd_core.tokens import content_hash
 from sedd_core.watch import Trajectory
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from sedd_core import UserError, plugin
 from sedd_core.codec import byte_codec
@@ -213,9 +215,34 @@ def test_a_tokenizers_own_file(folder: Path, tmp_path: Path) -> None:
     assert alone.codec().difference(named.codec()) is None
     batches = [source.split("train").batch(first).tokens.tolist() for source in (alone, named)]
     assert batches[0] == batches[1]
-    byte_codec().save(tmp_path / "endless.json")
-    with pytest.raises(UserError, match=r"endless.json has no token to end a document with"):
-        data(folder, tokenizer=str(tmp_path / "endless.json"), vocab=None).codec()
+
+
+def test_the_end_of_a_document_is_named_where_a_tokenizer_says_none(folder: Path) -> None:
+    byte_codec().save(folder / "endless.json")
+    with pytest.raises(UserError, match=r"endless.json has no token to end a document with.*data\.end_token"):
+        data(folder, tokenizer="endless.json", vocab=None).codec()
+    with pytest.raises(UserError, match=r"endless.json has no token '<eod>'"):
+        data(folder, tokenizer="endless.json", vocab=None, end_token="<eod>").codec()
+    for settings in ({"tokenizer": "endless.json", "vocab": 256}, {"tokenizer": "char", "vocab": None}):
+        end = "|" if settings["vocab"] else "D"
+        source = data(folder, end_token=end, **settings)
+        assert text_of(source, "train").startswith(f"{DOCUMENTS[0]}{end}{DOCUMENTS[1]}{end}")
+        assert text_of(source, "valid").startswith(f"{DOCUMENTS[30]}{end}")
+        assert source.fingerprint() != data(folder, end_token=".", **settings).fingerprint()
+
+
+def test_truncation_and_padding_of_a_file_are_switched_off(folder: Path) -> None:
+    """All tokens of all documents; a file that truncates to 8 gave a fifth of them."""
+    whole = data(folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+    shutil.copytree(folder / "tokenizer", folder / "other")
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=16)
+    for file in ("other/tokenizer.json", "other.json"):
+        tokenizer.save(str(folder / file))
+    for source in (data(folder, tokenizer="other"), data(folder, tokenizer="other.json", end_token=END)):
+        assert source.corpus("train").tokens.tolist() == whole.corpus("train").tokens.tolist()
+        assert source.fingerprint() == whole.fingerprint()
 
 
 @pytest.mark.parametrize(("tokenizer", "size"), [("byte", 257), ("char", len(set("".join(DOCUMENTS[:30]))) + 2)])
@@ -308,8 +335,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["(ptb-text-only/ptb_text_only, split validation)", "--revision refs/convert/parquet", "set data.valid_file"],
     ),
     "a stream without the hub": ({"name": "openwebtext", "limit": 5000}, ["is neither here", "set data.train_file"]),
-    "a tokenizer without the hub": ({"tokenizer": "gpt2"}, ["'gpt2' is neither here", "hf download gpt2"]),
-    "no tokenizer at a path": ({"tokenizer": "./nowhere"}, ["There is no tokenizer ./nowhere", "merges.txt"]),
+    "a tokenizer without the hub": (
+        {"tokenizer": "gpt2"},
+        ["'gpt2' is not here", "vocab.txt", "huggingface.co/gpt2"],
+    ),
+    "no tokenizer at a path": ({"tokenizer": "./nowhere"}, ["There is no tokenizer at ./nowhere", "merges.txt"]),
     "a pattern of no file": ({"train_file": "nowhere/*.jsonl"}, ["no file nowhere/*.jsonl"]),
     "a folder of no data": ({"name": "tokenizer"}, ["tokenizer cannot be read as a data set"]),
     "nothing to train on": ({"name": "lambada"}, ["lambada has no text to train on", "data.train_file"]),

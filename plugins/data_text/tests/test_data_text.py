@@ -6,12 +6,13 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 from data_text import pieces
 
 from sedd_core import UserError, plugin
-from sedd_core.codec import bpe_codec
+from sedd_core.codec import bpe_codec, byte_codec
 from sedd_core.stages import Data
 
 TEXT = "".join(f"line {i}: the cat sat on the mat.\n" for i in range(200))
@@ -116,7 +117,6 @@ def test_the_corpus_that_every_machine_has() -> None:
     ("arguments", "words"),
     [
         ({"length": 0}, "length must be"),
-        ({"tokenizer": "words"}, "tokenizer must be 'bpe'"),
         ({"vocab": 10}, "vocab must be at least 257"),
         ({"valid_fraction": 1.0}, "valid_fraction must lie"),
         ({"valid_paths": ("a",)}, "valid_paths need paths"),
@@ -184,8 +184,33 @@ def test_a_tokenizer_in_a_folder(file: str, tmp_path: Path, monkeypatch: pytest.
     (folder / "tokenizer.json").unlink()
     codec.tokenizer.model.save(str(folder))  # vocab.json and merges.txt, as GPT-2's
     assert data(paths=(file,), tokenizer="pieces").codec().encode("the cat") == codec.encode("the cat")
-    for missing in ("nowhere/x", "nowhere.json", "~/nowhere"):
+    for missing in ("./nowhere/x", "nowhere.json", "~/nowhere", "pieces/x"):
         with pytest.raises(UserError, match=f"There is no tokenizer at {missing}"):
             data(paths=(file,), tokenizer=missing).split("train")
-    with pytest.raises(ValueError, match="not 'bpee'"):
-        data(tokenizer="bpee")
+
+
+def test_a_tokenizer_of_the_hub(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = bpe_codec(TEXT, 270)
+    (tmp_path / "cache").mkdir()
+    codec.save(tmp_path / "cache" / "tokenizer.json")
+
+    def snapshot_download(name: str, **arguments: Any) -> str:
+        if name != "gpt2":
+            raise huggingface_hub.errors.LocalEntryNotFoundError("No connection")
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.chdir(tmp_path)
+    assert data(paths=(file,), tokenizer="gpt2").codec().encode("the cat") == codec.encode("the cat")
+    with pytest.raises(UserError, match=r"'bpee' is not here.*No connection.*learned here: bpe, char, byte"):
+        data(paths=(file,), tokenizer="bpee").split("train")
+
+
+def test_truncation_of_a_tokenizer_is_switched_off(file: str, tmp_path: Path) -> None:
+    """A file that truncates to 64 tokens gave 2 sequences for some hundreds."""
+    codec = byte_codec()
+    codec.tokenizer.enable_truncation(64)
+    codec.tokenizer.save(str(tmp_path / "tokenizer.json"))
+    source = data(paths=(file,), tokenizer=str(tmp_path / "tokenizer.json"))
+    assert len(source.split("train")) == round(len(TEXT) * 0.9) // 16
+    assert TEXT.startswith(text_of(source, "train"))

@@ -12,11 +12,12 @@ from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split
+from sedd_core.tokenizer import EndedCodec
 from sedd_core.tokens import PackedData, Packing, Tokenised, Tokens, corpus_key
 
 from .presets import PRESETS
 from .sources import Documents, Source
-from .vocabulary import Vocabulary, characters_of, load
+from .vocabulary import characters_of, ended_characters, load
 
 DOCUMENTS_AT_ONCE = 1000
 
@@ -30,9 +31,11 @@ class HubDataset(PackedData):
     read in place of the hub. valid_name, valid_config, valid_split: the data to validate on; where it is the same
     split or file, documents are held out. valid_documents: how many, from the end. limit: stream only so many
     documents of the training data, without downloading the rest. text_field: the column, where it is not the usual
-    one (a valid_name whose text is put right keeps its own). tokenizer: of the hub (gpt2, bert-base-uncased, ...), a
-    local folder, "byte", or "char", learned from the training text. vocab: its number of tokens, stated so that
-    nothing has to be read; None: as it turns out.
+    one (a valid_name whose text is put right keeps its own). tokenizer: a tokenizer.json, BERT's vocab.txt, a folder
+    with one of them or with GPT-2's vocab.json and merges.txt, a hub id (gpt2, bert-base-uncased, ...), "byte", or
+    "char", learned from the training text. end_token: the token after each document; None: the one that the
+    tokenizer's files name or that is customary. vocab: its number of tokens, stated so that nothing has to be read;
+    None: as it turns out.
     packing: "packed" cuts the whole run into sequences; "document" gives each document a sequence of its own, cut or
     padded, its padding left out of the loss and the bound. length: tokens a sequence.
     """
@@ -53,6 +56,7 @@ class HubDataset(PackedData):
         limit: int | None = None,
         text_field: str | None = None,
         tokenizer: str = "gpt2",
+        end_token: str | None = None,
         vocab: int | None = 50257,
         packing: Packing = "packed",
         length: int = 1024,
@@ -79,7 +83,8 @@ class HubDataset(PackedData):
         if limit is not None and self._holds_out and limit <= valid_documents:
             raise ValueError(f"limit must be above valid_documents ({valid_documents}), not {limit}")
         self.valid_documents, self.limit = valid_documents, limit
-        self.tokenizer, self.vocab, self.packing, self.length = tokenizer, vocab, packing, length
+        self.tokenizer, self.end_token, self.vocab = tokenizer, end_token, vocab
+        self.packing, self.length = packing, length
 
     @property
     def title(self) -> str:
@@ -115,7 +120,7 @@ class HubDataset(PackedData):
         if not self._holds_out:
             self.train.check_apart(self.valid)
         if self.tokenizer == "char":
-            own = [self._identity("train")]
+            own = [self._identity("train"), *([] if self.end_token is None else [self.end_token])]
         else:
             own = [self._vocabulary.codec.tokenizer.to_str(), str(self._vocabulary.end)]
         return corpus_key("data_hub 3", self._identity(name), *own)
@@ -126,12 +131,13 @@ class HubDataset(PackedData):
             self.codec()  # of the size that is stated
             vocabulary = self._vocabulary
         elif name == "train":
-            vocabulary = characters_of(text for texts in self._texts("train") for text in texts)
+            learned = characters_of(text for texts in self._texts("train") for text in texts)
+            vocabulary = ended_characters(learned, self.end_token)
         else:
-            vocabulary = Vocabulary.of_characters(self.codec())
+            vocabulary = ended_characters(self.codec(), self.end_token)
         return Tokenised(vocabulary.codec, self._encoded(name, vocabulary))
 
-    def _encoded(self, name: Split, vocabulary: Vocabulary) -> Iterator[Tokens]:
+    def _encoded(self, name: Split, vocabulary: EndedCodec) -> Iterator[Tokens]:
         encode = vocabulary.codec.tokenizer.encode_batch
         for texts in self._texts(name):
             for encoding in encode(texts, add_special_tokens=False):
@@ -170,8 +176,8 @@ class HubDataset(PackedData):
         return self.train.same(self.valid)
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
-        return load(self.tokenizer)
+    def _vocabulary(self) -> EndedCodec:
+        return load(self.tokenizer, self.end_token)
 
 
 @hookimpl

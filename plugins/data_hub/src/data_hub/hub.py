@@ -20,14 +20,6 @@ def quiet_datasets() -> Any:
     return datasets
 
 
-def quiet_transformers() -> Any:
-    """`transformers`, likewise."""
-    import transformers
-
-    _quiet()
-    return transformers
-
-
 def is_unreachable(error: BaseException) -> bool:
     """Whether an exception of the hub's clients, or its cause, says that there is no connection (or offline mode)."""
     names = {cls.__name__ for cls in type(error).__mro__}  # by name: the clients change the library that they call

@@ -7,6 +7,7 @@ import gzip
 import os
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ import numpy as np
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.files import check_readable, expanded, matching
-from sedd_core.hub import read_tokenizer
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
+from sedd_core.tokenizer import read_tokenizer
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
 
 from .docstrings import docstring_corpus
@@ -33,8 +34,9 @@ class TextFiles(PackedData):
 
     paths: text files, .gz too, or patterns of several (corpus/*.txt), in this order; none: the docstrings of Python's
     standard library. valid_paths: files to validate on; none: the end of the text. valid_fraction: how much of it.
-    tokenizer: "bpe" (byte pairs), "char", "byte" (256), or the path of a tokenizer.json or of its folder. What is
-    learned is learned from the training text alone. vocab: the number of byte-pair pieces.
+    tokenizer: "bpe" (byte pairs), "char", "byte" (256), or one that is there: a tokenizer.json, BERT's vocab.txt, a
+    folder with one of them or with GPT-2's vocab.json and merges.txt, or a hub id (gpt2). What is learned is learned
+    from the training text alone. vocab: the number of byte-pair pieces.
     length: tokens a sequence.
     """
 
@@ -56,11 +58,6 @@ class TextFiles(PackedData):
             raise ValueError(f"valid_fraction must lie between 0 and 1, not {valid_fraction}")
         if valid_paths and not paths:
             raise ValueError("valid_paths need paths to train on")
-        if tokenizer not in LEARNED and not (tokenizer.endswith(".json") or _is_path(tokenizer)):
-            raise ValueError(
-                "tokenizer must be 'bpe', 'char', 'byte', or the path of a tokenizer.json or of its folder, not "
-                f"'{tokenizer}'"
-            )
         self.paths, self.valid_paths, self.valid_fraction = paths, valid_paths, valid_fraction
         self.tokenizer, self.vocab, self.length = tokenizer, vocab, length
 
@@ -86,7 +83,7 @@ class TextFiles(PackedData):
         fraction = "" if self.valid_paths else str(self.valid_fraction)
         own = str(self.vocab) if self.tokenizer == "bpe" else ""
         if self.tokenizer not in LEARNED:
-            own = _tokenizer_at(self.tokenizer).tokenizer.to_str()
+            own = self._given_codec.tokenizer.to_str()
         return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
 
     def _hashes(self) -> list[str]:
@@ -114,7 +111,17 @@ class TextFiles(PackedData):
             return bpe_codec(train, self.vocab)
         if self.tokenizer == "char":
             return character_codec(train)
-        return byte_codec() if self.tokenizer == "byte" else _tokenizer_at(self.tokenizer)
+        return byte_codec() if self.tokenizer == "byte" else self._given_codec
+
+    @cached_property
+    def _given_codec(self) -> Codec:
+        """The tokenizer that is not learned here."""
+        try:
+            return read_tokenizer(self.tokenizer)
+        except UserError as error:
+            raise UserError(
+                f"{error} (data.tokenizer={self.tokenizer}; learned here: {', '.join(LEARNED)}.)"
+            ) from error
 
     def _texts(self) -> tuple[str, str]:
         """Training and validation text."""
@@ -154,20 +161,6 @@ def _files(paths: tuple[str, ...]) -> list[str]:
             raise UserError(f"No text file matches {path} (from {Path.cwd()}): set data.paths.")
         found += matches
     return list(dict.fromkeys(found))
-
-
-def _is_path(text: str) -> bool:
-    """Whether a text reads like the path of a folder, or there is one."""
-    return text.startswith((".", "~")) or os.sep in text or os.path.isdir(text)
-
-
-def _tokenizer_at(path: str) -> Codec:
-    """The codec of a tokenizer.json or of a folder. UserError where it is missing or cannot be read."""
-    place = expanded(path)
-    check_readable(place)
-    if not place.exists():
-        raise UserError(f"There is no tokenizer at {path} (from {Path.cwd()}): set data.tokenizer.")
-    return read_tokenizer(place)
 
 
 def _hash(path: str) -> str:
