@@ -24,6 +24,8 @@ from .trust import class_of_file
 from .typed import coerce, describe
 
 FORMAT = 1
+DEEPEST = 20
+"""Nodes and tuples within each other."""
 WAITING = ("graph", "model")
 """Stages that a run completes with what only it knows: the vocabulary, the number of states."""
 FILLED_IN = ("vocab_size", "num_states")
@@ -219,7 +221,25 @@ class Record:
         for change in content.get("history", []):
             if not isinstance(change, dict) or {k: type(v) for k, v in change.items()} != get_type_hints(Change):
                 return f"its 'history' has {change!r}"
+        place = _damage(content["run"], "run")
+        return None if place is None else f"it is damaged at {place}"
+
+
+def _damage(value: Any, path: str, depth: int = 0) -> str | None:
+    """The path of what is neither node, tuple nor scalar, or is nested too deep to be a run's; None without it."""
+    if not isinstance(value, dict | list):
         return None
+    if depth > DEEPEST:
+        return path
+    if isinstance(value, dict) and set(value) == {"tuple"} and isinstance(value["tuple"], list):
+        inner = {f"{path}[{i}]": item for i, item in enumerate(value["tuple"])}
+    elif isinstance(value, dict) and set(value) in _KINDS and isinstance(value["args"], dict):
+        inner = {f"{path}.{name}": item for name, item in value["args"].items()}
+        if not all(isinstance(name, str) for key, name in value.items() if key != "args"):
+            return path
+    else:
+        return path
+    return next((place for at, item in inner.items() if (place := _damage(item, at, depth + 1))), None)
 
 
 def nodes_in(node: Any) -> Iterator[Node]:

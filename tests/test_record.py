@@ -96,6 +96,16 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
         (f'{{"format": {FORMAT}, "run": []}}', "is no record.*its 'run' is"),
         (f'{{"format": {FORMAT}, "run": {{}}, "plugins": 5}}', "is no record.*its 'plugins' is 5"),
         ("[" * 100_000, "is no record"),
+        (f'{{"format": {FORMAT}, "run": {{"core": "Train", "args": "x"}}}}', "is no record.*it is damaged at run"),
+        (
+            f'{{"format": {FORMAT}, "run": {{"core": "Train", "args": {{"data": {{"plugin": "x", "args": 1.5}}}}}}}}',
+            r"it is damaged at run\.data",
+        ),
+        (f'{{"format": {FORMAT}, "run": {{"core": 5, "args": {{}}}}}}', "it is damaged at run"),
+        (
+            f'{{"format": {FORMAT}, "run": {{"core": "x", "args": {{"a": {'{"tuple": [' * 300}1{"]}" * 300}}}}}}}',
+            r"it is damaged at run\.a\[0\]",
+        ),
     ],
 )
 def test_a_file_that_is_no_record_is_refused(tmp_path: Path, content: str, words: str) -> None:
