@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max
+
+
 def check_seed(seed: int) -> None:
     """ValueError for a seed that torch cannot take."""
     _check(0 <= seed < 2**63, f"seed must lie between 0 and 2^63 - 1, not {seed}")
@@ -42,8 +45,9 @@ class Optimizer:
         schedule: Literal["constant", "cosine", "linear"] = "constant",
         clip: float = 1.0,
     ) -> None:
-        _check(lr > 0, f"lr must be positive, not {lr}")
         _check(0 <= beta1 < 1 and 0 <= beta2 < 1, f"betas must lie in [0, 1), not {beta1}, {beta2}")
+        largest = LARGEST_FLOAT32 * (1 - beta1)  # AdamW's first update takes lr / (1 - beta1), in float32
+        _check(0 < lr < largest, f"lr must lie between 0 and {largest:.2g}, not {lr}")
         _check(eps > 0, f"eps must be positive, not {eps}")
         _check(weight_decay >= 0, f"weight_decay must not be negative, not {weight_decay}")
         _check(warmup >= 0, f"warmup must not be negative, not {warmup}")

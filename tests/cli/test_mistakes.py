@@ -43,6 +43,7 @@ COMMANDS = {
     "missing folder": (["--fdl_config=nowhere/x.py"], ["nowhere/x.py does not exist"]),
     "a file that is not Python": ([f"--fdl_config={ROOT}/README.md"], ["is not a Python file"]),
     "a folder": ([f"--fdl_config={ROOT}/experiments"], ["is not a Python file", "absorb_small.py"]),
+    "a rate that no update can take": ([QUICKSTART, "optimizer.lr=3e38"], ["lr must lie between 0 and", "not 3e+38"]),
     "unknown function": (
         [f"{QUICKSTART}:confg"],
         ["no function 'confg'", "Did you mean 'config'?", "Its functions: config"],

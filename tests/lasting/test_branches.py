@@ -90,7 +90,7 @@ def test_with_one_to_keep_the_one_before_goes_when_an_update_succeeds(monkeypatc
 
 def test_no_checkpoint_is_made_of_weights_that_a_rate_too_high_has_ruined(capsys: pytest.CaptureFixture[str]) -> None:
     run(*TINY, "--run_folder=run", "training.steps=8", "checkpoints.every=4")
-    hot = ["optimizer.lr=1e38", "--allow_changes", "training.steps=40", "training.snapshot_every=0"]
+    hot = ["optimizer.lr=1e37", "--allow_changes", "training.steps=40", "training.snapshot_every=0"]
     run("--resume", "--run_folder=run", *hot, "training.log_every=1", code=1)
     assert saved() == [4, 8]
     error = capsys.readouterr().err
