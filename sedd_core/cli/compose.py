@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 import fiddle as fdl
 
-from ..console import rule, say, table
+from ..console import say
 from ..errors import UserError
 from ..record import Node, build
-from ..runs.base import Run, Workspace
+from ..runs.base import Run
 from .config import node_of
 from .experiment import call_in, load, named_sizes
 from .settings import COMMAND_LINE, apply, forget_what_runs_fill_in, takes_tuple
@@ -26,12 +26,17 @@ LONGEST_NAME = 150
 
 @dataclass
 class Composed:
-    """A run, its config and node, and what tells it from the other runs of its sweep: `graph=absorb,seed=1`."""
+    """A run, its config and node, and the settings that tell it from the other runs of its sweep: `graph=absorb`."""
 
     config: fdl.Config[Any]
     node: Node
     run: Run
-    label: str
+    varied: list[str]
+
+    @property
+    def label(self) -> str:
+        """These settings in one line, `graph=absorb,seed=1`; "" for a single run."""
+        return ",".join(self.varied)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Changes:
 def compose(target: str, changes: Changes) -> list[Composed]:
     """Every run that the command line asks for; all are composed before the first starts."""
     composed: list[Composed] = []
-    for label, config in configs(target, changes):
+    for varied, config in configs(target, changes):
         try:
             node = node_of(config)
             run = build(node)
@@ -59,22 +64,23 @@ def compose(target: str, changes: Changes) -> list[Composed]:
             raise UserError(f"{error}{_place(config, str(error))}") from error
         if not isinstance(run, Run):
             raise UserError(f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample).")
+        new = Composed(config, node, run, varied)
         same = next((one for one in composed if one.node == node), None)
         if same:
-            raise UserError(f"The sweep has one run twice: {same.label or 'the experiment'} and {label}.")
-        composed.append(Composed(config, node, run, label))
+            raise UserError(f"The sweep has one run twice: {same.label or 'the experiment'} and {new.label}.")
+        composed.append(new)
     return composed
 
 
-def configs(target: str, changes: Changes) -> Iterator[tuple[str, fdl.Config[Any]]]:
-    """The label and the config of every run.
+def configs(target: str, changes: Changes) -> Iterator[tuple[list[str], fdl.Config[Any]]]:
+    """The config of every run, with the settings that tell it from the others.
 
     A setting with several values, `graph=absorb,uniform`, makes a run of each; several such, of each combination.
     """
     axes = [_alternatives(setting) for setting in changes.settings]
     for point, choice in product(_points(target, changes.sweep), product(*axes)):
         varied = [setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1]
-        yield ",".join([*point, *varied]), configured(target, replace(changes, settings=[*point, *choice]))
+        yield [*point, *varied], configured(target, replace(changes, settings=[*point, *choice]))
 
 
 def announcement(target: str, changes: Changes, count: int) -> str:
@@ -120,29 +126,6 @@ def _points(target: str, sweep: str) -> list[list[str]]:
     if not (isinstance(points, list | tuple) and points and all(isinstance(point, dict) for point in points)):
         raise UserError(f"{sweep} must return a list of points, {{'path': value, ...}}, not {points!r}.")
     return [[f"{path}={value}" for path, value in point.items()] for point in points]
-
-
-def execute_all(
-    sweep: Sequence[tuple[Composed, Workspace]], execute: Callable[[Composed, Workspace], dict[str, str]]
-) -> None:
-    """Run after run, each in its workspace; then one table. A run that fails leaves the others to be done."""
-    rows: list[dict[str, str]] = []
-    failed = []
-    for composed, workspace in sweep:
-        rule(composed.label)
-        try:
-            figures = execute(composed, workspace)
-        except UserError as error:
-            say(f"error: {error}")
-            failed.append(composed.label)
-            figures = {"failed": "yes"}
-        rows.append({"run": composed.label, **figures, "folder": str(workspace.folder)})
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    columns.append(columns.pop(columns.index("folder")))
-    rule("sweep")
-    table(*columns, rows=[[row.get(column, "") for column in columns] for row in rows])
-    if failed:
-        raise UserError(f"{len(failed)} of {len(rows)} runs failed: {'; '.join(failed)}.")
 
 
 def folder_names(labels: Sequence[str]) -> list[str]:

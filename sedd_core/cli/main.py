@@ -20,6 +20,7 @@ from .arguments import changes_of, parse, step_to_resume
 
 if TYPE_CHECKING:
     from ..runs.base import Workspace
+    from ..runs.figures import Figure
     from .compose import Changes, Composed
 
 
@@ -61,15 +62,12 @@ def _is_not_main() -> bool:
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
     from ..memory import explained  # torch, the runs and Fiddle are imported here: --help need not wait for them
-    from .compose import (
-        announcement,
-        compose,
-        execute_all,
-    )
+    from .compose import announcement, compose
     from .experiment import load, name_of_run, trust_files
     from .resume import check_not_of_a_sweep, check_replay
     from .show import difference
     from .slurm import read, script, submit
+    from .sweep import execute_all
 
     target = options.fdl_config
     if options.trust:
@@ -98,7 +96,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     if options.dry_run and job is None:
         return
 
-    def execute(composed: Composed, workspace: Workspace) -> dict[str, str]:
+    def execute(composed: Composed, workspace: Workspace) -> list[Figure]:
         with (
             machine_failures_explained(workspace.folder),
             explained("the run", "the size of the model, or data.length"),
@@ -113,7 +111,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
         elif len(sweep) == 1:
             execute(sweep[0], spaces[0])
         else:
-            execute_all(list(zip(sweep, spaces, strict=True)), execute)
+            execute_all(list(zip(sweep, spaces, strict=True)), execute, folder)
 
 
 @contextmanager
@@ -155,12 +153,12 @@ def _look(options: flags.FlagValues, changes: Changes) -> None:
     from .experiment import named_sizes
     from .show import history_of, resolved, settable
 
-    for label, config in configs(options.fdl_config, changes):
+    for settings, config in configs(options.fdl_config, changes):
         if options.fdl_help:
             text = settable(config, lambda stage: named_sizes(options.fdl_config, stage))
         else:
             text = (history_of if options.print_history else resolved)(config)
-        say(f"{label}\n{text}".lstrip("\n"))
+        say(f"{','.join(settings)}\n{text}".lstrip("\n"))
 
 
 def _examine(composed: Composed, options: flags.FlagValues) -> None:
@@ -208,7 +206,7 @@ def _workspaces(
     return spaces
 
 
-def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> dict[str, str]:
+def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> list[Figure]:
     """Run one run: here, or where it wants several processes and this is none of them, in those."""
     from ..console import quiet
     from ..distributed import join, leave

@@ -15,6 +15,7 @@ from ..place import LAUNCHER
 from ..preemption import SAVING, heeded, notice
 from ..record import Node, nodes_in
 from ..runs.base import Workspace
+from ..runs.figures import Figure
 from .resume import take_up
 
 
@@ -29,7 +30,7 @@ def command_of(workspace: Workspace) -> list[str]:
     return [*command, "--allow_changes"] if workspace.allow_changes else command
 
 
-def start(workspace: Workspace, node: Node, processes: int, max_restarts: int) -> dict[str, str]:
+def start(workspace: Workspace, node: Node, processes: int, max_restarts: int) -> list[Figure]:
     """Run what a workspace and a node describe in several processes of this machine. Returns the run's figures.
 
     The folder is locked while its record is written, then by the main one of those processes. When one fails, all

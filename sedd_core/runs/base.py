@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -20,6 +19,7 @@ from ..errors import UserError
 from ..files import check_readable, remove_empty, side_file, write_text, writing_folder
 from ..history import history_of
 from ..record import Record, nodes_in
+from .figures import Figure, from_json, to_json
 from .lock import LOCK, locked
 from .log import RunLog
 
@@ -144,19 +144,18 @@ class Workspace:
             return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
         return ""
 
-    def write_results(self, figures: dict[str, str]) -> None:
+    def write_results(self, figures: Sequence[Figure]) -> None:
         """Keep the run's figures in results.json."""
         if self.world.main:
-            self.write_side_file("results.json", json.dumps(figures, indent=1) + "\n")
+            self.write_side_file("results.json", to_json(figures))
 
-    def results(self) -> dict[str, str]:
+    def results(self) -> list[Figure]:
         """What `write_results` kept; nothing for a run that has not ended, or where the file is damaged."""
         file = self.folder / "results.json"
         try:
-            figures = json.loads(file.read_bytes()) if file.is_file() else {}
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return figures if isinstance(figures, dict) else {}
+            return from_json(file.read_bytes()) if file.is_file() else []
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return []
 
     def snapshot(self, step: int) -> Path:
         """Where the samples of a training step go."""
@@ -203,5 +202,5 @@ class Run(ABC):
         return
 
     @abstractmethod
-    def execute(self, workspace: Workspace) -> dict[str, str]:
-        """Do it. Returns the figures that a table of runs compares, by name."""
+    def execute(self, workspace: Workspace) -> list[Figure]:
+        """Do it. Returns the figures that a table of runs compares, by the first of which it is sorted."""

@@ -14,13 +14,23 @@ from ..console import rule, say, table
 from ..numerics import LN2
 from ..references import ngram_bits_per_character
 from ..stages import Sampler, Sequences
+from .figures import Figure, finite
 
 MUCH_CLIPPED = 0.01
 """Of probability one: above it samples are another law's."""
 
 
-def report_bound(name: str, bound: Bound, ends: Sequence[float]) -> tuple[dict[str, str], str]:
-    """Print the bound and each of its terms. Returns the bound by its unit, and all of it for validation.txt."""
+def bound_figures(name: str, bound: Bound) -> list[Figure]:
+    """The bound of the set of a name, per token and per character."""
+    per_unit = {"nats/token": bound.per(bound.tokens), "bits/character": bound.bits_per_character}
+    return [
+        Figure("bound", value, unit, finite(error), set=name, n=len(bound.nats))
+        for unit, (value, error) in per_unit.items()
+    ]
+
+
+def report_bound(name: str, bound: Bound, ends: Sequence[float]) -> str:
+    """Print the bound and each of its terms. Returns the same for validation.txt."""
     rows = []
     for term, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
         (token, token_error), (character, error) = bound.per(bound.tokens, nats), bound.per(bound.characters, nats)
@@ -40,7 +50,7 @@ def report_bound(name: str, bound: Bound, ends: Sequence[float]) -> tuple[dict[s
     table("term", "nats/token", "bits/character", rows=rows)
     say(interval)
     text = "\n".join(["\t".join(row) for row in [["term", "nats/token", "bits/character"], *rows]])
-    return {"nats/token": rows[-1][1], "bits/character": rows[-1][2]}, f"{heading}\n{text}\n{interval}\n"
+    return f"{heading}\n{text}\n{interval}\n"
 
 
 def report_references(codec: Codec, train: Sequences, valid: Sequences, count: int) -> None:

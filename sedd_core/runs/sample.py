@@ -24,6 +24,7 @@ from ..stages import Given, Sampler
 from ..watch import LiveView, Recorder, Trajectory
 from .base import Run, Workspace
 from .checks import sampler_suits
+from .figures import Figure, short
 from .output import Format, write_samples, write_trajectory
 from .report import report_samples
 from .settings import check_seed
@@ -103,22 +104,22 @@ class Sample(Run):
         """The checkpoint to sample from."""
         return [self.checkpoint]
 
-    def execute(self, workspace: Workspace) -> dict[str, str]:
+    def execute(self, workspace: Workspace) -> list[Figure]:
         """Sample, print, and write into the workspace's folder."""
         world = workspace.world
         loaded, length, given = world.agree(lambda: self._prepared(world))
         workspace.open()
         started = time.monotonic()
         tokens, trajectory = self._draw(loaded, world, given, length)
-        speed = f"{tokens.numel() / (time.monotonic() - started):.0f}"
+        speed = tokens.numel() / (time.monotonic() - started)
         world.agree(lambda: self._report(workspace, loaded, tokens, trajectory) if world.main else None)
-        console.say(f"{speed} tokens/s. Written to {workspace.folder}")
+        console.say(f"{short(speed)} tokens/s. Written to {workspace.folder}")
         counts = self.sampler.counts
-        return {
-            "network calls": str(counts.calls),
-            "clipped a position": f"{counts.clipped_per_row:.2g}",
-            "tokens/s": speed,
-        }
+        return [
+            Figure("cost", counts.calls, "network calls"),
+            Figure("clipped", counts.clipped_per_row, "probability/position"),
+            Figure("speed", speed, "tokens/s"),
+        ]
 
     def _prepared(self, world: World) -> tuple[loading.Loaded, int, Given | None]:
         """The model, the tokens of a sample, and what is given of each."""

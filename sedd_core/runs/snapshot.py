@@ -19,7 +19,8 @@ from ..sampling import sample
 from ..score import ScoreModel
 from ..stages import Batch, Counts, Monitor, Noise, Sampler, Sequences
 from .base import Workspace
-from .report import report_bound, report_references, report_samples
+from .figures import Figure
+from .report import bound_figures, report_bound, report_references, report_samples
 from .settings import Samples, Training, Validation
 
 VALIDATION = "validation.batch_size, or data.length"
@@ -56,9 +57,9 @@ class Snapshots:
             console.say(self._tell(name, self.bound(name, sequences), step))
         self._keep(self.draw(), step)
 
-    def last(self, step: int, train: Sequences) -> dict[str, str]:
-        """The same, told in full. Returns the figures of the run's own validation set, and others' by name."""
-        figures: dict[str, str] = {}
+    def last(self, step: int, train: Sequences) -> list[Figure]:
+        """The same, told in full. Returns the bound of each validation set, the run's own first."""
+        figures: list[Figure] = []
         tables: list[str] = []
         for name, sequences in self.sets.items():
             result = self.bound(name, sequences)
@@ -68,9 +69,8 @@ class Snapshots:
                     [self.training.t_min, 1.0], dtype=torch.float64, device=self.workspace.world.device
                 )
                 ends = self.noise(times).sigma.tolist()
-                own, text = report_bound(name, result, ends)
-                tables.append(text)
-                figures |= own if not figures else {f"{name} {unit}": value for unit, value in own.items()}
+                tables.append(report_bound(name, result, ends))
+                figures += bound_figures(name, result)
         self._by_main(lambda: self._report_rest("".join(tables), train))
         texts = self.draw()
         if self.workspace.world.main:

@@ -24,6 +24,7 @@ from ..training import Trainer
 from . import budget, contracts
 from .base import Run, Workspace
 from .checks import CHECKS, WITHOUT_VALUES, check_resumable
+from .figures import Figure
 from .loop import Loop
 from .meter import Meter
 from .monitoring import FailSafeMonitor
@@ -129,7 +130,7 @@ class Train(Run):
         """`init_from`, if it is set."""
         return [] if self.init_from is None else [self.init_from]
 
-    def execute(self, workspace: Workspace) -> dict[str, str]:
+    def execute(self, workspace: Workspace) -> list[Figure]:
         """Train and report, in the workspace's folder. The figures are those of the bound."""
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")

@@ -114,9 +114,11 @@ def test_the_batch_size_and_the_processes_change_nothing() -> None:
     pages = [Path(folder, "trajectory.html").read_text() for folder in ("one", "single", "two")]
     assert pages[0] == pages[1] == pages[2]
     results = [json.loads(Path(folder, "results.json").read_text()) for folder in ("one", "single", "two")]
-    assert [result["network calls"] for result in results] == ["9", "45", "27"]
-    assert len({result["clipped a position"] for result in results}) == 1
-    assert float(results[0]["clipped a position"]) > 0
+    assert [result[0]["value"] for result in results] == [9, 45, 27]
+    assert [figure["unit"] for figure in results[0]] == ["network calls", "probability/position", "tokens/s"]
+    assert len({round(result[1]["value"], 9) for result in results}) == 1
+    assert results[0][1]["value"] > 0
+    assert results[0][2]["value"] > 0
     run(*common, "seed=1", "--run_folder=other")
     assert texts("other") != texts("one")
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import json
+import math
+import re
 import shlex
+import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sedd_core import UserError, checkpoint
 from sedd_core.cli.compose import Changes, _alternatives, compose, folder_names
 from sedd_core.cli.main import main
+from sedd_core.cli.sweep import Row, as_csv, by_column, compared
 from sedd_core.record import Record
+from sedd_core.runs.figures import Figure
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "experiments" / "quickstart.py")
@@ -70,12 +78,15 @@ def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureF
     sweep = ["graph=absorb,uniform", "training.batch_size=4,8"]
     assert main(["launch.py", f"--fdl_config={QUICKSTART}", *SMALL, *sweep, "--run_folder=sweep"]) == 0
     labels = [f"graph={graph},training.batch_size={size}" for graph in ("absorb", "uniform") for size in (4, 8)]
-    assert sorted(path.name for path in Path("sweep").iterdir()) == labels
+    assert sorted(path.name for path in Path("sweep").iterdir()) == [*labels, "sweep.csv"]
     lines = capsys.readouterr().out.splitlines()
     rows = lines[[line.split()[:1] for line in lines].index(["run"]) :]
-    assert rows[0].split() == ["run", "nats/token", "bits/character", "folder"]
-    assert [row.split()[0] for row in rows[1:]] == labels
-    for label, row in zip(labels, rows[1:], strict=True):
+    assert re.split(r"\s{2,}", rows[0].strip()) == ["run", "bound (nats/token)", "bound (bits/character)", "folder"]
+    assert sorted(row.split()[0] for row in rows[1:]) == labels
+    bounds = [float(row.split()[1]) for row in rows[1:]]
+    assert bounds == sorted(bounds)
+    for row in rows[1:]:
+        label = row.split()[0]
         nats = (Path("sweep") / label / "validation.txt").read_text().splitlines()[-2].split("\t")[1]
         assert nats in row
         assert (
@@ -118,7 +129,7 @@ def test_the_runs_of_a_sweep_are_resumed(text: Path, capsys: pytest.CaptureFixtu
         assert "--resume --run_folder=sweep/seed=0\n" in error
         again = next(line for line in error.splitlines() if "python launch.py" in line)
         assert shlex.split(again)[2:] == [*command, "--resume"]
-    assert sorted(path.name for path in Path("sweep").iterdir()) == ["seed=0", "seed=1"]
+    assert sorted(path.name for path in Path("sweep").iterdir()) == ["seed=0", "seed=1", "sweep.csv"]
     assert main(["launch.py", *shlex.split(again)[2:]]) == 0
     assert capsys.readouterr().out.count("resumed  after step 1") == 2
 
@@ -145,6 +156,63 @@ def test_a_run_that_fails_leaves_the_others(
     assert "error: The disk is full." in captured.out
     assert "1 of 2 runs failed: seed=0." in captured.err
     assert Path("sweep/seed=1/validation.txt").is_file()
+    rows = list(csv.DictReader(Path("sweep/sweep.csv").read_text().splitlines()))
+    assert [(row["seed"], row["failed"], row["folder"]) for row in rows] == [
+        ("1", "", "sweep/seed=1"),
+        ("0", "yes", "sweep/seed=0"),
+    ]
+    assert math.isfinite(float(rows[0]["bound (nats/token)"]))
+    assert rows[1]["bound (nats/token)"] == ""
+
+
+def test_a_sweep_leaves_a_table_with_means_over_seeds(text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["training.batch_size=4,8", "seed=0,1,2"]
+    assert main(["launch.py", f"--fdl_config={QUICKSTART}", *SMALL, *sweep, "--run_folder=sweep"]) == 0
+    rows = list(csv.DictReader(Path("sweep/sweep.csv").read_text().splitlines()))
+    runs, means = rows[:6], rows[6:]
+    column = "bound (bits/character)"
+    for row in runs:
+        nats, bits = json.loads(Path(row["folder"], "results.json").read_text())
+        assert bits["value"] == float(row[column])
+        assert bits["standard_error"] == float(row[f"{column} standard error"])
+        assert nats["value"] == float(row["bound (nats/token)"])
+    assert [float(row["bound (nats/token)"]) for row in rows[:6]] == sorted(
+        float(row["bound (nats/token)"]) for row in runs
+    )
+    assert [(row["seed"], row["runs"]) for row in means] == [("mean", "3")] * 2
+    printed = capsys.readouterr().out
+    for row in means:
+        size = row["training.batch_size"]
+        bounds = [float(run[column]) for run in runs if run["training.batch_size"] == size]
+        mean, error = statistics.mean(bounds), statistics.stdev(bounds) / math.sqrt(3)
+        assert float(row[column]) == pytest.approx(mean, rel=1e-12)
+        assert float(row[f"{column} standard error"]) == pytest.approx(error, rel=1e-9)
+        (line,) = (line for line in printed.splitlines() if f"batch_size={size} mean of 3 seeds" in line)
+        assert f"{mean:.4f} ± {error:.4f}" in line
+
+
+def test_rows_without_figures_come_last_and_enter_no_mean() -> None:
+    def row(seed: str, *figures: Figure, **named: Any) -> Row:
+        return Row({"lr": "1", "seed": seed}, by_column(figures), **named)
+
+    def bound(value: float) -> Figure:
+        return Figure("bound", value, "nats/token", 0.1, set="a", n=4)
+
+    other = Figure("bound", 7.0, "nats/token", set="b, c", n=4)
+    rows = [row("0", bound(math.nan)), row("1", failed=True), row("2", bound(3.0), other), row("3", bound(-math.inf))]
+    found = list(csv.reader(as_csv(compared(rows)).splitlines()))
+    assert found[0][2:] == [
+        *("bound (nats/token)", "bound (nats/token) standard error", "bound (nats/token) of b, c"),
+        *("bound (nats/token) of b, c standard error", "runs", "failed", "folder"),
+    ]
+    assert [line[1:4] for line in found[1:]] == [
+        ["3", "", "0.1"],
+        ["2", "3.0", "0.1"],
+        ["0", "", "0.1"],
+        ["1", "", ""],
+        ["mean", "", ""],
+    ]
+    assert compared([row("0", bound(1.0)), row("1", failed=True)])[-1].runs is None
 
 
 def test_a_dry_run_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:

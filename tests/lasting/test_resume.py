@@ -204,11 +204,13 @@ def test_no_side_file_is_a_condition(name: str, capsys: pytest.CaptureFixture[st
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
 
 
-@pytest.mark.parametrize("content", [b"\0" * 40, b"\xff", b"[1]", b"", b"{"])
+@pytest.mark.parametrize(
+    "content", [b"\0" * 40, b"\xff", b"[1]", b"", b"{", b"1", b'{"a": 1}', b'[{"value": 1, "x": 2}]']
+)
 def test_damaged_results_are_none(content: bytes) -> None:
     Path("run").mkdir()
     Path("run/results.json").write_bytes(content)
-    assert Workspace(Path("run"), Record({"core": "Train", "args": {}})).results() == {}
+    assert Workspace(Path("run"), Record({"core": "Train", "args": {}})).results() == []
 
 
 def test_the_log_says_each_thing_once_and_how_far_it_came() -> None:

@@ -168,7 +168,15 @@ def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
     run("--fdl_config_file=two.json", "--run_folder=two")
     out = capsys.readouterr().out
     assert out.count("Likelihood bound of 8 sequences of") == 3
-    assert len(json.loads(Path("two/results.json").read_text())) == 4
+    figures = json.loads(Path("two/results.json").read_text())
+    (name,) = {figure["set"] for figure in figures[:2]}
+    assert {figure["set"] for figure in figures[2:]} == {f"{name}_1"}
+    for kind, unit in ((0, "nats/token"), (1, "bits/character")):
+        own, other = figures[kind], figures[2 + kind]
+        assert own == {**other, "set": name}
+        assert (own["name"], own["unit"], own["n"]) == ("bound", unit, 8)
+    row = Path("two/validation.txt").read_text().splitlines()[-2].split("\t")
+    assert row == ["bound", *(f"{f['value']:.4f} ± {f['standard_error']:.4f}" for f in figures[2:])]
     Path("other.txt").write_text("another alphabet: xyz 123\n" * 40)
     node["args"]["more_valid"]["tuple"][0]["args"]["paths"] = {"tuple": ["other.txt"]}
     with pytest.raises(UserError, match="is tokenised otherwise than the training data"):
