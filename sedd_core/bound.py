@@ -24,7 +24,7 @@ from .draws import Draws
 from .numerics import LN2, student_t
 from .sampling import timed_score
 from .score import ScoreModel
-from .stages import Batch, Graph, InterpolatingGraph, Noise
+from .stages import Batch, Graph, Noise
 from .stages.sampler import denoising_law
 
 
@@ -112,8 +112,17 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
 
 
 def only_masks(graph: Graph) -> bool:
-    """Whether all noise is masking (absorb), so that the number of masks says all about the noise."""
-    return isinstance(graph, InterpolatingGraph) and graph.mask is not None and bool(graph.pi[graph.mask] == 1)
+    """Whether all noise is masking (absorb), so that the number of masks says all about the noise.
+
+    The process says so, whatever its type: no state but the mask is ever entered, and it from all others at rate 1.
+    """
+    prior = graph.prior_law()
+    if graph.mask is None or prior[graph.mask] != 1:
+        return False
+    others = torch.arange(graph.num_states, device=prior.device)
+    others = others[others != graph.mask]
+    into_mask = graph.rate_into(others.new_tensor(graph.mask))[others]
+    return bool((into_mask == 1).all()) and not graph.active(others).any()
 
 
 def model_entropy(

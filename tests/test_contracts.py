@@ -19,7 +19,7 @@ from sedd_core.runs.contracts import check_contracts, is_on_meta, look_at
 from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler
 from sedd_core.testing import check_graph
 
-from .test_exact_graphs import Ring
+from .test_exact_graphs import Drifting, Ring
 
 QUICKSTART = f"--fdl_config={Path(__file__).parents[1] / 'experiments' / 'quickstart.py'}"
 
@@ -122,6 +122,7 @@ FAULTS = {
     "rates turned": ({"graph": Turned(5)}, "rate_into"),
     "a transition in float32": ({"graph": Single(5)}, "float64, not torch.float32"),
     "a prior that sums to 2": ({"graph": Unnormalised(5)}, "prior_law sums to 1, not to 2"),
+    "rates that change with the noise": ({"graph": Drifting()}, "Drifting.*noise a and then b is noise a \\+ b"),
     "an entropy below 0": ({"graph": Bottomless(5)}, "score_entropy is not negative"),
     "a wrong rate": ({"noise": Straight(rate=4.0)}, "Straight.*rate is the derivative.*check_noise"),
     "a wrong inverse": ({"noise": Straight(inverse=4.0)}, "is t"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -81,12 +82,27 @@ class Drifting(Ring):
         stay = torch.nn.functional.one_hot(x, self.num_states).double()
         return torch.exp(-sigma) * stay - torch.expm1(-sigma) * pi
 
+    def rate_into(self, x: Tensor) -> Tensor:
+        """Of the least noise: into state 0 alone."""
+        states = torch.arange(self.num_states)
+        return (x == 0).double()[..., None] - (x[..., None] == states).double()
+
 
 def test_a_process_that_does_not_compose_is_refused() -> None:
     """Its posterior between two levels is not the kernel of their difference, which all steps take it for."""
     with pytest.raises(AssertionError, match="composition: noise a and then b is not noise a \\+ b"):
         check_graph(Drifting())
     assert not hasattr(Graph, "semigroup")
+
+
+@pytest.mark.parametrize(
+    "pi", [[0.5, 0.4], [1.5, -0.5], [math.nan, 1.0], [math.inf, 0.0], [0.5, 0.5 + 1e-8]], ids=str
+)
+def test_a_pi_that_is_no_distribution_is_refused(pi: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"pi must be a distribution: its least entry is .*, and its sum is"):
+        InterpolatingGraph(torch.tensor(pi, dtype=torch.float64), vocab_size=2)
+    with torch.device("meta"):
+        InterpolatingGraph(torch.tensor(pi, dtype=torch.float64), vocab_size=2)
 
 
 def pairs(graph: Graph) -> tuple[Tensor, Tensor]:

@@ -129,6 +129,18 @@ def _check_graph(graph: Graph) -> None:
     _require(prior.shape == (last + 1,) and (prior >= 0).all(), graph, "prior_law is a law over all states")
     _require(abs(prior.sum().item() - 1) < 1e-6, graph, f"prior_law sums to 1, not to {prior.sum().item():.6g}")
     _check_rates(graph, states)
+    if graph.num_states <= MOST_DENSE // 4:
+        _check_composition(graph, states)
+
+
+def _check_composition(graph: Graph, states: Int64[Tensor, " N"]) -> None:
+    first, second = torch.tensor(0.4, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
+    twice = graph.transition(states, first) @ graph.transition(torch.arange(graph.num_states), second)
+    _require(
+        torch.allclose(twice, graph.transition(states, first + second), atol=1e-6),
+        graph,
+        "noise a and then b is noise a + b (processes whose rates change with the noise are not supported)",
+    )
 
 
 def _check_rates(graph: Graph, states: Int64[Tensor, " N"]) -> None:

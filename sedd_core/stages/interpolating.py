@@ -17,6 +17,9 @@ from ..draws import Draws
 from ..numerics import LARGEST, expand_to, log1mexp
 from .graph import Graph, Weights
 
+TOLERANCE = 1e-9
+"""How far from 1 the sum of a distribution may be."""
+
 
 class Coefficients(NamedTuple):
     """The score entropy's coefficients at each position: functions of (sigma, x, x0) alone."""
@@ -30,12 +33,14 @@ class Coefficients(NamedTuple):
 class InterpolatingGraph(Graph):
     """The process with one-token kernel exp(-sigma) I + (1 - exp(-sigma)) 1 pi^T.
 
-    pi [S]: the law that the noise tends to, in float64. mask: the state that no data token has, if any.
+    pi [S]: the law that the noise tends to, in float64; ValueError where its values are no distribution (on the meta
+    device there are none to check). mask: the state that no data token has, if any.
     """
 
     pi: Tensor
 
     def __init__(self, pi: Float64[Tensor, " S"], *, vocab_size: int, mask: int | None = None) -> None:
+        _check_distribution(pi)
         super().__init__(vocab_size=vocab_size, num_states=len(pi), mask=mask)
         self.register_buffer("pi", pi, persistent=False)
 
@@ -162,9 +167,20 @@ class InterpolatingGraph(Graph):
         """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0."""
         sigma = expand_to(sigma, x0).double()
         alpha, beta, pi = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x0]
-        return (alpha + beta * pi) * torch.log1p(alpha * (1 - pi) / pi) + torch.xlogy(beta * (1 - pi), beta)
+        here = alpha + beta * pi
+        kept = torch.where(here > 0, here * torch.log1p(alpha * (1 - pi) / pi), 0.0)
+        return kept + torch.xlogy(beta * (1 - pi), beta)
 
     def _from_pi(self, uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
         cumulated = self.pi.cumsum(0)
         below_one = torch.nextafter(cumulated[-1], cumulated.new_zeros(()))
         return torch.searchsorted(cumulated, (uniform * cumulated[-1]).minimum(below_one), right=True)
+
+
+def _check_distribution(pi: Tensor) -> None:
+    if pi.is_meta:
+        return
+    total = pi.detach().sum().item()
+    if not (pi >= 0).all() or abs(total - 1) > TOLERANCE:
+        least = pi.detach().min().item()
+        raise ValueError(f"pi must be a distribution: its least entry is {least:.6g}, and its sum is {total:.12g}")
