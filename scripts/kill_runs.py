@@ -45,7 +45,7 @@ HELD = "Another run is at work"
 
 Aim = tuple[str, str, int]
 """An audit event, what the path it is about looks like, and at which such event to kill."""
-MIDDLE: Aim = ("record", "", 60)
+MIDDLE: Aim = ("record", "", 80)
 """In the middle of the training, with half a TensorBoard record on the disk."""
 AIMS: dict[str, tuple[Aim, ...]] = {
     "config.txt begun": (("open", r"/config\.txt\.tmp$", 1),),
