@@ -103,7 +103,7 @@ def test_a_record_comes_back(tmp_path: Path) -> None:
         ),
         (f'{{"format": {FORMAT}, "run": {{"core": 5, "args": {{}}}}}}', "it is damaged at run"),
         (
-            f'{{"format": {FORMAT}, "run": {{"core": "x", "args": {{"a": {'{"tuple": [' * 300}1{"]}" * 300}}}}}}}',
+            '{"format": 1, "run": {"core": "x", "args": {"a": ' + '{"tuple": [' * 300 + "1" + "]}" * 300 + "}}}",
             r"it is damaged at run\.a\[0\]",
         ),
     ],
