@@ -20,7 +20,7 @@ from .codec import Codec
 from .errors import UserError
 from .stages.sampler import Given
 
-_MARK = re.compile(r"\\\\|\\n|\\\[\[|\[\[(?P<blank>.*?)(?:\]\]|\Z)", re.DOTALL)
+_MARK = re.compile(r"\\\\|\\n|\\\[\[|\[\[(?!\[)(?P<blank>.*?)(?:\]\]|\Z)", re.DOTALL)
 _ESCAPES = {r"\\": "\\", r"\n": "\n", r"\[[": "[["}
 
 
@@ -33,10 +33,11 @@ class Blank:
 
 @dataclass(frozen=True)
 class Prompt:
-    """Texts and blanks in order. name: what messages call it, such as "prompts.txt, line 3,"."""
+    """Texts and blanks in order. name: what messages call it, "prompts.txt, line 3,". text: as `parse` reads it."""
 
     pieces: tuple[str | Blank, ...]
     name: str
+    text: str
 
 
 def parse(text: str, name: str = "The prompt") -> Prompt:
@@ -52,14 +53,15 @@ def parse(text: str, name: str = "The prompt") -> Prompt:
             pieces += [written, _blank(mark, name)]
             written = ""
     pieces.append(written + text[end:])
-    return Prompt(tuple(piece for piece in pieces if piece != ""), name)
+    return Prompt(tuple(piece for piece in pieces if piece != ""), name, text)
 
 
 def ends(prefix: str = "", suffix: str = "") -> Prompt:
     """The prompt with a prefix and a suffix at the two ends of the length, both exactly as written: no escapes."""
     pieces = (prefix, Blank(None), suffix)
     name = "The prefix with the suffix" if prefix and suffix else "The prefix" if prefix else "The suffix"
-    return Prompt(tuple(piece for piece in pieces if piece != ""), name)
+    text = f"{_escaped(prefix)}[[*]]{_escaped(suffix)}"
+    return Prompt(tuple(piece for piece in pieces if piece != ""), name, text)
 
 
 def read(path: Path) -> list[Prompt]:
@@ -117,6 +119,13 @@ def fixed(tokens: Mapping[int, int], length: int) -> Given:
     values[0, positions] = torch.tensor(list(tokens.values()), dtype=torch.int64)
     where[0, positions] = True
     return Given(values, where)
+
+
+def _escaped(text: str) -> str:
+    """The text as `parse` reads it back."""
+    for escape, character in _ESCAPES.items():  # backslashes first
+        text = text.replace(character, escape)
+    return text
 
 
 def _blank(mark: re.Match[str], name: str) -> Blank:

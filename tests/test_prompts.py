@@ -197,3 +197,10 @@ def test_given_tokens_survive_every_step(graph: str, noise: str, sampler: str, s
     assert text.startswith("hello ")
     assert text[-10:-5] == " and "
     assert text.endswith("bye")
+
+
+@pytest.mark.parametrize("prefix", ["", "a\\nb", "two\nlines \\\\ [[*]] [[3]]", "\\[[", "[[[", "\\"])
+@pytest.mark.parametrize("suffix", ["", "[[", "\\n\n."])
+def test_the_text_of_a_prefix_and_a_suffix_is_the_same_prompt(prefix: str, suffix: str) -> None:
+    prompt = ends(prefix, suffix)
+    assert parse(prompt.text).pieces == prompt.pieces

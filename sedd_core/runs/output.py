@@ -18,16 +18,29 @@ from .base import Workspace
 Format = Literal["text", "jsonl", "ids"]
 
 
-def write_samples(workspace: Workspace, format: Format, tokens: Int64[Tensor, "n L"], texts: Sequence[str]) -> None:
-    """Samples as texts, a file each; as lines of JSON with text and tokens; or as a table of token ids."""
+def write_samples(
+    workspace: Workspace,
+    format: Format,
+    tokens: Int64[Tensor, "n L"],
+    texts: Sequence[str],
+    prompts: Sequence[str | None],
+    seed: int,
+) -> None:
+    """Samples as texts, a file each; as lines of JSON with all that is known of each; or as a table of token ids.
+
+    prompts: of each sample, as it was written; None where there is none. seed: of all of them.
+    """
     if format == "text":
         workspace.write_samples(texts)
     elif format == "ids":
         with writing(workspace.folder / "samples.npy") as temporary, temporary.open("wb") as file:
             np.save(file, tokens.numpy())
     else:
-        rows = zip(texts, tokens.tolist(), strict=True)
-        lines = [json.dumps({"text": text, "tokens": row}, ensure_ascii=False) + "\n" for text, row in rows]
+        rows = [
+            {"index": index, "seed": seed, "prompt": prompt, "text": text, "tokens": row}
+            for index, (prompt, text, row) in enumerate(zip(prompts, texts, tokens.tolist(), strict=True))
+        ]
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
         write_text(workspace.folder / "samples.jsonl", "".join(lines))
 
 

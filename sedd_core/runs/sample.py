@@ -39,11 +39,12 @@ class Sample(Run):
     of each prompt if there are any. batch_size: sequences a network call. length: tokens a sample (as trained, when
     None). prefix, suffix: texts that stand at the two ends. prompt: a text with blanks, "my name is[[*]], and" or
     [[16]] for so many tokens. prompts: a file of them, one a line. given_noise: the noise that the network is told of
-    at given tokens: the "same" as elsewhere, or "none". format: "text" (a file each), "jsonl" or "ids" (a table of
-    token ids, .npy). trajectory: record every state, show the sample as it comes about, and write it as a page and a
-    picture. t_min: where the sampler's last step ends, before denoising. seed: of everything random. ema: the
-    averaged weights. cond: condition of all samples, for a network that takes one: an integer (a class) or a tuple of
-    numbers (a vector). ngpus: processes that share the samples; as for training.
+    at given tokens: the "same" as elsewhere, or "none". format: "text" (a file each), "jsonl" (index, seed, prompt,
+    text and tokens of each) or "ids" (a table of token ids, .npy). trajectory: record every state, show the sample as
+    it comes about, and write it as a page and a picture. t_min: where the sampler's last step ends, before denoising.
+    seed: of everything random. ema: the averaged weights. cond: condition of all samples, for a network that takes
+    one: an integer (a class) or a tuple of numbers (a vector). ngpus: processes that share the samples; as for
+    training.
     """
 
     def __init__(
@@ -107,40 +108,43 @@ class Sample(Run):
     def execute(self, workspace: Workspace) -> list[Figure]:
         """Sample, print, and write into the workspace's folder."""
         world = workspace.world
-        loaded, length, given = world.agree(lambda: self._prepared(world))
+        loaded, length, asked, given = world.agree(lambda: self._prepared(world))
         workspace.open()
         started = time.monotonic()
         tokens, trajectory = self._draw(loaded, world, given, length)
         speed = tokens.numel() / (time.monotonic() - started)
-        world.agree(lambda: self._report(workspace, loaded, tokens, trajectory) if world.main else None)
+        world.agree(lambda: self._report(workspace, loaded, asked, tokens, trajectory) if world.main else None)
         console.say(f"{short(speed)} tokens/s. Written to {workspace.folder}")
         counts = self.sampler.counts
         return [
-            Figure("cost", counts.calls, "network calls"),
+            Figure("cost", float(counts.calls), "network calls"),
             Figure("clipped", counts.clipped_per_row, "probability/position"),
             Figure("speed", speed, "tokens/s"),
         ]
 
-    def _prepared(self, world: World) -> tuple[loading.Loaded, int, Given | None]:
-        """The model, the tokens of a sample, and what is given of each."""
+    def _prepared(self, world: World) -> tuple[loading.Loaded, int, list[prompts.Prompt], Given | None]:
+        """The model, the tokens of a sample, the prompts, and what they give of each sample."""
         loaded = loading.load(
             self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
         )
         tuple(sampler_suits(self.sampler, loaded.graph))
         length = self._length(loaded)
-        return loaded, length, self._given(loaded, length)
+        asked = self._asked()
+        return loaded, length, asked, self._given(loaded, asked, length)
 
     def _report(
         self,
         workspace: Workspace,
         loaded: loading.Loaded,
+        asked: list[prompts.Prompt],
         tokens: Int64[Tensor, "n L"],
         trajectory: Trajectory | None,
     ) -> None:
         """Print the samples, and write them."""
         texts = [loaded.codec.decode(row) for row in tokens.tolist()] if loaded.codec else []
         report_samples(texts, self.sampler)
-        write_samples(workspace, self.format, tokens, texts)
+        of_each = [prompt.text for prompt in asked for _ in range(self.count)] or [None] * len(tokens)
+        write_samples(workspace, self.format, tokens, texts, of_each, self.seed)
         if trajectory:
             write_trajectory(workspace.folder, trajectory, without_folders(self.checkpoint))
 
@@ -154,16 +158,19 @@ class Sample(Run):
             console.say(f"warning: the model was trained on sequences of {trained} tokens; these have {length}.")
         return length
 
-    def _given(self, loaded: loading.Loaded, length: int) -> Given | None:
+    def _asked(self) -> list[prompts.Prompt]:
+        """The prompts; none where no token is given."""
+        if self.prompt:
+            return [prompts.parse(self.prompt)]
+        if self.prompts:
+            return prompts.read(expanded(self.prompts))
+        return [prompts.ends(self.prefix, self.suffix)] if self.prefix or self.suffix else []
+
+    def _given(self, loaded: loading.Loaded, asked: list[prompts.Prompt], length: int) -> Given | None:
         """What is given of all samples, `count` of each prompt after the other. A warning where that has a floor.
 
         UserError where texts are to be read or written, and there is no tokenizer.
         """
-        asked = [prompts.ends(self.prefix, self.suffix)] if self.prefix or self.suffix else []
-        if self.prompt:
-            asked = [prompts.parse(self.prompt)]
-        elif self.prompts:
-            asked = prompts.read(expanded(self.prompts))
         if loaded.codec is None and (asked or self.trajectory or self.format != "ids"):
             raise UserError(
                 f"{self.checkpoint} comes without a tokenizer. Name the one that it was trained with (a folder, a "
