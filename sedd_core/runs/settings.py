@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-
 LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 
 
