@@ -3,8 +3,9 @@ r"""Prompts: texts with blanks, and the known tokens that they stand for.
 A prompt is text in which `[[*]]` is an open blank and `[[16]]` a blank of 16 tokens. Three escapes hold in every
 prompt, from a file or not: `\n` is a newline, `\[[` two brackets, `\\` a backslash; any other backslash is itself.
 
-Each text between blanks is encoded on its own, exactly as written. Byte-pair pieces begin with their space (" and"):
-`my name is[[*]] and` leaves the space before the name to the model, `my name is [[*]] and` gives it as a token.
+Each text between blanks is encoded on its own, and stands in the sample exactly as written, or is refused: tokenizers
+of BERT's kind have no tokens for capitals or spaces. Most pieces begin with their space (" and"): with
+`my name is[[*]] and` the model says the space before the name, `my name is [[*]] and` gives it as a token.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 from .codec import Codec
 from .errors import UserError
 from .stages.sampler import Given
+from .text_in_place import exact_tokens, text_of
 
 _MARK = re.compile(r"\\\\|\\n|\\\[\[|\[\[(?!\[)(?P<blank>.*?)(?:\]\]|\Z)", re.DOTALL)
 _ESCAPES = {r"\\": "\\", r"\n": "\n", r"\[[": "[["}
@@ -87,9 +89,12 @@ def given(prompt: Prompt, codec: Codec, length: int) -> Given:
     ones get one token more. A prompt without an open blank stands at the start, and what is left of the length is
     free after it: so a text alone is a prefix. (A suffix is written `[[*]] and so it ends.`)
 
-    UserError when it does not fit into the length, an open blank would get no token, or the codec lacks a character.
+    UserError when it does not fit into the length, an open blank would get no token, or the codec cannot keep a text.
     """
-    pieces = [_encode(piece, codec, prompt.name) if isinstance(piece, str) else piece for piece in prompt.pieces]
+    pieces = [
+        _encode(piece, codec, prompt.name, begins=index == 0) if isinstance(piece, str) else piece
+        for index, piece in enumerate(prompt.pieces)
+    ]
     shares = iter(_open_blanks(pieces, length, prompt.name))
     known: dict[int, int] = {}
     position = 0
@@ -156,8 +161,8 @@ def _open_blanks(pieces: Sequence[list[int] | Blank], length: int, name: str) ->
     return [share + (i < extra) for i in range(count)]
 
 
-def _encode(text: str, codec: Codec, name: str) -> list[int]:
-    """Token ids of a piece of text. UserError where the codec has no token, or only its token for the unknown."""
+def _encode(text: str, codec: Codec, name: str, begins: bool) -> list[int]:
+    """Token ids of a piece of text, which decode to it. UserError where the codec has none that do."""
     try:
         text.encode()
     except UnicodeEncodeError as error:  # a command line in another encoding
@@ -168,4 +173,10 @@ def _encode(text: str, codec: Codec, name: str) -> list[int]:
             f"{name} has {unknown!r}, for which the model's {codec.vocab_size} tokens have none. "
             "Write it in another way."
         )
-    return codec.encode(text)
+    ids = exact_tokens(codec, text, begins)
+    if ids is None:
+        raise UserError(
+            f"{name} has {text!r}, which the model's tokenizer cannot keep as written: it would stand in the sample "
+            f"as {text_of(codec, codec.encode(text), begins)!r}. Write it so, spaces included."
+        )
+    return ids

@@ -6,14 +6,18 @@ import gzip
 from pathlib import Path
 from typing import Any
 
+import data_text
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
-from data_text import pieces
+from data_text.pieces import encoded_pieces
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from sedd_core import UserError, plugin
-from sedd_core.codec import bpe_codec, byte_codec
+from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.stages import Data
+from sedd_core.tokens import content_hash, corpus_key
 
 TEXT = "".join(f"line {i}: the cat sat on the mat.\n" for i in range(200))
 
@@ -76,21 +80,83 @@ def test_the_fingerprint_is_of_content_and_settings(file: str) -> None:
     assert one != data(paths=(file,)).fingerprint()
 
 
-def test_a_text_is_tokenised_in_pieces_as_it_is_whole(file: str) -> None:
-    Path(file).write_text(text := TEXT + "  two \n\n three" * 50 + "x" * 400 + TEXT)
-    other = Path(file).with_name("other.txt")
-    other.write_text(TEXT)
-    whole = data(paths=(file,), valid_paths=(str(other),), tokenizer="bpe", vocab=280)
-    ids = whole.codec().encode(text)
-    assert whole.corpus("train").tokens.tolist() == ids
-    for size in (50, 77, 1000):
-        cut = list(pieces(text.replace("x", ""), size))
-        assert "".join(cut) == text.replace("x", "")
-        assert max(map(len, cut)) <= size
-        assert [i for piece in cut for i in whole.codec().encode(piece)] == whole.codec().encode(
-            text.replace("x", "")
-        )
-    assert list(map(len, pieces("x" * 400, 150))) == [150, 150, 100]
+LONG = TEXT + "  two \n\n three" * 50 + "x" * 400 + ", and\nso on " * 50 + "\u65e5\u672c" * 100 + TEXT
+
+
+def sentencepiece(prepends: bool) -> Codec:
+    """Unigrams of SentencePiece's kind, which put a marker before all text that they are given."""
+    tokenizer = Tokenizer(models.Unigram())
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="never" if prepends else "first", split=not prepends)
+    tokenizer.pre_tokenizer, tokenizer.decoder = metaspace, decoders.Metaspace()
+    special = ["<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=90, unk_token="<unk>", special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(LONG.splitlines(keepends=True), trainer)
+    if prepends:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    return Codec(tokenizer)
+
+
+def wordpiece() -> Codec:
+    tokenizer = Tokenizer(
+        models.WordPiece({"[UNK]": 0, "the": 1, "cat": 2, "##x": 3, "x": 4, ",": 5, "##e": 6}, unk_token="[UNK]")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return Codec(tokenizer)
+
+
+CUT = {
+    "bpe": lambda: bpe_codec(LONG, 280),
+    "byte": byte_codec,
+    "char": lambda: character_codec(LONG),
+    "wordpiece": wordpiece,
+    "sentencepiece": lambda: sentencepiece(prepends=False),
+    "sentencepiece, prepending": lambda: sentencepiece(prepends=True),
+}
+
+
+@pytest.mark.parametrize("size", [50, 77, 1000])
+@pytest.mark.parametrize("kind", CUT)
+def test_a_text_is_tokenised_in_pieces_as_it_is_whole(kind: str, size: int) -> None:
+    codec = CUT[kind]()
+    pieces = list(encoded_pieces(codec, LONG, size))
+    assert np.concatenate(pieces).tolist() == codec.encode(LONG)
+    assert len(pieces) > len(LONG) / size / 2
+    assert list(encoded_pieces(codec, "", size)) == []
+
+
+def test_pieces_are_cut_before_blanks_and_else_anywhere() -> None:
+    assert [len(piece) for piece in encoded_pieces(byte_codec(), "x" * 400, 150)] == [150, 150, 100]
+    assert [len(piece) for piece in encoded_pieces(byte_codec(), "one two   three " * 2, 12)] == [7, 8, 8, 9]
+
+
+def test_pieces_grow_where_every_cut_would_change_the_tokens() -> None:
+    """Pairs without end: whatever stands before decides how the rest is paired."""
+    tokenizer = Tokenizer(models.BPE({"x": 0, "xx": 1, "xxx": 2}, [("x", "x"), ("xx", "x")]))
+    pieces = list(encoded_pieces(Codec(tokenizer), "x" * 400, 30))
+    assert np.concatenate(pieces).tolist() == Codec(tokenizer).encode("x" * 400)
+
+
+@pytest.mark.parametrize("prepends", [False, True])
+def test_long_texts_have_no_space_at_their_cuts(prepends: bool, file: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(data_text, "PIECE", 500)
+    codec = sentencepiece(prepends)
+    codec.save(tmp_path / "tokenizer.json")
+    Path(file).write_text(LONG, encoding="utf-8")
+    source = data(paths=(file,), tokenizer=str(tmp_path / "tokenizer.json"), length=1)
+    train = LONG[: round(len(LONG) * 0.9)]
+    assert source.corpus("train").tokens.tolist() == codec.encode(train)
+
+
+def test_a_cache_of_other_tokens_is_not_taken(file: str, tmp_path: Path) -> None:
+    """Of files whose tokens at cuts have changed, and of no others."""
+    keys = []
+    for codec in (byte_codec(), sentencepiece(False), sentencepiece(True)):
+        codec.save(tmp_path / "tokenizer.json")
+        own, fraction = codec.tokenizer.to_str(), "0.1"
+        source = data(paths=(file,), tokenizer=str(tmp_path / "tokenizer.json"))
+        before = corpus_key("data_text 2", "train", content_hash(Path(file)), "", fraction, source.tokenizer, own)
+        keys.append(source.key("train") == before)
+    assert keys == [True, False, False]
 
 
 def test_titles() -> None:

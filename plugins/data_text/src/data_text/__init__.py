@@ -5,28 +5,25 @@ from __future__ import annotations
 import glob
 import gzip
 import os
-import re
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-
-import numpy as np
 
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
+from sedd_core.text_in_place import tokens_after
 from sedd_core.tokenizer import read_tokenizer
-from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
+from sedd_core.tokens import PackedData, Tokenised, content_hash, corpus_key
 
 from .docstrings import docstring_corpus
+from .pieces import encoded_pieces
 
 PIECE = 200_000
 """Characters tokenised at a time."""
 LEARNED = ("bpe", "char", "byte")
 """Tokenizers that are made here."""
-BEFORE_BLANKS = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 class TextFiles(PackedData):
@@ -84,6 +81,8 @@ class TextFiles(PackedData):
         own = str(self.vocab) if self.tokenizer == "bpe" else ""
         if self.tokenizer not in LEARNED:
             own = self._given_codec.tokenizer.to_str()
+            if tokens_after(self._given_codec, "a", "\n") != self._given_codec.encode("\n"):
+                own += " in context"  # its tokens at cuts were others
         return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
 
     def _hashes(self) -> list[str]:
@@ -102,9 +101,9 @@ class TextFiles(PackedData):
         """The codec is made from the training text, or read."""
         train, valid = self._texts()
         if name == "valid":
-            return Tokenised(self.codec(), _encoded(self.codec(), valid))
+            return Tokenised(self.codec(), encoded_pieces(self.codec(), valid, PIECE))
         codec = self._make_codec(train)
-        return Tokenised(codec, _encoded(codec, train))
+        return Tokenised(codec, encoded_pieces(codec, train, PIECE))
 
     def _make_codec(self, train: str) -> Codec:
         if self.tokenizer == "bpe":
@@ -132,24 +131,6 @@ class TextFiles(PackedData):
             return train, "".join(map(_read, _files(self.valid_paths)))
         cut = round(len(train) * (1 - self.valid_fraction))
         return train[:cut], train[cut:]
-
-
-def pieces(text: str, size: int) -> Iterator[str]:
-    """A text in pieces of at most `size` characters, cut before blanks where there are any.
-
-    There, byte-pair codecs begin a new token anyway: the pieces give the tokens of the whole.
-    """
-    start = 0
-    while len(text) - start > size:
-        cut = BEFORE_BLANKS.match(text, start, start + size)
-        end = cut.end() if cut else start + size
-        yield text[start:end]
-        start = end
-    yield text[start:]
-
-
-def _encoded(codec: Codec, text: str) -> Iterator[Tokens]:
-    return (np.asarray(codec.encode(piece), np.int64) for piece in pieces(text, PIECE))
 
 
 def _files(paths: tuple[str, ...]) -> list[str]:
