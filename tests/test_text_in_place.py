@@ -58,7 +58,7 @@ def of_pieces(parts: list[str | Blank]) -> Prompt:
             merged[-1] += part
         else:
             merged.append(part)
-    return Prompt(tuple(merged), "The prompt")
+    return Prompt(tuple(merged), "The prompt", "")
 
 
 @pytest.mark.parametrize("name", KINDS)
