@@ -68,6 +68,8 @@ AIMS: dict[str, tuple[Aim, ...]] = {
     "TensorBoard begun": (("open", "tfevents", 1),),
     "TensorBoard in a record": (MIDDLE,),
     "TensorBoard, removing later points": (MIDDLE, ("os.rename", "tfevents", 1)),
+    "metrics.jsonl, between the two files of a line": (("open", r"/metrics\.jsonl$", 5),),
+    "metrics.jsonl, removing later lines": (MIDDLE, ("os.rename", r"/metrics\.jsonl$", 1)),
     "log.txt, removing later lines": (MIDDLE, ("os.rename", r"/log\.txt$", 1)),
     "twice in a record": (MIDDLE, ("record", "", 45)),
 }

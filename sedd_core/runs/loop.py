@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -50,6 +51,8 @@ class Loop:
         """Steps done when an update last succeeded."""
         self._due, self._unproven = False, True
         """Whether a save is due, and whether no update has succeeded on top of the newest checkpoint yet."""
+        self._started = time.monotonic(), 0
+        """When this process began to train, and after which step."""
 
     def resume(self) -> int:
         """Go on from the newest whole checkpoint of the run. Returns its step; 0 where there is none.
@@ -91,6 +94,7 @@ class Loop:
     def run(self, first: int, snapshot: Snapshot) -> None:
         """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""
         training = self.training
+        self._started = time.monotonic(), first
         if self.main:
             self.workspace.log.open(first)
             for change in self.workspace.record.history:
@@ -115,9 +119,9 @@ class Loop:
         if self.main:
             loss = self.meter.mean_loss()
             progress.step(done, "no update" if loss is None else f"loss {loss:.3f} nats/token")
-        if done % self.training.log_every == 0:
-            self._log(done, progress)
         last = done == self.training.steps
+        if last or done % self.training.log_every == 0:
+            self._log(done, progress)
         self._due = self._due or last or result.asked or self.checkpoints.due(done)
         if self._due and result.updated:
             self.save(done)
@@ -156,11 +160,18 @@ class Loop:
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
         shown = {name: value for name, value in figures.items() if "by_time" not in name}
-        line = figures_line(done, self.training.steps, shown)
+        line = figures_line(done, self.training.steps, shown, self._seconds_left(done))
         progress.log(line)
         if self.main and self.monitor:
             self.monitor.scalars(figures, done)
-        self.trainer.world.agree(lambda: self.workspace.log.note(line) if self.main else None)
+        self.trainer.world.agree(lambda: self.workspace.log.measure(line, figures, done) if self.main else None)
+        if done % self.training.log_every == 0:  # else the run ends here; one that is made longer counts on
+            self.meter.clear()
+
+    def _seconds_left(self, done: int) -> float:
+        """At the speed since the start or the resumption, with all that came between the steps."""
+        since, first = self._started
+        return (time.monotonic() - since) / (done - first) * (self.training.steps - done)
 
     def save(self, done: int) -> None:
         """Write the checkpoint of a step, and remove those that are no longer kept.

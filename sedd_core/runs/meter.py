@@ -24,9 +24,10 @@ class Meter:
         self.trainer, self.length, self.tokens_per_character = trainer, length, tokens_per_character
         self.flops = flops_per_token(trainer, length)
         self.skipped = self.in_a_row = 0
-        self._clear()
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Count anew, from the next update on."""
         self.steps = self.updates = self.clipped = self.left_out = 0
         self.grad_norm = self.waited = 0.0
         self.by_time, self.tokens = [0.0] * LEVELS, [0.0] * LEVELS
@@ -52,7 +53,7 @@ class Meter:
         return sum(self.by_time) / max(sum(self.tokens), 1.0) if self.updates else None
 
     def figures(self) -> dict[str, float]:
-        """By the names they have in charts; what comes after is counted anew."""
+        """Of the updates since the last line, by the names they have in charts."""
         seconds = time.monotonic() - self.since
         speed = self.trainer.training.batch_size * self.length * self.steps / seconds
         figures = {
@@ -68,7 +69,6 @@ class Meter:
         for part, (loss, tokens) in enumerate(zip(self.by_time, self.tokens, strict=True)):
             if tokens:
                 figures[f"train_loss_by_time/{part / LEVELS:.1f}-{(part + 1) / LEVELS:.1f}"] = loss / tokens
-        self._clear()
         return figures
 
     def _of_updates(self) -> dict[str, float]:

@@ -20,6 +20,7 @@ from ..score import ScoreModel
 from ..stages import Batch, Counts, Monitor, Noise, Sampler, Sequences
 from .base import Workspace
 from .figures import Figure
+from .log import clock
 from .report import bound_figures, report_bound, report_references, report_samples
 from .settings import Samples, Training, Validation
 
@@ -155,16 +156,13 @@ class Snapshots:
         return indices.to(device), sequences.batch(indices).to(device)
 
     def _tell(self, name: str, result: Bound, step: int) -> str:
-        """The bound of a set in each unit, with its standard error. Returns the line of it in the log."""
-        nats, error = result.per(result.tokens)
-        bits, bits_error = result.bits_per_character
+        """The bound of a set, with its standard error, to log and monitor. Returns the line of it in the log."""
+        per_token, per_character = bound_figures(name, result)
+        (nats, error), (bits, bits_error) = result.per(result.tokens), result.bits_per_character
         line = (
-            f"step {step:>7}  {name}: {nats:.4f} ± {error:.4f} nats/token, "
-            f"{bits:.4f} ± {bits_error:.4f} bits/character (± standard error, n = {len(result.nats)})"
+            f"step {step:>7}  {name}: {per_token} nats/token, {per_character} bits/character "
+            f"(± standard error, n = {per_token.n}){clock()}"
         )
-        self._by_main(lambda: self.workspace.log.note(line))
-        if self.monitor is None or not self.workspace.world.main:
-            return line
         figures = {
             "nats_per_token": nats,
             "nats_per_token_error": error,
@@ -174,8 +172,10 @@ class Snapshots:
             "bits_per_token": nats / LN2,
         }
         named = {f"valid_{name}/{unit}": value for unit, value in figures.items()}
-        self.monitor.scalars(named, step)
-        self.told |= named
+        self._by_main(lambda: self.workspace.log.measure(line, named, step))
+        if self.monitor is not None and self.workspace.world.main:
+            self.monitor.scalars(named, step)
+            self.told |= named
         return line
 
     def _keep(self, texts: list[str], step: int) -> None:

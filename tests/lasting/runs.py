@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -80,7 +81,17 @@ def apart(
 def log(folder: str) -> list[str]:
     """The lines of a run's log without what depends on the time."""
     lines = Path(folder, "log.txt").read_text().splitlines()
-    return [re.sub(r"  (tokens_per_second|data_wait) \S+", "", line) for line in lines if line.startswith("step")]
+    clock = r"  (tokens_per_second|data_wait) \S+|  at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d|  left .+$"
+    return [re.sub(clock, "", line) for line in lines if line.startswith("step")]
+
+
+def metrics(folder: str) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl without what depends on the time."""
+    lines = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
+    return [
+        {name: value for name, value in line.items() if name != "time" and not name.startswith("train_speed/")}
+        for line in lines
+    ]
 
 
 def losses(folder: str) -> Tensor:
@@ -138,6 +149,7 @@ def assert_same(one: str, other: str) -> None:
         assert all(torch.equal(left[name], right[name]) for name in left)
     assert plain(trainer(one)) == plain(trainer(other))
     assert log(one) == log(other)
+    assert metrics(one) == metrics(other)
     assert charts(one) == charts(other)
     assert Path(one, "validation.txt").read_text() == Path(other, "validation.txt").read_text()
     texts = [{p.relative_to(f): p.read_text() for p in Path(f).glob("samples/*/*.txt")} for f in (one, other)]

@@ -154,7 +154,7 @@ def test_a_run_does_not_end_on_an_update_that_was_skipped(
 def test_a_window_of_skipped_updates_has_no_loss() -> None:
     meter = Meter.__new__(Meter)
     meter.skipped = meter.in_a_row = 0
-    meter._clear()
+    meter.clear()
     meter.add(StepResult(math.nan, math.nan, [0.0] * 10, [0.0] * 10, False, 0.0, False))
     assert meter.mean_loss() is None
 

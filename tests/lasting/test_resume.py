@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import re
 import shutil
@@ -21,7 +23,7 @@ from sedd_core.files import digest
 from sedd_core.record import Record
 from sedd_core.runs import snapshot
 from sedd_core.runs.base import Workspace
-from sedd_core.runs.log import RunLog
+from sedd_core.runs.log import RunLog, figures_line
 from sedd_core.runs.settings import Checkpoints
 from sedd_core.training import Trainer
 
@@ -193,7 +195,7 @@ def damage(file: Path) -> None:
     file.mkdir()
 
 
-@pytest.mark.parametrize("name", ["log.txt", "validation.txt", "results.json", "config.txt"])
+@pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl", "validation.txt", "results.json", "config.txt"])
 def test_no_side_file_is_a_condition(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     run(*TINY, "--run_folder=whole")
     run(*TINY, "--run_folder=part", "training.steps=8")
@@ -225,6 +227,28 @@ def test_the_log_says_each_thing_once_and_how_far_it_came() -> None:
     assert log.path.read_text() == "step       2/9  loss 1\na note\n"
     log.note("a note")
     assert log.path.read_text().count("a note") == 1
+
+
+def test_lines_that_differ_in_the_time_alone_are_one() -> None:
+    """A validation is made again when a kill came before its samples, or between the two files of its line."""
+    Path("run").mkdir()
+    log, line = RunLog(Path("run")), figures_line(2, 9, {"train/loss": 1.0}, 80.4)
+    assert re.fullmatch(r"step       2/9  loss 1  at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  left 0:01:20", line)
+    log.measure(line, {"train/loss": 1.0, "train/x": math.nan}, 2)
+    early = "step       4  valid: 2 nats  at 2026-01-01 23:59:59"
+    log.measure(early, {"valid/nats": math.inf}, 4)
+    log.measure("step       6/9  loss 1", {"train/loss": 1.0}, 6)
+    stamped = re.sub('"time": "[^"]*"', '"time": "2026-01-01T23:59:59+01:00"', log.metrics.path.read_text())
+    log.metrics.path.write_text(stamped + '{"step": 3, "ti')
+    again = RunLog(Path("run"))
+    again.open(4)
+    again.measure("step       4  valid: 2 nats  at 2026-01-02 00:00:01", {"valid/nats": math.inf}, 4)
+    assert log.path.read_text() == f"{line}\n{early}\n"
+    time = {"time": "2026-01-01T23:59:59+01:00"}
+    assert [json.loads(found) for found in log.metrics.path.read_text().splitlines()] == [
+        {"step": 2, **time, "train/loss": 1.0, "train/x": None},
+        {"step": 4, **time, "valid/nats": None},
+    ]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "sha256"])
@@ -443,5 +467,5 @@ def test_the_speed_is_of_the_steps_since_resuming(monkeypatch: pytest.MonkeyPatc
     update = Trainer.update
     monkeypatch.setattr(Trainer, "update", lambda *arguments: time.sleep(0.2) or update(*arguments))
     run("--resume", "--run_folder=run", "training.steps=6")
-    (speed,) = re.findall(r"tokens_per_second (\S+)", Path("run/log.txt").read_text())
+    _, speed = re.findall(r"tokens_per_second (\S+)", Path("run/log.txt").read_text())
     assert 0 < float(speed) < 640

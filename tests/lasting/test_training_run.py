@@ -8,7 +8,9 @@ import os
 import re
 import shutil
 import string
+import time
 from copy import deepcopy
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +25,12 @@ from sedd_core.objective import ScoreEntropy
 from sedd_core.record import Record, build
 from sedd_core.references import ngram_bits_per_character
 from sedd_core.runs import report
-from sedd_core.runs.settings import Optimizer
+from sedd_core.runs.loop import Loop
+from sedd_core.runs.settings import Optimizer, Training
 from sedd_core.tokens import Corpus, PackedData
 from sedd_core.training import Trainer
 
-from .runs import ROOT, TINY, log, losses, run, weights, write_text
+from .runs import ROOT, TINY, log, losses, metrics, points, run, weights, write_text
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +114,8 @@ import torch
 from experiments.quickstart import config as quickstart
 from sedd_core.references import ngram_bits_per_character
 from sedd_core.runs import report
-from sedd_core.runs.settings import Optimizer
+from sedd_core.runs.loop import Loop
+from sedd_core.runs.settings import Optimizer, Training
 
 class SGD(Optimizer):
     '''torch's SGD; the learning rate halves every four updates.'''
@@ -231,6 +235,49 @@ def test_what_the_monitor_is_told() -> None:
     events = EventAccumulator("run/tensorboard").Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [2, 4, 6, 8, 10, 12]
     assert {"config/text_summary", "command/text_summary", "samples/0/text_summary"} <= set(events.Tags()["tensors"])
+
+
+def test_the_same_figures_are_lines_for_machines() -> None:
+    """Every point that the monitor has (in float32), and nothing that is not JSON."""
+    run(*TINY, "--run_folder=run", "training.steps=5")
+    lines = [
+        json.loads(line, parse_constant=pytest.fail) for line in Path("run/metrics.jsonl").read_text().splitlines()
+    ]
+    assert [line["step"] for line in lines] == [2, 4, 4, 5, 5]
+    assert all(datetime.fromisoformat(line["time"]).utcoffset() is not None for line in lines)
+    found = {
+        (name, line["step"]): value for line in lines for name, value in line.items() if name not in ("step", "time")
+    }
+    told = {key: value for key, value in points(Path("run")).items() if isinstance(value, float)}
+    assert found.keys() == told.keys()
+    assert all(told[key] == pytest.approx(value, rel=1e-6) for key, value in found.items())
+    stamps = [
+        re.search(r"  at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d(  left .*)?$", line)
+        for line in Path("run/log.txt").read_text().splitlines()
+    ]
+    assert [bool(stamp and stamp[1]) for stamp in stamps] == [True, True, False, True, False]
+
+
+def test_the_last_steps_are_logged_though_they_fill_no_interval() -> None:
+    """And a run that is made longer logs what one that was as long from the start logs."""
+    run(*TINY, "--run_folder=each", "training.log_every=1", "training.steps=7")
+    run(*TINY, "--run_folder=run", "training.log_every=4", "training.steps=7")
+    by_step = [
+        {line["step"]: line["train/loss"] for line in metrics(name) if "train/loss" in line}
+        for name in ("each", "run")
+    ]
+    assert list(by_step[1]) == [4, 7]
+    assert by_step[1][7] == pytest.approx(sum(by_step[0][step] for step in (5, 6, 7)) / 3)
+    run("--resume", "--run_folder=run", "training.steps=8")
+    run(*TINY, "--run_folder=whole", "training.log_every=4", "training.steps=8")
+    assert [line for line in metrics("run") if line["step"] != 7] == metrics("whole")
+
+
+def test_the_time_left_is_of_the_steps_since_resuming(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop.__new__(Loop)
+    loop.training, loop._started = Training(steps=130, batch_size=8), (1000.0, 50)
+    monkeypatch.setattr(time, "monotonic", lambda: 1100.0)
+    assert loop._seconds_left(100) == 60
 
 
 def test_long_lines_of_a_text_go_on_in_the_next(tmp_path: Path) -> None:
