@@ -6,7 +6,10 @@ no capitals and no accents. So tokens of a piece of text are checked by what the
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from .codec import Codec
+from .errors import UserError
 
 CONTEXTS = (".", ",", "a", "0", ")", ":", "e", "-", '"', "\n", "A", "x", ";", "!", "?", "(", "1", "é", "中")
 """What a piece of text may follow, until its tokens do not reach into it."""
@@ -37,9 +40,10 @@ def exact_tokens(codec: Codec, text: str, begins: bool) -> list[int] | None:
         return alone
     if not begins:
         for context in CONTEXTS:
-            ids = tokens_after(codec, context, text)
-            if ids is not None and text_of(codec, ids, begins) == text:
-                return ids
+            with suppress(UserError):  # of a context that the tokenizer does not know
+                ids = tokens_after(codec, context, text)
+                if ids is not None and text_of(codec, ids, begins) == text:
+                    return ids
     return None
 
 

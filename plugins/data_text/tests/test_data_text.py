@@ -150,13 +150,14 @@ def test_long_texts_have_no_space_at_their_cuts(prepends: bool, file: str, tmp_p
 def test_a_cache_of_other_tokens_is_not_taken(file: str, tmp_path: Path) -> None:
     """Of files whose tokens at cuts have changed, and of no others."""
     keys = []
-    for codec in (byte_codec(), sentencepiece(False), sentencepiece(True)):
+    closed = character_codec(TEXT.replace("\n", ""), unknown=False)
+    for codec in (byte_codec(), closed, sentencepiece(False), sentencepiece(True)):
         codec.save(tmp_path / "tokenizer.json")
         own, fraction = codec.tokenizer.to_str(), "0.1"
         source = data(paths=(file,), tokenizer=str(tmp_path / "tokenizer.json"))
         before = corpus_key("data_text 2", "train", content_hash(Path(file)), "", fraction, source.tokenizer, own)
         keys.append(source.key("train") == before)
-    assert keys == [True, False, False]
+    assert keys == [True, True, False, False]
 
 
 def test_titles() -> None:

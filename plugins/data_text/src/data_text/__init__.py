@@ -13,12 +13,11 @@ from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
-from sedd_core.text_in_place import tokens_after
 from sedd_core.tokenizer import read_tokenizer
 from sedd_core.tokens import PackedData, Tokenised, content_hash, corpus_key
 
 from .docstrings import docstring_corpus
-from .pieces import encoded_pieces
+from .pieces import depends_on_context, encoded_pieces
 
 PIECE = 200_000
 """Characters tokenised at a time."""
@@ -81,8 +80,8 @@ class TextFiles(PackedData):
         own = str(self.vocab) if self.tokenizer == "bpe" else ""
         if self.tokenizer not in LEARNED:
             own = self._given_codec.tokenizer.to_str()
-            if tokens_after(self._given_codec, "a", "\n") != self._given_codec.encode("\n"):
-                own += " in context"  # its tokens at cuts were others
+            if depends_on_context(self._given_codec):
+                own += " in context"  # at cuts, its tokens were others
         return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
 
     def _hashes(self) -> list[str]:

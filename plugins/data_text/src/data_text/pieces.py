@@ -47,6 +47,14 @@ def encoded_pieces(codec: Codec, text: str, size: int) -> Iterator[Tokens]:
         start = end
 
 
+def depends_on_context(codec: Codec) -> bool:
+    """Whether the tokens of a piece are others where it is encoded alone."""
+    try:
+        return tokens_after(codec, "a", "\n") != codec.encode("\n")
+    except UserError:  # characters of a closed alphabet, which has not these
+        return False
+
+
 def _leaves_tokens(codec: Codec, text: str, cut: int) -> bool:
     """Whether no token reaches over a cut."""
     return tokens_after(codec, text[max(cut - CONTEXT, 0) : cut], text[cut : cut + CONTEXT]) is not None
