@@ -5,8 +5,10 @@
         data.valid_file=lm1b/test.parquet data.tokenizer=FOLDER                                 # without the hub
 
 The network of absorb_small (139M parameters at this vocabulary), 1M updates of 512 sentences: each a sequence of its
-own of up to 128 BERT tokens, its padding left out of loss and bound. Expected cost: 0.66 GFLOP a token, 4e19 FLOP in
-all, about 10 hours of 8 A100-80GB at half of their peak. What the paper leaves unsaid (dropout, average) is as on
+own of 128 BERT tokens, its padding counted as data, as every token of the original's sequences of fixed length is.
+(The original's code packs text into blocks: data.packing=packed. Sentences given their lengths,
+data.padding=conditioned, are another task and another figure.) Expected cost: 0.66 GFLOP a token, 4e19 FLOP in all,
+about 10 hours of 8 A100-80GB at half of their peak. What the paper leaves unsaid (dropout, average) is as on
 OpenWebText.
 Published: a perplexity of at most 32.79 (test split, which is what is validated on; autoregressive 31.98).
 """

@@ -25,6 +25,7 @@ from .numerics import LN2, student_t
 from .sampling import timed_score
 from .score import ScoreModel
 from .stages import Batch, Graph, Noise
+from .stages.data import noised
 from .stages.sampler import denoising_law
 
 
@@ -99,13 +100,14 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
     masking = only_masks(graph)
     sums = torch.zeros(3, len(x0), dtype=torch.float64, device=x0.device)
     for point in (_by_count if masking else _by_noise)(graph, x0, ends, draws, points):
-        rows = graph.active(point.x) & counts
-        entropy = model_entropy(model, point.x, x0, point.sigma, rows, batch.cond)
+        x = noised(point.x, x0, batch.counts)
+        rows = graph.active(x) & counts
+        entropy = model_entropy(model, x, x0, point.sigma, rows, batch.cond)
         weights = torch.stack([point.diffusion, point.reconstruction, point.prior])
         sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # an entropy may be infinite
     if masking:
         return Terms(*sums)
-    x = graph.perturb(x0, ends[0].expand(len(x0)), draws.at(points))
+    x = noised(graph.perturb(x0, ends[0].expand(len(x0)), draws.at(points)), x0, batch.counts)
     reconstruction = -log_denoised(model, noise, x, x0, t_min, counts, batch.cond)
     prior = graph.prior_kl(x0, ends[1]).where(counts, 0.0).sum(-1)  # it may be infinite, at padding too
     return Terms(sums[0], reconstruction, prior)
@@ -215,7 +217,7 @@ def estimate(
                 *(term.cpu() for term in terms(model, noise, batch, Draws(seed, indices), points=points, t_min=t_min))
             )
         )
-        tokens.append(batch.counted().sum(-1).cpu())
+        tokens.append(batch.in_text().sum(-1).cpu())
         lengths.append(characters(batch))
     merged = Terms(*(torch.cat(term) for term in zip(*parts, strict=True)))
     return Bound(merged, torch.cat(tokens), torch.cat(lengths))

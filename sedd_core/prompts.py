@@ -114,6 +114,28 @@ def given_for_samples(prompts: Sequence[Prompt], codec: Codec, length: int, per_
     return Given(tokens, where)
 
 
+def given_lengths(
+    prompts: Sequence[Prompt], codec: Codec, lengths: Sequence[int], length: int, per_prompt: int, end: int
+) -> Given:
+    """The known tokens [prompts * per_prompt, length] of samples whose documents have these lengths, in turn.
+
+    Args:
+        prompts: As for `given_for_samples`, each laid out in the length of its sample; none: `per_prompt` samples.
+        codec: Of the prompts' texts.
+        lengths: Tokens of documents before their end-of-text token, each at most `length`.
+        length: L, tokens of a sample.
+        per_prompt: Samples of each prompt.
+        end: The end-of-text token, which stands at all positions after a document.
+    """
+    each = [prompt for prompt in prompts or [Prompt((), "", "")] for _ in range(per_prompt)]
+    tokens, where = torch.full((len(each), length), end), torch.ones(len(each), length, dtype=torch.bool)
+    for index, prompt in enumerate(each):
+        own = lengths[index % len(lengths)]
+        known = given(prompt, codec, own)
+        tokens[index, :own], where[index, :own] = known.tokens[0], known.where[0]
+    return Given(tokens, where)
+
+
 def fixed(tokens: Mapping[int, int], length: int) -> Given:
     """Token ids known at any positions, from 0 on, as a Given [1, length]. UserError for a position outside."""
     outside = [position for position in tokens if not 0 <= position < length]

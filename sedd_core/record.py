@@ -159,7 +159,9 @@ class Record:
     """What a run is and was: enough to rebuild its objects, and to know where its numbers come from.
 
     run holds the values of the last step; history, in the order of steps, what they were before.
-    data: the data's fingerprint, and length: tokens of its sequences (0: not said), both known once it has been read.
+    data: the data's fingerprint, length: tokens of its sequences (0: not said), end: the token that ends a document
+    where each sequence is one (-1: none), and conditioned_on: what its figures are given (see `Sequences`); known
+    once the data has been read.
     """
 
     run: Node
@@ -170,6 +172,8 @@ class Record:
     git: dict[str, str] = field(default_factory=dict)
     data: str = ""
     length: int = 0
+    end: int = -1
+    conditioned_on: str = ""
     format: int = FORMAT
     history: list[Change] = field(default_factory=list)
 

@@ -36,7 +36,7 @@ from .codec import Codec
 from .errors import UserError
 from .files import cache_folder, check_readable, digest, kernel_lock, write_text, writing_folder
 from .place import place
-from .stages.data import Data, DocumentSequences, PackedSequences, Sequences, Split
+from .stages.data import Data, DocumentSequences, LongDocuments, PackedSequences, Padding, Sequences, Split
 from .token_sums import SummedFile, crc32, remove_damaged
 
 Tokens = Integer[np.ndarray, " n"]
@@ -66,10 +66,13 @@ class Corpus(NamedTuple):
 class PackedData(Data):
     """Data whose splits are tokenised once, into the cache.
 
-    packing: "packed" cuts the whole run of a split into sequences; "document" gives each document one of its own.
+    packing: "packed" cuts the whole run of a split into sequences; "document" gives each document its own, for which
+    padding and long_documents are those of `DocumentSequences`.
     """
 
     packing: Packing = "packed"
+    padding: Padding = "counted"
+    long_documents: LongDocuments = "cut"
 
     @abstractmethod
     def key(self, name: Split) -> str:
@@ -83,6 +86,11 @@ class PackedData(Data):
         """The training split's."""
         return self.corpus("train").codec
 
+    def end(self) -> int | None:
+        """The last token of the training split, whose documents all end with the same one."""
+        tokens = self.corpus("train").tokens if self.packing == "document" else []
+        return int(tokens[-1]) if len(tokens) else None
+
     def fingerprint(self) -> str:
         """A hash of both splits' keys."""
         return corpus_key(self._key("train"), self._key("valid"))
@@ -91,7 +99,9 @@ class PackedData(Data):
         """UserError for a split without a single sequence."""
         corpus = self.corpus(name)
         if self.packing == "document":
-            sequences: Sequences = DocumentSequences(corpus.tokens, corpus.ends, self.length)
+            parts = (corpus.tokens, corpus.ends, self.length, self.padding, self.long_documents)
+            sequences: Sequences = DocumentSequences(*parts)
+            self._say_what_is_cut(name, corpus, *sequences.cut_off())
         else:
             sequences = PackedSequences(corpus.tokens, self.length)
         if not len(sequences):
@@ -100,6 +110,17 @@ class PackedData(Data):
                 "give it more text, or lower data.length."
             )
         return sequences
+
+    def _say_what_is_cut(self, name: Split, corpus: Corpus, documents: int, tokens: int) -> None:
+        if not documents or name in self._said_cut:
+            return
+        self._said_cut.add(name)
+        console.say(
+            f"warning: {documents:,} of the {len(corpus.ends):,} documents of the {name} split of {self.title} are "
+            f"longer than data.length={self.length}: their ends, {tokens:,} of {len(corpus.tokens):,} tokens "
+            f"({100 * tokens / len(corpus.tokens):.1f} %), are left out. Raise data.length, or set "
+            "data.long_documents=split to use them as further sequences."
+        )
 
     def check_cache(self) -> None:
         """Remove the splits in the cache that are damaged, or without checksums; opening them builds them again.
@@ -130,6 +151,10 @@ class PackedData(Data):
 
     @cached_property
     def _checked(self) -> set[Split]:
+        return set()
+
+    @cached_property
+    def _said_cut(self) -> set[Split]:
         return set()
 
     @cached_property

@@ -23,6 +23,7 @@ from .resumed import check_optimizer_state
 from .runs.settings import Optimizer, Training
 from .score import ScoreModel
 from .stages import Graph, Noise, Sequences
+from .stages.data import noised
 
 LEVELS = 10
 """Equal parts of the time, whose mean losses are told apart."""
@@ -106,7 +107,7 @@ class Trainer:
             with self.unsynchronised() if not last else nullcontext():
                 loss, losses, t = self.loss(batch.tokens, draws, batch.counts, batch.cond)
                 (loss / len(self.parts)).backward()
-            sums[1:] += by_time(t, torch.stack([losses.detach(), batch.counted().sum(-1).double()])).flatten()
+            sums[1:] += by_time(t, torch.stack([losses.detach(), batch.in_text().sum(-1).double()])).flatten()
         return self.update(sums, waited)
 
     def loss(
@@ -115,7 +116,7 @@ class Trainer:
         """The loss of some sequences of a batch: its mean, each one's, and the times that were drawn."""
         t = times(draws, self.training)
         level = self.noise(t)
-        x = self.objective.model.graph.perturb(x0, level.sigma, draws)
+        x = noised(self.objective.model.graph.perturb(x0, level.sigma, draws), x0, counts)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss, losses = self.wrapped(x, x0, level, level.rate, counts, cond)
         return loss, losses, t

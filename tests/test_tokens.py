@@ -250,8 +250,8 @@ def test_a_document_a_sequence(cache: Path) -> None:
     assert len(sequences) == 4
     batch = sequences.batch(torch.tensor([3, 0, 1, 2]))
     assert batch.tokens.tolist() == [[7, 8, 8, 9], [1, 2, 9, 9], [3, 4, 5, 6], [9, 9, 9, 9]]
-    assert batch.counts is not None
-    assert batch.counts.int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert batch.counts is None  # padding is data
+    assert batch.in_text().int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
     assert batch.tokens.dtype == torch.int64
 
 
@@ -360,3 +360,53 @@ def test_a_check_reads_each_split_once_and_in_blocks(cache: Path, monkeypatch: p
     assert peak < 3 * token_sums.BLOCK < 20_000_000  # of 20 MB of tokens
     again.split("train")
     assert summed == ["tokens", "ends", "tokenizer.json"]
+
+
+def test_a_long_document_becomes_several_sequences(cache: Path) -> None:
+    documents = [[1, 2, 9], [3, 4, 5, 6, 7, 8, 3, 4, 9], [5, 6, 7, 9], [1, 2, 3, 4, 9]]
+    corpus = cached_corpus(KEY, Builder(*documents))
+    cut = DocumentSequences(corpus.tokens, corpus.ends, 4)
+    split = DocumentSequences(corpus.tokens, corpus.ends, 4, "counted", "split")
+    assert (cut.cut_off(), split.cut_off()) == ((2, 6), (0, 0))
+    assert (len(cut), len(split)) == (4, 7)
+    batch = split.batch(torch.tensor([6, 0, 1, 2, 3, 4, 5]))
+    rows = [[9, 9, 9, 9], [1, 2, 9, 9], [3, 4, 5, 6], [7, 8, 3, 4], [9, 9, 9, 9], [5, 6, 7, 9], [1, 2, 3, 4]]
+    assert batch.tokens.tolist() == rows
+    in_order = split.batch(torch.arange(7))
+    assert in_order.tokens[in_order.in_text()].tolist() == corpus.tokens.tolist()  # none is lost
+    assert len(DocumentSequences(corpus.tokens[:0], corpus.ends[:0], 4, "counted", "split")) == 0
+
+
+def test_given_lengths_end_of_text_and_padding_do_not_count(cache: Path) -> None:
+    corpus = cached_corpus(KEY, Builder([1, 2, 9], [3, 4, 5, 6, 9], [9], [7, 8, 8, 9]))
+    batch = DocumentSequences(corpus.tokens, corpus.ends, 4, "conditioned").batch(torch.arange(4))
+    assert batch.counted().int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]]
+    assert batch.in_text().sum(-1).tolist() == [3, 4, 1, 4]
+
+
+class Words(Letters):
+    """Three documents, one of them too long."""
+
+    packing = "document"
+
+    def key(self, name: Split) -> str:
+        return corpus_key("words", name)
+
+    def tokenise(self, name: Split) -> Tokenised:
+        return Tokenised(byte_codec(), [np.array([*word, 0]) for word in (b"no", b"yes", b"perhaps")])
+
+
+def test_what_long_documents_lose_is_said_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(console, "say", said.append)
+    data = Words(length=4)
+    assert data.end() == 0
+    for _ in range(2):
+        data.split("train")
+    assert len(said) == 1
+    for words in ("1 of the 3 documents", "data.length=4", "4 of 15 tokens (26.7 %)", "data.long_documents=split"):
+        assert words in said[0]
+    split = Words(length=4)
+    split.long_documents = "split"
+    assert len(split.split("train")) == 4
+    assert len(said) == 1

@@ -126,6 +126,7 @@ def _sample(snapshots: Snapshots) -> None:
         t_min=settings.t_min,
         seed=snapshots.seed,
         batch_size=max(settings.count, 1),
+        given=snapshots.given(settings.count),
         cond=snapshots.conditions(settings.count),
     )
     for row in tokens.tolist():

@@ -26,7 +26,7 @@ from .base import Run, Workspace
 from .checks import sampler_suits
 from .figures import Figure, short
 from .output import Format, write_samples, write_trajectory
-from .report import report_samples
+from .report import report_samples, until
 from .settings import check_seed
 
 
@@ -37,14 +37,15 @@ class Sample(Run):
     original's. tokenizer: of a model that comes without one, such as the published: a folder, a tokenizer.json or a
     hub id ("gpt2"). steps: of the sampler. grid: where in time they lie (see `sampling.time_grid`). count: samples,
     of each prompt if there are any. batch_size: sequences a network call. length: tokens a sample (as trained, when
-    None). prefix, suffix: texts that stand at the two ends. prompt: a text with blanks, "my name is[[*]], and" or
-    [[16]] for so many tokens. prompts: a file of them, one a line. given_noise: the noise that the network is told of
-    at given tokens: the "same" as elsewhere, or "none". format: "text" (a file each), "jsonl" (index, seed, prompt,
-    text and tokens of each) or "ids" (a table of token ids, .npy). trajectory: record every state, show the sample as
-    it comes about, and write it as a page and a picture. t_min: where the sampler's last step ends, before denoising.
-    seed: of everything random. ema: the averaged weights. cond: condition of all samples, for a network that takes
-    one: an integer (a class) or a tuple of numbers (a vector). ngpus: processes that share the samples; as for
-    training.
+    None). lengths: Tokens of each sample before its end-of-text token, used in turn, for a checkpoint that was
+    trained given the lengths of documents (data.padding=conditioned). prefix, suffix: texts that stand at the two
+    ends. prompt: a text with blanks, "my name is[[*]], and" or [[16]] for so many tokens. prompts: a file of them,
+    one a line. given_noise: the noise that the network is told of at given tokens: the "same" as elsewhere, or
+    "none". format: "text" (a file each), "jsonl" (index, seed, prompt, text and tokens of each) or "ids" (a table of
+    token ids, .npy). trajectory: record every state, show the sample as it comes about, and write it as a page and a
+    picture. t_min: where the sampler's last step ends, before denoising. seed: of everything random. ema: the
+    averaged weights. cond: condition of all samples, for a network that takes one: an integer (a class) or a tuple of
+    numbers (a vector). ngpus: processes that share the samples; as for training.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Sample(Run):
         count: int = 4,
         batch_size: int = 4,
         length: int | None = None,
+        lengths: tuple[int, ...] = (),
         prefix: str = "",
         suffix: str = "",
         prompt: str = "",
@@ -75,6 +77,8 @@ class Sample(Run):
         for name, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if any(value < 1 for value in lengths):
+            raise ValueError(f"lengths must be at least 1 each, not {lengths}")
         if not 0 < t_min < 1:
             raise ValueError(f"t_min must lie between 0 and 1, not {t_min}")
         if sum(bool(way) for way in (prefix or suffix, prompt, prompts)) > 1:
@@ -90,6 +94,7 @@ class Sample(Run):
         self.checkpoint, self.tokenizer = checkpoint, tokenizer
         self.sampler, self.steps, self.count = sampler, steps, count
         self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
+        self.lengths = lengths
         self.prefix, self.suffix, self.prompt, self.prompts = prefix, suffix, prompt, prompts
         self.trajectory, self.cond, self.ngpus = trajectory, cond, ngpus
 
@@ -141,7 +146,8 @@ class Sample(Run):
         trajectory: Trajectory | None,
     ) -> None:
         """Print the samples, and write them."""
-        texts = [loaded.codec.decode(row) for row in tokens.tolist()] if loaded.codec else []
+        end = loaded.record.end
+        texts = [loaded.codec.decode(until(row, end)) for row in tokens.tolist()] if loaded.codec else []
         report_samples(texts, self.sampler)
         of_each = [prompt.text for prompt in asked for _ in range(self.count)] or [None] * len(tokens)
         write_samples(workspace, self.format, tokens, texts, of_each, self.seed)
@@ -176,13 +182,34 @@ class Sample(Run):
                 f"{self.checkpoint} comes without a tokenizer. Name the one that it was trained with (a folder, a "
                 "file or a hub id; tokenizer=gpt2 for the published models), or ask for token ids: format=ids"
             )
-        if not asked or loaded.codec is None:
+        lengths = self._lengths(loaded, length)
+        if loaded.codec is None or not (asked or lengths):
             return None
-        given = prompts.given_for_samples(asked, loaded.codec, length, self.count)
-        floor = clamping_floor(loaded.graph) if self.given_noise == "same" else None
+        if lengths:
+            given = prompts.given_lengths(asked, loaded.codec, lengths, length, self.count, loaded.record.end)
+        else:
+            given = prompts.given_for_samples(asked, loaded.codec, length, self.count)
+        floor = clamping_floor(loaded.graph) if asked and self.given_noise == "same" else None
         if floor:
             console.say(f"warning: given tokens: {floor}. given_noise=none tells the network that they are clean.")
         return given
+
+    def _lengths(self, loaded: loading.Loaded, length: int) -> tuple[int, ...]:
+        """The setting `lengths`. UserError where the checkpoint needs it or cannot take it."""
+        conditioned = loaded.record.conditioned_on == "lengths"
+        if conditioned and not self.lengths:
+            raise UserError(
+                f"{self.checkpoint} was trained given the length of each document. Give the lengths of the samples, "
+                f"in tokens before the end-of-text token, at most {length}: 'lengths=(20, 30)', used in turn."
+            )
+        if self.lengths and not conditioned:
+            raise UserError(
+                f"{self.checkpoint} was not trained given the lengths of documents, so it takes none: leave out "
+                "lengths, or set length (tokens a sample)."
+            )
+        if max(self.lengths, default=0) > length:
+            raise UserError(f"lengths has {max(self.lengths)}, but a sample has {length} tokens: lower it.")
+        return self.lengths
 
     def _draw(
         self, loaded: loading.Loaded, world: World, given: Given | None, length: int

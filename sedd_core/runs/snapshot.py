@@ -17,11 +17,11 @@ from ..numerics import LN2
 from ..preemption import Stop, together
 from ..sampling import sample
 from ..score import ScoreModel
-from ..stages import Batch, Counts, Monitor, Noise, Sampler, Sequences
+from ..stages import Batch, Counts, Given, Monitor, Noise, Sampler, Sequences
 from .base import Workspace
 from .figures import Figure
 from .log import clock
-from .report import bound_figures, report_bound, report_references, report_samples
+from .report import bound_figures, report_bound, report_references, report_samples, until
 from .settings import Samples, Training, Validation
 
 VALIDATION = "validation.batch_size, or data.length"
@@ -33,8 +33,8 @@ SAMPLING = "samples.count, or data.length"
 class Snapshots:
     """What is looked at, with what, and where it goes. All processes share the work; the main one writes.
 
-    sets: validation sequences by name, the first the run's own. length: tokens a sample. told: what the monitor was
-    told last, by name.
+    sets: validation sequences by name, the first the run's own. length: tokens a sample. end: the token at which the
+    text of a sample ends, None for none. told: what the monitor was told last, by name.
     """
 
     model: ScoreModel
@@ -50,6 +50,7 @@ class Snapshots:
     workspace: Workspace
     monitor: Monitor | None
     stop: Stop
+    end: int | None = None
     told: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, step: int) -> None:
@@ -70,8 +71,8 @@ class Snapshots:
                     [self.training.t_min, 1.0], dtype=torch.float64, device=self.workspace.world.device
                 )
                 ends = self.noise(times).sigma.tolist()
-                tables.append(report_bound(name, result, ends))
-                figures += bound_figures(name, result)
+                tables.append(report_bound(name, result, ends, sequences.conditioned_on))
+                figures += bound_figures(name, result, sequences.conditioned_on)
         self._by_main(lambda: self._report_rest("".join(tables), train))
         texts = self.draw()
         if self.workspace.world.main:
@@ -136,10 +137,11 @@ class Snapshots:
                     t_min=settings.t_min,
                     seed=self.seed,
                     batch_size=max(settings.count, 1),
+                    given=self.given(settings.count),
                     cond=self.conditions(settings.count),
                     on_step=on_step,
                 )
-            return [self.codec.decode(row) for row in tokens.tolist()], self.sampler.counts
+            return [self.codec.decode(until(row, self.end)) for row in tokens.tolist()], self.sampler.counts
 
         texts, counts = zip(*together(world, share), strict=True)
         self.sampler.counts = reduce(operator.add, counts)
@@ -147,8 +149,16 @@ class Snapshots:
 
     def conditions(self, count: int) -> torch.Tensor | None:
         """Conditions of the own validation sequences in order, repeated where there are fewer; None if none."""
+        return self._as_validated(count).cond if count else None
+
+    def given(self, count: int) -> Given | None:
+        """The tokens of the same sequences that do not count, such as their padding; None where all count."""
+        batch = self._as_validated(count) if count else None
+        return None if batch is None or batch.counts is None else Given(batch.tokens, ~batch.counts)
+
+    def _as_validated(self, count: int) -> Batch:
         own = next(iter(self.sets.values()))
-        return own.batch(torch.arange(count) % len(own)).cond if count else None
+        return own.batch(torch.arange(count) % len(own))
 
     def _batch(self, sequences: Sequences, indices: torch.Tensor) -> tuple[torch.Tensor, Batch]:
         self.stop.check()
@@ -189,6 +199,6 @@ class Snapshots:
 
 
 def characters(codec: Codec, batch: Batch) -> torch.Tensor:
-    """Characters of each sequence [B], of the positions that count."""
-    rows = zip(batch.tokens.cpu(), batch.counted().cpu(), strict=True)
+    """Characters of each sequence [B], without padding."""
+    rows = zip(batch.tokens.cpu(), batch.in_text().cpu(), strict=True)
     return torch.tensor([codec.characters(row[kept].tolist()) for row, kept in rows])

@@ -17,7 +17,7 @@ from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
 from ..preemption import Stop
-from ..record import Node, complete
+from ..record import Node, Record, complete
 from ..score import ScoreHead, ScoreModel
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
@@ -151,7 +151,7 @@ class Train(Run):
         _say_where(workspace, first)
         snapshots = Snapshots(
             *(model, noise, codec, self.sampler, sets, self.training, self.validation, self.samples),
-            *(self.data.length, self.seed, workspace, self.monitor, stop),
+            *(self.data.length, self.seed, workspace, self.monitor, stop, self.data.end()),
         )
         with self._monitored(workspace, first), stop.listening():
             try:
@@ -181,10 +181,15 @@ class Train(Run):
         for stage, values in arguments.items():
             workspace.record.node(stage)["args"].update(values)
         check_resumable(workspace, self.training, self.data.fingerprint())
-        workspace.record.data, workspace.record.length = self.data.fingerprint(), self.data.length
+        self._describe_data(workspace.record, train)
         if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
             loading.weights_of(Path(self.init_from), model, self.noise, codec)
         return codec, train, sets, model
+
+    def _describe_data(self, record: Record, train: Sequences) -> None:
+        end = self.data.end()
+        record.data, record.length = self.data.fingerprint(), self.data.length
+        record.end, record.conditioned_on = -1 if end is None else end, train.conditioned_on
 
     def _vocab_size(self) -> tuple[int, bool]:
         """V, and whether it is known before the data is read: else one of about a text's characters stands in."""
@@ -200,16 +205,18 @@ class Train(Run):
     def _sets(self) -> dict[str, Sequences]:
         """The validation sets by name, the run's own first. UserError when another has other tokens."""
         own = self.data.codec()
-        sets = {self.data.title: self.data.split("valid")}
-        for data in self.more_valid:
+        sets: dict[str, Sequences] = {}
+        for data in (self.data, *self.more_valid):
             difference = own.difference(data.codec())
             if difference:
                 raise UserError(
                     f"The validation set {data.title} is tokenised otherwise than the training data ({difference}): "
                     "give it the same tokenizer (one learned from a text belongs to that text)."
                 )
-            name = data.title if data.title not in sets else f"{data.title}_{len(sets)}"
-            sets[name] = data.split("valid")
+            sequences = data.split("valid")
+            given = f"_given_{sequences.conditioned_on}" if sequences.conditioned_on else ""
+            name = f"{data.title}{given}"
+            sets[name if name not in sets else f"{name}_{len(sets)}"] = sequences
         return sets
 
     @contextmanager
@@ -237,7 +244,7 @@ class Train(Run):
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
     """Of sequences from everywhere in a split, without their padding."""
     batch = sequences.batch(sequences.spread(256))
-    return int(batch.counted().sum()) / max(int(characters(codec, batch).sum()), 1)
+    return int(batch.in_text().sum()) / max(int(characters(codec, batch).sum()), 1)
 
 
 def _where(workspace: Workspace) -> str:

@@ -15,18 +15,30 @@ from torch import Tensor
 from ..codec import Codec
 
 Split = Literal["train", "valid"]
+Padding = Literal["counted", "conditioned"]
+LongDocuments = Literal["cut", "split"]
 
 
 class Batch(NamedTuple):
-    """tokens [B, L]; counts [B, L]: positions in the loss and the bound (None: all); cond [B, ...]: conditions."""
+    """Sequences, and what is modelled of them.
+
+    tokens [B, L]. counts [B, L]: positions in the loss and the bound (None: all); the tokens elsewhere are given, so
+    they are never noised, and figures are conditional on them. cond [B, ...]: conditions. text [B, L]: positions that
+    figures per token and per character are divided by (None: `counts`); all but padding.
+    """
 
     tokens: Int64[Tensor, "B L"]
     counts: Bool[Tensor, "B L"] | None = None
     cond: Tensor | None = None
+    text: Bool[Tensor, "B L"] | None = None
 
     def counted(self) -> Bool[Tensor, "B L"]:
         """`counts`, in full."""
         return torch.ones_like(self.tokens, dtype=torch.bool) if self.counts is None else self.counts
+
+    def in_text(self) -> Bool[Tensor, "B L"]:
+        """`text`, in full."""
+        return self.counted() if self.text is None else self.text
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
@@ -34,7 +46,12 @@ class Batch(NamedTuple):
 
 
 class Sequences(ABC):
-    """A split: a map from sequence indices to batches."""
+    """A split: a map from sequence indices to batches.
+
+    conditioned_on: What the positions that do not count tell, as it stands in the names of figures: "lengths".
+    """
+
+    conditioned_on: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -48,6 +65,13 @@ class Sequences(ABC):
         """The indices of `count` sequences spread evenly over the split (of all where there are fewer)."""
         count = min(count, len(self))
         return torch.arange(count) * len(self) // count
+
+
+def noised(
+    x: Int64[Tensor, "B L"], x0: Int64[Tensor, "B L"], counts: Bool[Tensor, "B L"] | None
+) -> Int64[Tensor, "B L"]:
+    """x where tokens count, and the clean x0 elsewhere: given tokens are not noised."""
+    return x if counts is None else torch.where(counts, x, x0)
 
 
 class PackedSequences(Sequences):
@@ -65,24 +89,66 @@ class PackedSequences(Sequences):
 
 
 class DocumentSequences(Sequences):
-    """One document a sequence, cut to `length`; a shorter one is padded, and its padding does not count.
+    """One document per sequence, followed by padding where it is shorter than `length`.
 
     Documents end with an end-of-text token, which belongs to them; the same token is the padding.
+
+    Args:
+        tokens: The documents, one after the other.
+        ends: Where each document ends in `tokens`.
+        length: L, tokens per sequence.
+        padding: "counted": it is data like any token, so that figures are those of documents and their lengths;
+            "conditioned": it is given with the end-of-text token before it, so that figures are those of documents
+            given their lengths. Figures are per token of text and end-of-text in both.
+        long_documents: "cut": only the first L tokens of a longer document are used; "split": it becomes several
+            sequences.
     """
 
-    def __init__(self, tokens: Integer[Tensor, " N"], ends: Int64[Tensor, " D"], length: int) -> None:
-        self.tokens, self.ends, self.length = tokens, ends, length
+    def __init__(
+        self,
+        tokens: Integer[Tensor, " N"],
+        ends: Int64[Tensor, " D"],
+        length: int,
+        padding: Padding = "counted",
+        long_documents: LongDocuments = "cut",
+    ) -> None:
+        self.tokens, self.ends, self.length, self.padding = tokens, ends, length, padding
+        self.conditioned_on = "lengths" if padding == "conditioned" else ""
+        self._last = None  # by document: how many sequences there are up to its last
+        if long_documents == "split":
+            self._last = self._lengths().sub(1).div(length, rounding_mode="floor").add(1).cumsum(0)
 
     def __len__(self) -> int:
-        return len(self.ends)
+        if self._last is None:
+            return len(self.ends)
+        return int(self._last[-1]) if len(self._last) else 0
 
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
         """Rows gathered from the run, as int64."""
-        starts = torch.where(indices > 0, self.ends[indices - 1], 0)
+        documents, parts = indices, torch.zeros_like(indices)
+        if self._last is not None:
+            documents = torch.searchsorted(self._last, indices, right=True)
+            parts = indices - self._before(self._last, documents)
+        starts = self._before(self.ends, documents) + parts * self.length
         places = starts[:, None] + torch.arange(self.length)
-        counts = places < self.ends[indices][:, None]
-        places = torch.where(counts, places, len(self.tokens) - 1)  # the run's last token ends a document
-        return Batch(self.tokens[places].to(torch.int64), counts)
+        ends = self.ends[documents][:, None]
+        text, final = places < ends, len(self.tokens) - 1  # the run's last token ends a document
+        tokens = self.tokens[torch.where(text, places, final)].to(torch.int64)
+        counts = (places < ends - 1) | (text & (tokens != self.tokens[final].to(torch.int64)))
+        return Batch(tokens, counts if self.padding == "conditioned" else None, text=text)
+
+    def cut_off(self) -> tuple[int, int]:
+        """How many documents are longer than a sequence, and how many of their tokens are in none."""
+        beyond = self._lengths().sub(self.length).clamp(min=0)
+        return (0, 0) if self._last is not None else (int(beyond.count_nonzero()), int(beyond.sum()))
+
+    def _lengths(self) -> Int64[Tensor, " D"]:
+        return self.ends.diff(prepend=self.ends.new_zeros(1))
+
+    @staticmethod
+    def _before(ends: Int64[Tensor, " D"], documents: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """Where each document begins."""
+        return torch.where(documents > 0, ends[documents - 1], 0)
 
 
 ENDINGS = re.compile(r"(\.(txt|tokens|raw|jsonl|json|parquet|csv|gz|zst|xz|bz2|zip))+$", re.IGNORECASE)
@@ -122,6 +188,10 @@ class Data(ABC):
     @abstractmethod
     def codec(self) -> Codec:
         """Between text and tokens."""
+
+    def end(self) -> int | None:
+        """The token that ends a document and pads it, where each sequence is one document; else None."""
+        return None
 
     @abstractmethod
     def split(self, name: Split) -> Sequences:

@@ -197,10 +197,14 @@ def test_blank_documents_are_left_out(folder: Path) -> None:
 def test_a_document_a_sequence(folder: Path) -> None:
     source = data(folder, packing="document", length=40)
     batch = source.split("train").batch(torch.tensor([2, 11]))
-    assert batch.counts is not None
-    assert batch.counts.sum(-1).tolist() == [len(DOCUMENTS[2]) + 1, len(DOCUMENTS[11]) + 1]
-    for row, counts, index in zip(batch.tokens, batch.counts, (2, 11), strict=True):
-        assert source.codec().decode(row[counts].tolist()) == DOCUMENTS[index] + END
+    assert batch.counts is None
+    assert batch.in_text().sum(-1).tolist() == [len(DOCUMENTS[2]) + 1, len(DOCUMENTS[11]) + 1]
+    for row, text, index in zip(batch.tokens, batch.in_text(), (2, 11), strict=True):
+        assert source.codec().decode(row[text].tolist()) == DOCUMENTS[index] + END
+    given = data(folder, packing="document", padding="conditioned", length=40).split("train")
+    assert given.batch(torch.tensor([2, 11])).counted().sum(-1).tolist() == [len(DOCUMENTS[2]), len(DOCUMENTS[11])]
+    pieces = data(folder, packing="document", long_documents="split", length=5).split("train")
+    assert len(pieces) == sum(-(-(len(document) + 1) // 5) for document in DOCUMENTS[:30])
     assert data(folder, packing="document", length=5).split("train").batch(torch.tensor([0])).tokens.shape == (1, 5)
 
 
@@ -357,6 +361,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
     "more held out than streamed": ({"limit": 1000, "valid_name": None}, ["limit must be above valid_documents"]),
     "no text8 here": ({"name": "text8"}, ["data=text8"]),
+    "padding of packed text": ({"padding": "conditioned"}, ["need packing='document'"]),
+    "no padding": ({"packing": "document", "padding": "left out"}, ["padding must be 'counted' or 'conditioned'"]),
     "too long": ({"length": 100_000}, ["less than one sequence", "lower data.length"]),
 }
 
@@ -377,7 +383,7 @@ def test_constructing_needs_neither_files_nor_network() -> None:
 
 
 def test_bert_tokens_of_lm1b(shared: Path) -> None:
-    """One sentence a sequence, padding left out, as One Billion Word is trained on."""
+    """One sentence per sequence, padding counted."""
     file = str(shared / "data" / "lm1b" / "heldout.sections10-11.tokens.gz")
     source = plugin("data_hub")(
         name="lm1b",
@@ -389,9 +395,9 @@ def test_bert_tokens_of_lm1b(shared: Path) -> None:
     train = source.split("train")
     assert len(train) == 12216 - 100
     batch = train.batch(torch.arange(1000))
-    assert batch.counts is not None
-    assert 20 < batch.counts.sum(-1).double().mean() < 40
-    last = batch.counts.sum(-1) - 1
+    assert batch.counts is None
+    assert 20 < batch.in_text().sum(-1).double().mean() < 40
+    last = batch.in_text().sum(-1) - 1
     short = last < 127
     assert (batch.tokens.gather(1, last[:, None])[short] == 102).all()  # [SEP]
 

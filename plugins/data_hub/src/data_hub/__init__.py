@@ -11,7 +11,7 @@ import numpy as np
 from sedd_core import UserError, hookimpl
 from sedd_core.codec import Codec
 from sedd_core.stages import Data
-from sedd_core.stages.data import Split
+from sedd_core.stages.data import LongDocuments, Padding, Split
 from sedd_core.tokenizer import EndedCodec
 from sedd_core.tokens import PackedData, Packing, Tokenised, Tokens, corpus_key
 
@@ -37,7 +37,10 @@ class HubDataset(PackedData):
     tokenizer's files name or that is customary. vocab: its number of tokens, stated so that nothing has to be read;
     None: as it turns out.
     packing: "packed" cuts the whole run into sequences; "document" gives each document a sequence of its own, cut or
-    padded, its padding left out of the loss and the bound. length: tokens a sequence.
+    padded. padding: "counted": padding is data, learned and sampled like any token, and in the loss and the bound;
+    "conditioned": it is given, so that the model and its figures are those of documents given their lengths.
+    long_documents: "cut": a document's tokens beyond length are left out; "split": they become further sequences.
+    length: tokens a sequence.
     """
 
     def __init__(
@@ -59,6 +62,8 @@ class HubDataset(PackedData):
         end_token: str | None = None,
         vocab: int | None = 50257,
         packing: Packing = "packed",
+        padding: Padding = "counted",
+        long_documents: LongDocuments = "cut",
         length: int = 1024,
     ) -> None:
         counts = {"length": length, "vocab": vocab, "valid_documents": valid_documents, "limit": limit}
@@ -67,6 +72,12 @@ class HubDataset(PackedData):
                 raise ValueError(f"{which} must be at least 1, not {value}")
         if packing not in ("packed", "document"):
             raise ValueError(f"packing must be 'packed' or 'document', not '{packing}'")
+        if padding not in ("counted", "conditioned"):
+            raise ValueError(f"padding must be 'counted' or 'conditioned', not '{padding}'")
+        if long_documents not in ("cut", "split"):
+            raise ValueError(f"long_documents must be 'cut' or 'split', not '{long_documents}'")
+        if packing == "packed" and (padding, long_documents) != ("counted", "cut"):
+            raise ValueError("padding and long_documents need packing='document': packed sequences have neither")
         if "text8" in (name, valid_name):
             raise ValueError("text8 is one run of characters without documents, a plugin of its own: data=text8")
         self.train = Source.of("train", name, config, revision, train_split, train_file, text_field)
@@ -83,6 +94,8 @@ class HubDataset(PackedData):
         if limit is not None and self._holds_out and limit <= valid_documents:
             raise ValueError(f"limit must be above valid_documents ({valid_documents}), not {limit}")
         self.valid_documents, self.limit = valid_documents, limit
+        self.padding: Padding = padding
+        self.long_documents: LongDocuments = long_documents
         self.tokenizer, self.end_token, self.vocab = tokenizer, end_token, vocab
         self.packing, self.length = packing, length
 
@@ -96,7 +109,7 @@ class HubDataset(PackedData):
         train = f"{'' if self.limit is None else f'{self.limit:,} documents of '}{self.train}"
         valid = f"its last {self.valid_documents:,} documents" if self._holds_out else str(self.valid)
         size = "the" if self.vocab is None else f"{self.vocab}"
-        cut = "sequences of" if self.packing == "packed" else "a document a sequence of up to"
+        cut = "sequences of" if self.packing == "packed" else f"one document per sequence, padding {self.padding}, of"
         return f"{train}, validated on {valid}, in {size} tokens of {self.tokenizer}, {cut} {self.length}"
 
     def vocab_size(self) -> int | None:
