@@ -362,7 +362,6 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "more held out than streamed": ({"limit": 1000, "valid_name": None}, ["limit must be above valid_documents"]),
     "no text8 here": ({"name": "text8"}, ["data=text8"]),
     "padding of packed text": ({"padding": "conditioned"}, ["need packing='document'"]),
-    "no padding": ({"packing": "document", "padding": "left out"}, ["padding must be 'counted' or 'conditioned'"]),
     "too long": ({"length": 100_000}, ["less than one sequence", "lower data.length"]),
 }
 

@@ -72,10 +72,6 @@ class HubDataset(PackedData):
                 raise ValueError(f"{which} must be at least 1, not {value}")
         if packing not in ("packed", "document"):
             raise ValueError(f"packing must be 'packed' or 'document', not '{packing}'")
-        if padding not in ("counted", "conditioned"):
-            raise ValueError(f"padding must be 'counted' or 'conditioned', not '{padding}'")
-        if long_documents not in ("cut", "split"):
-            raise ValueError(f"long_documents must be 'cut' or 'split', not '{long_documents}'")
         if packing == "packed" and (padding, long_documents) != ("counted", "cut"):
             raise ValueError("padding and long_documents need packing='document': packed sequences have neither")
         if "text8" in (name, valid_name):
