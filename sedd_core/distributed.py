@@ -79,7 +79,7 @@ class World:
 
     def share(self, count: int) -> Int64[Tensor, " n"]:
         """Which of `count` things are this process's: every size-th, so that none has more than one more."""
-        return torch.arange(self.rank, count, self.size)
+        return torch.arange(min(self.rank, count), count, self.size)
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module with its gradients averaged over the processes in each backward pass."""

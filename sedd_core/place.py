@@ -42,6 +42,11 @@ def number_in(variable: str, default: int) -> int:
 _REMEDY = "Start with launch.py, --slurm, torchrun or srun, which set these variables; or unset them."
 
 
+def is_first_to_speak() -> bool:
+    """Whether this process is the one that says what all find alike: else `launch.py` or process 0 has said it."""
+    return place()[0] == 0 and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(LAUNCHER)
+
+
 def end_with_launcher() -> None:
     """Let the kernel send SIGTERM to this process when the `launch.py` that started it dies, however it dies.
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from ..console import complain, say
+from ..console import complain, quiet, say
 from ..errors import INTERRUPTED, Stopped, Told, UserError, machine_failures_explained
-from ..place import place
+from ..place import is_first_to_speak, place
 from .arguments import changes_of, parse, step_to_resume
 
 if TYPE_CHECKING:
@@ -61,6 +62,9 @@ def _is_not_main() -> bool:
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
+    if place()[0]:
+        quiet()
+        warnings.simplefilter("ignore")  # process 0 shows them
     from ..memory import explained  # torch, the runs and Fiddle are imported here: --help need not wait for them
     from .compose import announcement, compose
     from .experiment import load, name_of_run, trust_files
@@ -171,7 +175,7 @@ def _examine(composed: Composed, options: flags.FlagValues) -> None:
         check_there(Path(path))
     if not (options.no_checks or options.resume):
         composed.run.check_contracts()
-    if place()[0] == 0:
+    if is_first_to_speak():
         for warning in composed.run.warnings():
             complain(f"warning: {composed.label and composed.label + ': '}{warning}")
     if options.dry_run:
@@ -208,13 +212,10 @@ def _workspaces(
 
 def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> list[Figure]:
     """Run one run: here, or where it wants several processes and this is none of them, in those."""
-    from ..console import quiet
     from ..distributed import join, leave
     from .processes import start
     from .resume import take_up
 
-    if place()[0]:
-        quiet()
     processes = composed.run.processes()
     if place()[1] == 1 and processes > 1:
         return start(workspace, composed.node, processes, options.max_restarts)

@@ -64,12 +64,6 @@ def warm_up_ends(optimizer: Optimizer, training: Training) -> Iterator[str]:
         yield f"the warm-up of {optimizer.warmup} steps is longer than the run of {training.steps} (optimizer.warmup)"
 
 
-def log_is_written(training: Training) -> Iterator[str]:
-    """A run shorter than log_every leaves an empty log."""
-    if training.log_every > training.steps:
-        yield f"nothing is logged in {training.steps} steps with training.log_every={training.log_every}"
-
-
 def profile_is_reached(training: Training) -> Iterator[str]:
     """A trace of steps that the run does not have is not written."""
     if training.profile and training.profile[1] > training.steps:
@@ -99,7 +93,6 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     prior_is_reached,
     scaling_suits,
     warm_up_ends,
-    log_is_written,
     profile_is_reached,
 )
 """Each takes what it needs, by name: graph, noise, score, sampler, optimizer, training, processes."""

@@ -259,10 +259,44 @@ def test_a_mistake_that_only_the_main_process_sees_ends_all_at_once(
     assert said[1] == ""
 
 
+LOUD = """
+import warnings
+import fiddle as fdl
+from experiments.quickstart import config as quickstart
+from sedd_core.runs.settings import Optimizer
+
+class Loud(Optimizer):
+    def make(self, parameters):
+        warnings.warn("the optimizer is made")
+        return super().make(parameters)
+
+def config():
+    run = quickstart()
+    run.optimizer = fdl.Config(Loud)
+    return run
+"""
+
+
+def test_several_processes_warn_as_one(tmp_path: Path) -> None:
+    """Neither the launcher and process 0, nor all processes, say the same; Python's own warnings are process 0's."""
+    (tmp_path / "loud.py").write_text(LOUD)
+    settings = [*EXACT[1:], "graph=uniform", "training.steps=1", "samples.count=0", "ngpus=2"]
+    said = apart("--fdl_config=loud.py", *settings, "--run_folder=run")
+    assert said.count("warning: score.scale_by_sigma is for graphs with a mask") == 1
+    assert said.count("UserWarning: the optimizer is made") == 1
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 8, 11])
+def test_things_are_shared_whole_also_among_more_processes_than_things(count: int) -> None:
+    shares = [World(rank=rank, size=8).share(count) for rank in range(8)]
+    assert sorted(torch.cat(shares).tolist()) == list(range(count))
+    assert max(map(len, shares)) <= min(map(len, shares)) + 1
 
 
 def test_every_sequence_of_a_batch_is_taken_once() -> None:
