@@ -251,8 +251,8 @@ def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[
         ([], []),
         (["graph=uniform", "noise=geometric", "score.scale_by_sigma=false"], []),
         (["graph=uniform", "noise=geometric"], ["score.scale_by_sigma=false"]),
-        (["graph=uniform"], ["the noise is only 6.91", "0.00039 nats a token", "noise=geometric"]),
-        (["graph=uniform", "noise=geometric(sigma_max=2)"], ["the noise is only 2", "nats a token"]),
+        (["graph=uniform"], ["the noise is only 6.91", "0.00039 nats per token", "noise=geometric"]),
+        (["graph=uniform", "noise=geometric(sigma_max=2)"], ["the noise is only 2", "nats per token"]),
         (
             ["training.steps=50"],
             ["warm-up of 100 steps is longer than the run of 50"],
