@@ -74,6 +74,11 @@ class PackedData(Data):
     padding: Padding = "counted"
     long_documents: LongDocuments = "cut"
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a split without a single sequence, for a message."""
+        return "give it more text"
+
     @abstractmethod
     def key(self, name: Split) -> str:
         """A hash of a split's content and of how it is tokenised."""
@@ -107,7 +112,7 @@ class PackedData(Data):
         if not len(sequences):
             raise UserError(
                 f"The {name} split of {self.describe()} holds {len(corpus.tokens):,} tokens, less than one sequence: "
-                "give it more text, or lower data.length."
+                f"{self.remedy}, or lower data.length."
             )
         return sequences
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
 
 from ..codec import Codec
+from ..texts import COMPRESSED
 
 Split = Literal["train", "valid"]
 Padding = Literal["counted", "conditioned"]
@@ -151,11 +152,14 @@ class DocumentSequences(Sequences):
         return torch.where(documents > 0, ends[documents - 1], 0)
 
 
-ENDINGS = re.compile(r"(\.(txt|tokens|raw|jsonl|json|parquet|csv|gz|zst|xz|bz2|zip))+$", re.IGNORECASE)
+ENDINGS = re.compile(
+    rf"(\.(txt|tokens|raw|jsonl|json|parquet|csv|npy|bin))?(\.({'|'.join(COMPRESSED)}))*$", re.IGNORECASE
+)
+"""Of a file's name: how its content is read, and how it is compressed."""
 
 
 def title_of(*paths: str) -> str:
-    """A short name of files, for figures: of the first without its endings, and how many more there are.
+    """A short name of files, for figures: of the first without its ending, and how many more there are.
 
     A pattern bears its folder's name.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -188,6 +189,73 @@ def test_only_so_many_documents_are_read(folder: Path) -> None:
     assert text_of(source, "valid").startswith("Document 8 ")
 
 
+def test_held_out_documents_are_of_those_that_are_there(folder: Path) -> None:
+    """A limit beyond the end: both splits as without one."""
+    parts = {"valid_name": None, "valid_documents": 4, "length": 8}
+    limited, whole = data(folder, limit=1000, **parts), data(folder, **parts)
+    for split in ("train", "valid"):
+        assert text_of(limited, split) == text_of(whole, split)
+    assert text_of(limited, "valid").startswith("Document 26 ")
+
+
+def test_documents_without_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their place is named by file, and counted from the start where the end is held out; or they are skipped."""
+    lines = [json.dumps({"text": text}) for text in DOCUMENTS[:6]]
+    (folder / "nulls-1.jsonl").write_text("\n".join(lines[:3]))
+    (folder / "nulls-2.jsonl").write_text("\n".join([*lines[3:], '{"text": null}', '{"text": "at the end"}']))
+    parts = {"name": "nulls-*.jsonl", "valid_name": None, "valid_documents": 3, "length": 8}
+    for limit in (None, 100):
+        with pytest.raises(UserError, match=r"document 4 of nulls-2\.jsonl holds None"):
+            data(folder, limit=limit, **parts).split("valid")
+    source = data(folder, skip_null=True, **parts)
+    text = text_of(source, "valid")
+    assert text.startswith(f"{DOCUMENTS[5]}{END}at t")
+    assert "(nulls-*.jsonl): 1 of 3 documents are null and left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("wiki.raw.jsonl", "JSON lines, texts in 'text'"),
+        ("wiki.json.txt", "plain text, one document per line"),
+        ("wiki.txt.JSONL", "JSON lines, texts in 'text'"),
+    ],
+)
+def test_the_last_ending_says_how_a_file_is_read(
+    folder: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / name).write_text("".join(json.dumps({"text": text}) + "\n" for text in DOCUMENTS))
+    source = data(folder, name=name, valid_name=None, valid_documents=5)
+    assert text_of(source, "train").startswith(DOCUMENTS[0] if "JSON" in kind else '{"text"')
+    source.split("valid")
+    assert source.title == name.rpartition(".")[0]
+    assert capsys.readouterr().out.count(f"{name}: read as {kind}\n") == 1
+
+
+@pytest.mark.parametrize("ending", ["txt", "jsonl", "csv", "txt.gz"])
+def test_a_byte_order_mark_is_no_text(folder: Path, ending: str) -> None:
+    lines = [json.dumps({"text": text}) if ending == "jsonl" else text.replace(",", "") for text in DOCUMENTS[:9]]
+    content = "\n".join([*(["text"] if ending == "csv" else []), *lines])
+    write = gzip.compress if ending.endswith("gz") else bytes
+    (folder / f"marked.{ending}").write_bytes(write(content.encode("utf-8-sig")))
+    (folder / f"plain.{ending}").write_bytes(write(content.encode()))
+    marked, plain = (data(folder, name="any/set", train_file=f"{n}.{ending}") for n in ("marked", "plain"))
+    assert text_of(marked, "train") == text_of(plain, "train")
+
+
+def test_a_closed_alphabet(folder: Path) -> None:
+    (folder / "train.jsonl").write_text('{"text": "ACGT"}\n' * 40)
+    (folder / "valid.jsonl").write_text('{"text": "GATTACA"}\n' * 9)
+    closed = {"tokenizer": "char", "vocab": None, "unknown": False, "length": 8}
+    assert data(folder, **closed).codec().vocab_size == 5  # with the end of a document
+    assert text_of(data(folder, **closed), "valid").startswith("GATTACA<|endoftext|>G")
+    (folder / "valid.jsonl").write_text('{"text": "GATTACA"}\n{"text": ""}\n{"text": "GATN"}\n')
+    with pytest.raises(
+        UserError, match=r"Document 2 of the valid split \(blank.* has 'N' at character 4.*data\.unknown"
+    ):
+        data(folder, **closed).split("valid")
+
+
 def test_blank_documents_are_left_out(folder: Path) -> None:
     lines = [json.dumps({"text": text}) for text in ("", DOCUMENTS[0], "", "", DOCUMENTS[1])]
     (folder / "train.jsonl").write_text("\n".join(lines))
@@ -311,7 +379,7 @@ def test_the_fingerprint_changes_with_the_end_of_text(folder: Path) -> None:
     [
         ("", "cannot be read as json"),
         ('{"text": "a"}\n{"text": \n', "cannot be read as json"),
-        ('{"text": "a"}\n{"text": null}\n', "holds None, which is no text"),
+        ('{"text": "a"}\n{"text": null}\n', r"document 2 of .*train.jsonl holds None, .*data\.skip_null=true"),
         ('{"text": 1}\n', "holds 1, which is no text"),
     ],
 )
@@ -358,11 +426,23 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a broken stream": ({"name": "broken.jsonl", "limit": 5000}, ["broken.jsonl cannot be read to its end", "JSON"]),
     "another size": ({"vocab": 50257}, ["has 257 tokens, not 50257", "set data.vocab"]),
     "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
-    "too few documents": ({"valid_name": None, "valid_split": "train"}, ["has 30 documents", "data.valid_documents"]),
+    "too few documents": (
+        {"valid_name": None, "valid_split": "train"},
+        ["has 30 documents", "lower data.valid_documents"],
+    ),
     "more held out than streamed": ({"limit": 1000, "valid_name": None}, ["limit must be above valid_documents"]),
     "no text8 here": ({"name": "text8"}, ["data=text8"]),
     "padding of packed text": ({"padding": "conditioned"}, ["need packing='document'"]),
     "too long": ({"length": 100_000}, ["less than one sequence", "lower data.length"]),
+    "too long, and held out": (
+        {"length": 100, "valid_name": None, "limit": 20, "valid_documents": 2},
+        ["valid split", "raise data.valid_documents (2) or data.limit"],
+    ),
+    "fewer than are held out": (
+        {"valid_name": None, "limit": 100, "valid_documents": 50},
+        ["has 30 documents (of data.limit=100), of which the last 50", "lower data.valid_documents"],
+    ),
+    "another alphabet for pieces": ({"unknown": False}, ["tokenizer='char'"]),
 }
 
 

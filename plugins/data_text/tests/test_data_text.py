@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +161,64 @@ def test_a_cache_of_other_tokens_is_not_taken(file: str, tmp_path: Path) -> None
         before = corpus_key("data_text 2", "train", content_hash(Path(file)), "", fraction, source.tokenizer, own)
         keys.append(source.key("train") == before)
     assert keys == [True, True, False, False]
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
+    for name, encoding in (("marked", "utf-8-sig"), ("plain", "utf-8")):
+        (tmp_path / f"{name}.txt").write_text(TEXT, encoding=encoding)
+    marked, plain = (data(paths=(str(tmp_path / f"{name}.txt"),)) for name in ("marked", "plain"))
+    assert text_of(marked, "train") == text_of(plain, "train")
+    assert marked.codec().difference(plain.codec()) is None
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz", "zip"])
+def test_compressed_files(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"text.txt.{ending}"
+    if ending == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("text.txt", TEXT)
+    else:
+        path.write_bytes({"gz": gzip, "bz2": bz2, "xz": lzma}[ending].compress(TEXT.encode()))
+    source = data(paths=(str(path),))
+    assert TEXT.startswith(text_of(source, "train"))
+    assert source.title == "text"
+    path.write_bytes(b"something else")
+    with pytest.raises(UserError, match="cannot be read as UTF-8 text"):
+        data(paths=(str(path),)).split("train")
+
+
+def test_what_is_not_decompressed_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.txt.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    with pytest.raises(UserError, match=r"Zstandard.*zstd -d"):
+        data(paths=(str(tmp_path / "text.txt.zst"),)).split("train")
+
+
+def test_how_a_file_is_read_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wiki.raw.jsonl").write_text(TEXT)
+    source = data(paths=(str(tmp_path / "wiki.raw.jsonl"),))
+    source.split("train")
+    source.split("valid")
+    said = f"{tmp_path}/wiki.raw.jsonl: read as plain UTF-8 text; data=hub reads the documents in it"
+    assert capsys.readouterr().out.count(said) == 1
+    assert source.title == "wiki.raw"
+
+
+def test_a_closed_alphabet(tmp_path: Path) -> None:
+    (tmp_path / "dna.txt").write_text("ACGT" * 100)
+    closed = {"paths": (str(tmp_path / "dna.txt"),), "unknown": False}
+    assert data(**closed).codec().vocab_size == 4
+    assert data(**{**closed, "unknown": True}).codec().vocab_size == 5
+    (tmp_path / "dna.txt").write_text("ACGT" * 90 + "\nACGTN")
+    with pytest.raises(
+        UserError, match=r"has '\\n', .* at character 361 \(line 1\) of data\.paths.*data\.unknown=true"
+    ):
+        data(**closed, valid_fraction=0.02).split("valid")
+    (tmp_path / "valid.txt").write_text("ACG\nTAN")
+    (tmp_path / "dna.txt").write_text("ACGT\n" * 90)
+    with pytest.raises(UserError, match=r"has 'N', .* at character 7 \(line 2\) of data\.valid_paths"):
+        data(**closed, valid_paths=(str(tmp_path / "valid.txt"),)).split("valid")
+    with pytest.raises(ValueError, match="tokenizer='char'"):
+        data(tokenizer="byte", unknown=False)
 
 
 def test_titles() -> None:

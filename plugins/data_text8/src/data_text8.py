@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zipfile
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -15,6 +13,7 @@ from sedd_core.codec import Codec, character_codec
 from sedd_core.files import check_readable, expanded
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
+from sedd_core.texts import read_text
 from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
 
 REPOSITORY = "afmck/text8"
@@ -83,14 +82,14 @@ class Text8(PackedData):
         if self.path is None:
             text = "".join(row for rows in self._hub() for row in rows["text"])
         else:
-            text = _read(self._file())
-        strange = sorted(set(text.rstrip("\n")) - set(CHARACTERS))
+            text = read_text(self._file(), "text8")
+        strange = sorted(set(text.rstrip("\r\n")) - set(CHARACTERS))
         if strange:
             raise UserError(
                 f"{self.path or REPOSITORY} holds {strange[0]!r}: text8 is of blanks and the letters a to z alone. "
                 "Another text: data=text"
             )
-        return text.rstrip("\n")
+        return text.rstrip("\r\n")
 
     def _file(self) -> Path:
         assert self.path is not None
@@ -120,18 +119,6 @@ def _encoded(text: str) -> Tokens:
     table = np.zeros(128, np.uint8)
     table[[ord(character) for character in CHARACTERS]] = np.arange(len(CHARACTERS))
     return table[np.frombuffer(text.encode("ascii"), np.uint8)]
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                name = next(iter(archive.namelist()), "text8")  # of an empty one: which is missing
-                return archive.read(name).decode("ascii")
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="ascii") as file:
-            return str(file.read())
-    except (OSError, EOFError, KeyError, UnicodeDecodeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read as text8: {error}.") from error
 
 
 @hookimpl

@@ -5,12 +5,14 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sedd_core import UserError
+from sedd_core import UserError, console
 from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages.data import Split, title_of
+from sedd_core.texts import MARK, ending, starts_with_mark
 from sedd_core.tokens import content_hash, corpus_key
 
 from .hub import ask, is_unreachable, quiet_datasets, said
@@ -20,7 +22,8 @@ LOADERS = {
     **{"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv"},
     **dict.fromkeys(("txt", "tokens", "raw"), "text"),
 }
-"""How a local file is read, by its ending; of text, a line is a document."""
+"""How a local file is read, by its ending (see `texts.ending`); of text, a line is a document."""
+KINDS = {"json": "JSON lines", "parquet": "Parquet", "csv": "CSV", "text": "plain text, one document per line"}
 
 
 Documents = Any
@@ -33,7 +36,7 @@ class Source:
 
     setting: the start of the settings that name it, "train" or "valid". name: of the data set, in short.
     path: of a local file, pattern or folder.
-    field: the column of the text.
+    field: the column of the text. skip_null: leave out documents that have none.
     """
 
     setting: Split
@@ -45,6 +48,7 @@ class Source:
     path: str | None
     field: str
     preset: Preset
+    skip_null: bool = False
 
     @classmethod
     def of(
@@ -56,6 +60,7 @@ class Source:
         split: str | None,
         file: str | None,
         field: str | None,
+        skip_null: bool = False,
     ) -> Source:
         """From settings, those that are None being the preset's."""
         preset = PRESETS.get(name, Preset(name))
@@ -66,7 +71,7 @@ class Source:
         usual = preset.valid if setting == "valid" else preset.train or "train"
         return cls(
             setting,
-            Path(name).name.partition(".")[0],
+            title_of(name) if local else Path(name).name.partition(".")[0],
             preset.repository,
             config or preset.config,
             revision or preset.revision,
@@ -74,6 +79,7 @@ class Source:
             path,
             column,
             preset,
+            skip_null,
         )
 
     def __str__(self) -> str:
@@ -116,21 +122,19 @@ class Source:
                     "the same for both, to hold out the last data.valid_documents documents."
                 )
 
-    def _column(self, batch: Mapping[str, list[Any]]) -> list[str]:
-        """The texts of a batch of documents. UserError when there is no such column, or what it holds is no text."""
-        if self.field not in batch:
-            raise UserError(f"{self} has no column '{self.field}'; it has {', '.join(batch)}: set data.text_field.")
-        for text in batch[self.field]:
-            if not isinstance(text, str):
-                raise UserError(f"The column '{self.field}' of {self} holds {text!r}, which is no text: mend it.")
-        return batch[self.field]
+    def texts(self, documents: Documents, many: int, first: int = 0) -> Iterator[list[str]]:
+        """The texts of documents that this source gave, put right, `many` at a time.
 
-    def texts(self, documents: Documents, many: int) -> Iterator[list[str]]:
-        """The texts of documents that this source gave, put right, so many at a time.
+        Args:
+            documents: All of them from one on.
+            many: Documents at a time.
+            first: The index of the first one in the source.
 
-        UserError where reading breaks off: a stream learns of a damaged file, or of the network, only then.
+        Raises:
+            UserError: Reading breaks off (a stream learns of a damaged file, or of the network, only then), or what a
+                document has in the column is not text.
         """
-        batches = documents.iter(many)
+        batches, row, skipped = documents.iter(many), first, 0
         while True:
             try:
                 batch = next(batches, None)
@@ -140,18 +144,59 @@ class Source:
                     "try again."
                 ) from error
             if batch is None:
-                return
-            yield [self.preset.detokenize(text) for text in self._column(batch)]
+                break
+            texts = self._column(batch, row)
+            row, skipped = row + len(batch[self.field]), skipped + len(batch[self.field]) - len(texts)
+            yield [self.preset.detokenize(text) for text in texts]
+        if skipped:
+            console.say(f"         {self}: {skipped:,} of {row - first:,} documents are null and left out")
+
+    def _column(self, batch: Mapping[str, list[Any]], row: int) -> list[str]:
+        """The texts of a batch of documents, of which the first has the index `row`."""
+        if self.field not in batch:
+            raise UserError(f"{self} has no column '{self.field}'; it has {', '.join(batch)}: set data.text_field.")
+        for offset, text in enumerate(batch[self.field]):
+            if text is None and self.skip_null:
+                continue
+            if not isinstance(text, str):
+                skip = ", or leave out such documents: data.skip_null=true" if text is None else ""
+                raise UserError(
+                    f"The column '{self.field}' of {self._place(row + offset)} holds {text!r}, which is no text: "
+                    f"mend it{skip}."
+                )
+        texts = [text for text in batch[self.field] if text is not None]
+        if self.path and _kind(self.path) == "text":
+            return [text.removeprefix(MARK) for text in texts]  # of a file's first line
+        return texts
+
+    def _place(self, row: int) -> str:
+        """Where the document of an index stands: its file, and its number from 1 on."""
+        kind = _kind(self.path) if self.path else None
+        files = self._files() if kind else []
+        for path in files if kind and len(files) > 1 else []:
+            count = sum(1 for _ in self._load(kind or "", [path], streaming=True))
+            if row < count:
+                return f"document {row + 1:,} of {path}"
+            row -= count
+        return f"document {row + 1:,} of {self}"
 
     def identity(self, limit: int | None) -> str:
         """A hash of what `texts` gives: of the files' content, or the hub's own, and of how texts are put right."""
         if self.path:
-            own = [content_hash(Path(path)) for path in self._files()] + [_kind(self.path) or f"split {self.split}"]
+            kind = _kind(self.path)
+            files = self._files()
+            own = [content_hash(Path(path)) for path in files] + [kind or f"split {self.split}"]
+            if kind:
+                _say_how_it_is_read(self.path, len(files), kind, self.field)
+            if kind == "text" and any(starts_with_mark(Path(path)) for path in files):
+                own.append("without its mark")
         elif limit is None:
             own = [self.documents(None)._fingerprint]
         else:
             own = [self._commit(), self.repository, str(self.config), self.split]
-        return corpus_key(*own, str(limit), self.field, self.preset.rules)
+        return corpus_key(
+            *own, str(limit), self.field, self.preset.rules, *(["without null"] if self.skip_null else [])
+        )
 
     def documents(self, limit: int | None) -> Documents:
         """All of them, or the first `limit` as a stream. UserError when they cannot be had."""
@@ -170,9 +215,13 @@ class Source:
         return files
 
     def _load_files(self, kind: str, limit: int | None) -> Any:
-        load_dataset, files = quiet_datasets().load_dataset, self._files()
+        return self._load(kind, self._files(), streaming=limit is not None)
+
+    def _load(self, kind: str, files: list[str], *, streaming: bool) -> Any:
         try:
-            return load_dataset(kind, data_files={"documents": files}, split="documents", streaming=limit is not None)
+            return quiet_datasets().load_dataset(
+                kind, data_files={"documents": files}, split="documents", streaming=streaming
+            )
         except Exception as error:  # each of its readers raises its own
             cause = error.__cause__ or error
             raise UserError(f"{self.path} cannot be read as {kind}: {type(cause).__name__}: {cause}") from error
@@ -236,9 +285,16 @@ class Source:
         )
 
 
+@cache
+def _say_how_it_is_read(path: str, count: int, kind: str, field: str) -> None:
+    files = "" if count == 1 else f" ({count:,} files)"
+    column = "" if kind == "text" else f", texts in '{field}'"
+    console.say(f"         {path}{files}: read as {KINDS[kind]}{column}")
+
+
 def _kind(path: str) -> str | None:
     """The loader of a local file; None for the name of a data set, or a folder."""
-    return next((LOADERS[part] for part in Path(path).name.split(".")[1:] if part in LOADERS), None)
+    return LOADERS.get(ending(Path(path).name))
 
 
 def _saved(folder: Path, split: str) -> list[Path]:

@@ -15,12 +15,12 @@ def load(name: str, end_token: str | None) -> EndedCodec:
     return read_ended_tokenizer(name, end_token)
 
 
-def characters_of(texts: Iterable[str]) -> Codec:
-    """A token for each character of the texts, one for any other, and one that ends a document."""
+def characters_of(texts: Iterable[str], unknown: bool) -> Codec:
+    """A token for each character of the texts, one for any other if `unknown`, and one that ends a document."""
     seen: set[str] = set()
     for text in texts:
         seen.update(text)
-    return _with_end(character_codec("".join(seen)))
+    return _with_end(character_codec("".join(seen), unknown))
 
 
 def ended_characters(codec: Codec, end_token: str | None) -> EndedCodec:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import glob
-import gzip
 import os
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
-from sedd_core import UserError, hookimpl
+from sedd_core import UserError, console, hookimpl
 from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
 from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages import Data
 from sedd_core.stages.data import Split, title_of
+from sedd_core.texts import ending, read_text, starts_with_mark
 from sedd_core.tokenizer import read_tokenizer
 from sedd_core.tokens import PackedData, Tokenised, content_hash, corpus_key
 
@@ -28,12 +28,13 @@ LEARNED = ("bpe", "char", "byte")
 class TextFiles(PackedData):
     """Text read as one long run, cut into sequences.
 
-    paths: text files, .gz too, or patterns of several (corpus/*.txt), in this order; none: the docstrings of Python's
-    standard library. valid_paths: files to validate on; none: the end of the text. valid_fraction: how much of it.
-    tokenizer: "bpe" (byte pairs), "char", "byte" (256), or one that is there: a tokenizer.json, BERT's vocab.txt, a
-    folder with one of them or with GPT-2's vocab.json and merges.txt, or a hub id (gpt2). What is learned is learned
-    from the training text alone. vocab: the number of byte-pair pieces.
-    length: tokens a sequence.
+    paths: UTF-8 text files (.gz, .bz2, .xz and .zip too), or patterns of several (corpus/*.txt), in this order; none:
+    the docstrings of Python's standard library. valid_paths: files to validate on; none: the end of the text.
+    valid_fraction: how much of it. tokenizer: "bpe" (byte pairs), "char", "byte" (256), or one that is there: a
+    tokenizer.json, BERT's vocab.txt, a folder with one of them or with GPT-2's vocab.json and merges.txt, or a hub id
+    (gpt2). What is learned is learned from the training text alone. unknown: Add a state to "char" for characters
+    that the training text does not have; without it, such a character is an error. vocab: the number of byte-pair
+    pieces. length: tokens a sequence.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class TextFiles(PackedData):
         paths: tuple[str, ...] = (),
         valid_paths: tuple[str, ...] = (),
         tokenizer: str = "bpe",
+        unknown: bool = True,
         vocab: int = 1024,
         length: int = 128,
         valid_fraction: float = 0.1,
@@ -55,7 +57,9 @@ class TextFiles(PackedData):
         if valid_paths and not paths:
             raise ValueError("valid_paths need paths to train on")
         self.paths, self.valid_paths, self.valid_fraction = paths, valid_paths, valid_fraction
-        self.tokenizer, self.vocab, self.length = tokenizer, vocab, length
+        if not unknown and tokenizer != "char":
+            raise ValueError(f"unknown=False is a setting of tokenizer='char', not of '{tokenizer}'")
+        self.tokenizer, self.unknown, self.vocab, self.length = tokenizer, unknown, vocab, length
 
     @property
     def title(self) -> str:
@@ -77,7 +81,7 @@ class TextFiles(PackedData):
         """A hash of the files and of the tokenizer, which the training text decides for both splits."""
         files = self._hashes() if self.paths else docstring_corpus(self.valid_fraction)
         fraction = "" if self.valid_paths else str(self.valid_fraction)
-        own = str(self.vocab) if self.tokenizer == "bpe" else ""
+        own = str(self.vocab) if self.tokenizer == "bpe" else "" if self.unknown else "closed"
         if self.tokenizer not in LEARNED:
             own = self._given_codec.tokenizer.to_str()
             if depends_on_context(self._given_codec):
@@ -87,6 +91,8 @@ class TextFiles(PackedData):
     def _hashes(self) -> list[str]:
         """Of the files to train on, and of those to validate on. UserError for content that is in both."""
         files = _files(self.valid_paths)
+        for path in (*self.paths, *self.valid_paths):
+            _say_how_it_is_read(path)
         train, valid = [_hash(path) for path in _files(self.paths)], [_hash(path) for path in files]
         both = [path for path, content in zip(files, valid, strict=True) if content in train]
         if both:
@@ -100,6 +106,8 @@ class TextFiles(PackedData):
         """The codec is made from the training text, or read."""
         train, valid = self._texts()
         if name == "valid":
+            if not self.unknown:
+                self._check_alphabet(train, valid)
             return Tokenised(self.codec(), encoded_pieces(self.codec(), valid, PIECE))
         codec = self._make_codec(train)
         return Tokenised(codec, encoded_pieces(codec, train, PIECE))
@@ -108,7 +116,7 @@ class TextFiles(PackedData):
         if self.tokenizer == "bpe":
             return bpe_codec(train, self.vocab)
         if self.tokenizer == "char":
-            return character_codec(train)
+            return character_codec(train, self.unknown)
         return byte_codec() if self.tokenizer == "byte" else self._given_codec
 
     @cached_property
@@ -121,13 +129,27 @@ class TextFiles(PackedData):
                 f"{error} (data.tokenizer={self.tokenizer}; learned here: {', '.join(LEARNED)}.)"
             ) from error
 
+    def _check_alphabet(self, train: str, valid: str) -> None:
+        """UserError, with its place, for a character that only the validation text has."""
+        strange = set(valid) - set(train)
+        if not strange:
+            return
+        place = next(index for index, character in enumerate(valid) if character in strange)
+        whole, start = ("data.valid_paths", "") if self.valid_paths else ("data.paths", train)
+        lines = (start + valid[:place]).count("\n")
+        raise UserError(
+            f"The text to validate on has {valid[place]!r}, which the training text does not have, at character "
+            f"{len(start) + place + 1:,} (line {lines + 1:,}) of {whole}, files taken together. Correct it, or set "
+            "data.unknown=true for a state of such characters."
+        )
+
     def _texts(self) -> tuple[str, str]:
         """Training and validation text."""
         if not self.paths:
             return docstring_corpus(self.valid_fraction)
-        train = "".join(map(_read, _files(self.paths)))
+        train = "".join(map(read_text, map(Path, _files(self.paths))))
         if self.valid_paths:
-            return train, "".join(map(_read, _files(self.valid_paths)))
+            return train, "".join(map(read_text, map(Path, _files(self.valid_paths))))
         cut = round(len(train) * (1 - self.valid_fraction))
         return train[:cut], train[cut:]
 
@@ -143,23 +165,22 @@ def _files(paths: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@cache
+def _say_how_it_is_read(path: str) -> None:
+    other = "; data=hub reads the documents in it" if ending(path) in ("jsonl", "json", "csv", "parquet") else ""
+    console.say(f"         {path}: read as plain UTF-8 text{other}")
+
+
 def _hash(path: str) -> str:
     """Of a file's content."""
     check_readable(Path(path))
     if not Path(path).is_file():
         raise UserError(f"There is no text file {path} (from {Path.cwd()}): set data.paths.")
     try:
-        return content_hash(Path(path))
+        content = content_hash(Path(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-
-
-def _read(path: str) -> str:
-    try:
-        with (gzip.open if path.endswith(".gz") else open)(path, "rt", encoding="utf-8", newline="") as file:
-            return str(file.read())
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    return corpus_key(content, "without its mark") if starts_with_mark(Path(path)) else content
 
 
 @hookimpl
