@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from .codec import Codec
 from .ema import EMA
 from .errors import UserError
-from .files import check_readable, digest, side_file, writing_folder
+from .files import WINDOWS, check_readable, digest, side_file, writing_folder
 from .memory import is_exhausted
 from .record import Record
 from .score import ScoreModel
@@ -215,7 +215,12 @@ def fault(folder: Path) -> str | None:
 
 
 def _point(folder: Path) -> None:
-    """Make the link `newest` beside the checkpoints of a run lead to this one; no run depends on it."""
+    """Make the link `newest` beside the checkpoints of a run lead to this one; no run depends on it.
+
+    On Windows, where links need a privilege, there is none.
+    """
+    if WINDOWS:
+        return
     link = folder.with_name(NEWEST + ".tmp")
     with side_file(folder.with_name(NEWEST)):
         link.unlink(missing_ok=True)

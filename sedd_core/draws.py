@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from .numerics import float64_device
+
 _GOLDEN = 0x9E3779B97F4A7C15
 _WORD = (1 << 64) - 1
 
@@ -63,9 +65,13 @@ class Draws:
         return replace(self, parts=(*self.parts, name))
 
     def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
-        """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for."""
-        positions = torch.arange(math.prod(shape), device=self.indices.device) * _signed(_GOLDEN)
-        sequences = _mix(self.indices * _signed(_GOLDEN) + key(self.seed, stream, self.step, *self.parts))
+        """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for.
+
+        On the device of the indices, or on the CPU where that has no float64.
+        """
+        indices = self.indices.to(float64_device(self.indices.device))
+        positions = torch.arange(math.prod(shape), device=indices.device) * _signed(_GOLDEN)
+        sequences = _mix(indices * _signed(_GOLDEN) + key(self.seed, stream, self.step, *self.parts))
         words = _mix(_mix(sequences[:, None] + positions))
         uniform = (_shift_right(words, 12).double() + 0.5) * 2.0**-52
         return uniform.reshape(len(self.indices), *shape)

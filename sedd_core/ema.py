@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from .numerics import to_float64
+
 
 class EMA:
     """average += (1 - d) (parameter - average) after each update, d = min(decay, (1 + n) / (10 + n)) at the n-th.
@@ -31,8 +33,8 @@ class EMA:
     @torch.no_grad()
     def distance(self) -> float:
         """|parameters - average| / |parameters|."""
-        apart = sum((p - a).double().square().sum() for p, a in zip(self.parameters, self.average, strict=True))
-        size = sum(p.double().square().sum() for p in self.parameters)
+        apart = sum(to_float64(p - a).square().sum() for p, a in zip(self.parameters, self.average, strict=True))
+        size = sum(to_float64(p).square().sum() for p in self.parameters)
         return (torch.as_tensor(apart) / torch.as_tensor(size)).sqrt().item()
 
     @contextmanager

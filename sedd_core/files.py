@@ -18,6 +18,7 @@ from filelock import FileLock
 from .console import say
 from .errors import UserError
 
+WINDOWS = os.name == "nt"
 TEMPORARY = ".tmp"
 """Suffix of what is being written; a kill may leave such files and folders behind, and no reader takes them."""
 
@@ -199,9 +200,9 @@ def _permit(path: Path) -> None:
 
 def _sync(path: Path) -> None:
     """Bring a file's content, or a folder's names, to the disk."""
-    if os.name == "nt" and path.is_dir():  # Windows opens no folders
+    if WINDOWS and path.is_dir():  # Windows opens no folders, and syncs only what may be written
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -16,7 +16,7 @@ INSTEAD = {"pytorch_model.bin": "model.safetensors"}
 
 def is_hub_id(path: Path) -> bool:
     """Whether a path that is not there reads like owner/name; not if there is a folder of the owner's name."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None and not path.parent.exists()
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", path.as_posix()) is not None and not path.parent.exists()
 
 
 def without_folders(path: str) -> str:

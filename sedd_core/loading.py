@@ -21,7 +21,7 @@ from .original import is_original, original_record, original_weights
 from .plugins import STAGES
 from .published import is_published, published_record
 from .record import Record, build, construct
-from .score import ScoreHead, ScoreModel
+from .score import ScoreHead, ScoreModel, place_on
 from .sizes import at_most
 from .stages import Graph, Noise
 from .tensors import SAVED, read_weights
@@ -62,11 +62,15 @@ def load(path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: 
     model = ScoreModel(backbone, graph, _part(record, "score"))
     place_weights(stored, folder, model, noise)
     codec = _codec(folder, tokenizer, graph.vocab_size)
-    return Loaded(model.to(device).eval(), graph, noise.to(device).eval(), codec, record)
+    place_on(device, model, noise)
+    return Loaded(model.eval(), graph, noise.eval(), codec, record)
 
 
 def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tuple[ScoreModel, Graph, Noise]:
-    """`model, graph, noise = load_model(path)`; `model(x, sigma)` is the log-score. See `load`."""
+    """`model, graph, noise = load_model(path)`; `model(x, sigma)` is the log-score. See `load`.
+
+    device: of the network; x and sigma belong on the CPU for one that has no float64 (mps).
+    """
     return load(path, ema=ema, device=device)[:3]
 
 
@@ -79,7 +83,7 @@ def find(path: Path) -> Path:
     path = expanded(path)
     _check_readable(path)
     if is_hub_id(path):
-        path = fetch(str(path), MODEL_FILES)
+        path = fetch(path.as_posix(), MODEL_FILES)
     if is_original(path):
         return path
     if _holds_weights(path):

@@ -5,12 +5,25 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
 LN2 = math.log(2.0)
 LARGEST = 64.0
 """Largest exponent that is taken as it is: sums and products of exp(64) over any vocabulary fit into float32."""
+WITHOUT_FLOAT64 = ("mps",)
+"""Types of devices that have no float64: only the network runs there."""
+
+
+def float64_device(device: torch.device | str) -> torch.device:
+    """Where draws, noise levels and laws are computed for a network on this device: there, else on the CPU."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def to_float64(x: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """The same numbers in float64, on the `float64_device` of theirs."""
+    return x.to(float64_device(x.device)).double()
 
 
 def log1mexp(s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from .draws import Draws
-from .numerics import expand_to
+from .numerics import expand_to, float64_device
 from .score import ScoreModel
 from .stages import Graph, Noise, Sampler
 from .stages.sampler import Given, TimedScore
@@ -125,7 +125,7 @@ def sample(
     cond: conditions of all `count` sequences, handed to the network.
     on_step sees each batch steps + 2 times: its first state, that after each step, and the result.
     """
-    device = next(model.parameters()).device
+    device = float64_device(next(model.parameters()).device)
     times = time_grid(steps, t_min, grid, noise, device)
     done: list[Tensor] = []
     for indices in (torch.arange(count) if which is None else which).split(batch_size):

@@ -6,9 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
-from .numerics import expand_to
+from .numerics import expand_to, float64_device
 from .stages.backbone import Backbone
 from .stages.graph import Graph
+from .stages.noise import Noise
 
 
 class ScoreHead:
@@ -68,6 +69,20 @@ class ScoreModel(nn.Module):
         cond: Tensor | None = None,
     ) -> Float[Tensor, "N S"]:
         """The same at `rows`, with whatever the network says at the current state (the loss does not look there)."""
-        features = self.backbone(x, sigma.float(), cond)
-        logits = self.backbone.logits(features[rows])
+        there = next(self.backbone.parameters(), x).device  # another than x's where that has no float64
+        features = self.backbone(x.to(there), sigma.float().to(there), None if cond is None else cond.to(there))
+        logits = self.backbone.logits(features[rows.to(there)]).to(x.device)
         return self.head(logits, x[rows], expand_to(sigma, x)[rows], self.graph)
+
+
+def place_on(device: torch.device | str, model: ScoreModel, noise: Noise) -> None:
+    """Move a network to a device, in place; and its graph and noise schedule to that device's `float64_device`.
+
+    Args:
+        device: The network's device.
+        model: The model; states and noise levels that it is called with belong on the `float64_device`.
+        noise: The noise schedule.
+    """
+    model.backbone.to(device)
+    model.graph.to(float64_device(device))
+    noise.to(float64_device(device))

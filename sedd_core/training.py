@@ -18,6 +18,7 @@ from .distributed import World
 from .draws import Draws, key, permutation
 from .ema import EMA
 from .errors import UserError
+from .numerics import float64_device, to_float64
 from .objective import ScoreEntropy
 from .resumed import check_optimizer_state
 from .runs.settings import Optimizer, Training
@@ -88,8 +89,8 @@ class Trainer:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return self.world.device
+        """Where data, draws and noise levels are: with the network, or on the CPU where its device has no float64."""
+        return float64_device(self.world.device)
 
     def step(self, step: int, stop: bool = False) -> StepResult:
         """One update: draw data, times and noise; loss; clipped step; average. stop: tell all processes so."""
@@ -117,7 +118,7 @@ class Trainer:
         t = times(draws, self.training)
         level = self.noise(t)
         x = noised(self.objective.model.graph.perturb(x0, level.sigma, draws), x0, counts)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
             loss, losses = self.wrapped(x, x0, level, level.rate, counts, cond)
         return loss, losses, t
 
@@ -127,7 +128,7 @@ class Trainer:
         sums: of this process: whether to stop, losses by time, tokens by time.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        asked, *rest, grad_norm = torch.cat([self.world.sum(sums), norm[None].double()]).tolist()
+        asked, *rest, grad_norm = torch.cat([self.world.sum(sums), to_float64(norm[None])]).tolist()
         losses, tokens = rest[:LEVELS], rest[LEVELS:]
         loss = sum(losses) / self.training.batch_size
         updated = math.isfinite(loss) and math.isfinite(grad_norm)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import INTERRUPTED, STOPPED, Stopped, Told, UserError
+from ..files import WINDOWS
 from ..place import LAUNCHER
 from ..preemption import SAVING, heeded, notice
 from ..record import Node, nodes_in
@@ -35,8 +36,10 @@ def start(workspace: Workspace, node: Node, processes: int, max_restarts: int) -
 
     The folder is locked while its record is written, then by the main one of those processes. When one fails, all
     start again from the newest checkpoint, up to `max_restarts` times. UserError, with the reason, when that is used
-    up; a folder in which nothing has happened yet is removed then.
+    up; a folder in which nothing has happened yet is removed then. UserError on Windows.
     """
+    if WINDOWS:
+        raise UserError("Several processes of one machine need Linux or macOS: on Windows, set ngpus=1.")
     with workspace.held():
         if workspace.resume:
             take_up(workspace, node)
@@ -80,7 +83,7 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
             raise Stopped(code) from error
         if code > 0:
             raise Told(f"process {rank} ended with exit code {code}") from error
-        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+        memory = " (out of memory?)" if code == -9 else ""  # SIGKILL, which Windows lacks
         raise UserError(
             f"Process {rank} was killed by signal {-code}{memory}, and the others were stopped. "
             "Go on from the newest checkpoint with --resume and the same --run_folder."

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,7 +42,8 @@ def locked(folder: Path, patience: float | None = None) -> Iterator[None]:
         yield
         return
     try:
-        (folder / LOCK).write_text(_holder(), encoding="utf-8")
+        with suppress(PermissionError):  # Windows: nothing is read or written where a lock is held
+            (folder / LOCK).write_text(_holder(), encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -69,7 +70,7 @@ def _holder() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container's user without a name
-        user = f"user {os.getuid()}"
+        user = f"user {os.getuid()}" if hasattr(os, "getuid") else "an unnamed user"
     since = time.strftime("%Y-%m-%d %H:%M:%S %Z")
     return f"started by {user} on {socket.gethostname()} (process {os.getpid()}), since {since}"
 

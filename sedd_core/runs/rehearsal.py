@@ -86,7 +86,7 @@ def _pass(trainer: Trainer, step: int) -> None:
     )
     level = trainer.noise(torch.ones(len(x), dtype=torch.float64, device=trainer.device))
     with trainer.unsynchronised():
-        with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.bf16):
+        with torch.autocast(trainer.world.device.type, torch.bfloat16, enabled=trainer.bf16):
             loss, _ = trainer.wrapped(x, batch.tokens, level, level.rate, None, batch.cond)
         loss.backward()
     trainer.optimizer.zero_grad()  # else the gradients stay through what follows, as they do not in a run

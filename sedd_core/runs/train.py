@@ -18,7 +18,7 @@ from ..errors import Stopped, UserError
 from ..place import place
 from ..preemption import Stop
 from ..record import Node, Record, complete
-from ..score import ScoreHead, ScoreModel
+from ..score import ScoreHead, ScoreModel, place_on
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
 from . import budget, contracts
@@ -137,8 +137,8 @@ class Train(Run):
         world.agree(self._check_caches)
         codec, train, sets, model = world.agree(lambda: self._prepared(workspace))
         workspace.open()
-        model, noise = model.to(world.device), self.noise.to(world.device)
-        trainer = Trainer(model, noise, train, self.optimizer, self.training, self.seed, world)
+        place_on(world.device, model, self.noise)
+        trainer = Trainer(model, self.noise, train, self.optimizer, self.training, self.seed, world)
         valid = next(iter(sets.values()))
         console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
         console.say(f"model    {sum(p.numel() for p in trainer.parameters):,} parameters on {_where(workspace)}")
@@ -150,7 +150,7 @@ class Train(Run):
         first = loop.resume() if workspace.resume else 0
         _say_where(workspace, first)
         snapshots = Snapshots(
-            *(model, noise, codec, self.sampler, sets, self.training, self.validation, self.samples),
+            *(model, self.noise, codec, self.sampler, sets, self.training, self.validation, self.samples),
             *(self.data.length, self.seed, workspace, self.monitor, stop, self.data.end()),
         )
         with self._monitored(workspace, first), stop.listening():

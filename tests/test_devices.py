@@ -1,0 +1,178 @@
+"""A device without float64, as MPS is: the network alone runs there, all else on the CPU, to the same numbers.
+
+The device is played by the type "meta", on which tensors here have numbers: a mode wraps what is moved there, refuses
+float64 there, and refuses operations between it and the CPU, as a real device does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map_only
+
+from sedd_core import numerics, plugin
+from sedd_core.distributed import World
+from sedd_core.draws import Draws
+from sedd_core.numerics import float64_device, to_float64
+from sedd_core.runs.settings import Optimizer, Training
+from sedd_core.sampling import sample
+from sedd_core.score import ScoreHead, ScoreModel, place_on
+from sedd_core.stages import PackedSequences
+from sedd_core.training import Trainer
+
+COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+
+
+class There(torch.Tensor):
+    """A tensor on the device; its numbers are those of a tensor on the CPU."""
+
+    here: Tensor
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> There:
+        if here.dtype == torch.float64:
+            raise TypeError("this device has no float64")
+        made = torch.Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
+            cls, here.shape, strides=here.stride(), dtype=here.dtype, device="meta", requires_grad=here.requires_grad
+        )
+        made.here = here
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return dispatched(func, args, kwargs or {})
+
+
+def dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+    there = [tensor for tensor in tensors if isinstance(tensor, There)]
+    target = kwargs.get("device")
+    goes = target is not None and torch.device(target).type == "meta"
+    if not (there or goes):
+        return func(*args, **kwargs)
+    if func not in COPIES and there and any(t.ndim and not isinstance(t, There) for t in tensors):
+        raise RuntimeError(f"{func}: tensors on two devices")
+    if target is not None:
+        kwargs = {**kwargs, "device": "cpu"}
+    plain = tree_map_only(There, lambda tensor: tensor.here, (args, kwargs))
+    result = func(*plain[0], **plain[1])
+    if not func._schema.returns:
+        return None
+    if plain[0] and result is plain[0][0]:  # changed in place
+        return args[0]
+    if func == torch.ops.aten._local_scalar_dense.default or (target is not None and not goes):
+        return result
+    return tree_map_only(Tensor, There, result)
+
+
+class Device(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return dispatched(func, args, kwargs or {})
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    autocast = torch.autocast
+    monkeypatch.setattr(torch, "autocast", lambda kind, *a, **k: autocast("cpu" if kind == "meta" else kind, *a, **k))
+    monkeypatch.setattr(numerics, "WITHOUT_FLOAT64", ("meta",))
+    with Device():
+        yield
+
+
+@pytest.mark.usefixtures("device")
+def test_the_device_is_one() -> None:
+    moved = torch.ones(2).to("meta")
+    assert isinstance(moved, There)
+    assert (moved + moved).to("cpu").tolist() == [2.0, 2.0]
+    with pytest.raises(TypeError, match="no float64"):
+        moved.double()
+    with pytest.raises(TypeError, match="no float64"):
+        torch.zeros(2, dtype=torch.float64, device="meta")
+    with pytest.raises(RuntimeError, match="two devices"):
+        moved + torch.ones(2)
+    assert to_float64(moved).tolist() == [1.0, 1.0]
+
+
+def model_of(graph: str) -> ScoreModel:
+    process = plugin(f"graph_{graph}")(vocab_size=11)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "n_blocks": 2, "n_heads": 2, "cond_dim": 8, "dropout": 0.0}
+    backbone = plugin("model_ddit")(num_states=process.num_states, **sizes)
+    nn.init.normal_(backbone.head.weight, std=0.1)
+    return ScoreModel(backbone, process, ScoreHead(scale_by_sigma=graph == "absorb"))
+
+
+def moved_there(model: ScoreModel) -> ScoreModel:
+    """As `place_on` moves a model; modules take a tensor of another class only by hand."""
+    for module in model.backbone.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                module._parameters[name] = nn.Parameter(There(parameter.detach()))
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else There(buffer)
+    return model
+
+
+CASES = [("absorb", "loglinear"), ("uniform", "geometric")]
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize(("graph", "noise"), CASES)
+def test_sampling_gives_the_same_tokens(graph: str, noise: str) -> None:
+    settings = {"count": 3, "length": 12, "steps": 4, "t_min": 1e-3, "seed": 1, "batch_size": 2}
+    schedule = plugin(f"noise_{noise}")()
+    for name in ("analytic", "euler"):
+        here, there = (
+            sample(model.eval(), schedule, plugin(f"sampler_{name}")(), grid="equal", **settings)
+            for model in (model_of(graph), moved_there(model_of(graph)))
+        )
+        assert here.tolist() == there.tolist()
+
+
+@pytest.mark.usefixtures("device")
+@pytest.mark.parametrize(("graph", "noise"), CASES)
+def test_training_gives_the_same_weights(graph: str, noise: str) -> None:
+    data = PackedSequences(torch.arange(400) % 11, 8)
+    results = []
+    for model in (model_of(graph), moved_there(model_of(graph))):
+        place = next(model.parameters()).device
+        training = Training(steps=3, batch_size=4, accum=2)
+        trainer = Trainer(
+            model, plugin(f"noise_{noise}")(), data, Optimizer(lr=1e-2, warmup=1), training, 0, World(device=place)
+        )
+        losses = [trainer.step(step).loss for step in range(3)]
+        weights = [parameter.detach().to("cpu").flatten() for parameter in trainer.parameters]
+        results.append(torch.cat([torch.tensor([*losses, trainer.ema.distance()]), *weights]))
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-5)  # the optimizer's kernels round otherwise
+    start = torch.cat([parameter.detach().flatten() for parameter in model_of(graph).parameters()])
+    assert (results[0][4:] - start).abs().max() > 1e-2
+
+
+@pytest.mark.usefixtures("device")
+def test_draws_are_made_on_the_cpu() -> None:
+    indices = torch.arange(5)
+    there = Draws(3, There(indices)).uniform("a", 4)
+    assert there.device.type == "cpu"
+    assert torch.equal(there, Draws(3, indices).uniform("a", 4))
+
+
+def test_only_the_network_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, noise = model_of("absorb"), plugin("noise_loglinear")()
+    noise.register_buffer("levels", torch.ones(2, dtype=torch.float64))
+    monkeypatch.setattr(numerics, "WITHOUT_FLOAT64", ("meta",))
+    place_on("meta", model, noise)
+    assert {p.device.type for p in model.backbone.parameters()} == {"meta"}
+    assert {b.device.type for b in [*model.graph.buffers(), *noise.buffers()]} == {"cpu"}
+    monkeypatch.setattr(numerics, "WITHOUT_FLOAT64", ())
+    place_on("meta", model, noise)
+    assert {b.device.type for b in [*model.graph.buffers(), *noise.buffers()]} == {"meta"}
+
+
+def test_mps_has_no_float64() -> None:
+    assert float64_device("mps") == float64_device("cpu") == torch.device("cpu")
+    assert float64_device("cuda:1") == torch.device("cuda", 1)
