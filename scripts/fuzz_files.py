@@ -283,6 +283,10 @@ def make_tokenizers(folder: Path) -> None:
     (folder / "gpt2" / "vocab.json").write_text(json.dumps(model["vocab"]))
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     (folder / "gpt2" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    (folder / "bert").mkdir()
+    (folder / "bert" / "vocab.txt").write_text("\n".join(words))
+    config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "sep_token": {"content": "[SEP]"}}
+    (folder / "bert" / "tokenizer_config.json").write_text(json.dumps(config))
 
 
 STEP = "checkpoints/step_000000002"
@@ -298,7 +302,10 @@ def targets(kind: str) -> list[str]:
         "published": ["config.json", "model.safetensors"],
         "hub": ["config.json", "pytorch_model.bin", "pytorch_model.bin", "tokenizer.json"],
         "original": [".hydra/config.yaml", "checkpoints-meta/checkpoint.pth"],
-        "tokenizer": ["bpe.json", "unigram.json", "wordpiece.json", "gpt2/vocab.json", "gpt2/merges.txt"],
+        "tokenizer": [
+            *("bpe.json", "unigram.json", "wordpiece.json", "gpt2/vocab.json", "gpt2/merges.txt"),
+            *("bert/vocab.txt", "bert/tokenizer_config.json"),
+        ],
     }[kind]
 
 
@@ -335,9 +342,10 @@ def load() -> int:
 
 def tokenize() -> int:
     """Read every tokenizer of the folder, and take a text to tokens and back, and all tokens to text."""
-    from sedd_core.tokenizer import read_tokenizer
+    from sedd_core.tokenizer import read_ended_tokenizer, read_tokenizer
 
-    for name in ("bpe.json", "unigram.json", "wordpiece.json", "gpt2"):
+    read_ended_tokenizer(Path("case", "bert"), "the")
+    for name in ("bpe.json", "unigram.json", "wordpiece.json", "gpt2", "bert"):
         codec = read_tokenizer(Path("case", name))
         codec.decode(codec.encode("the cat sat.  And the\tdog" * 20))
         codec.characters(range(codec.vocab_size))

@@ -136,7 +136,7 @@ def test_the_end_of_a_document(tmp_path: Path) -> None:
 def test_a_tokenizer_without_an_end_is_read_where_none_is_needed(tmp_path: Path) -> None:
     byte_codec().save(tmp_path / "tokenizer.json")
     assert read_tokenizer(tmp_path).encode("a") == read_tokenizer(tmp_path / "tokenizer.json").encode("a") == [97]
-    with pytest.raises(UserError, match=r"has no token to end a document with .*data\.end_token="):
+    with pytest.raises(UserError, match=r"has no token to end a document with.*data\.end_token="):
         read_ended_tokenizer(tmp_path)
     assert read_ended_tokenizer(tmp_path, "a").end == 97
     with pytest.raises(UserError, match=r"has no token '<eod>': set data\.end_token to one of its 256 tokens"):
