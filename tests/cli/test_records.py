@@ -67,6 +67,7 @@ def test_the_flags_are_frozen() -> None:
             "h",
             "help",
             "max_restarts",
+            "no_checks",
             "prefix",
             "print_config",
             "print_history",

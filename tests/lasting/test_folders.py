@@ -108,7 +108,8 @@ def test_two_starts_in_one_second_take_two_folders(monkeypatch: pytest.MonkeyPat
     run(*SHORT, "seed=1,2")
     folders = sorted(path.name for path in Path("runs/quickstart").iterdir())
     assert folders == ["20260102-030405", *(f"20260102-030405-{n}" for n in (2, 3, 4))]
-    assert sorted(path.name for path in Path("runs/quickstart/20260102-030405-4").iterdir()) == ["seed=1", "seed=2"]
+    inside = sorted(path.name for path in Path("runs/quickstart/20260102-030405-4").iterdir())
+    assert inside == ["seed=1", "seed=2", "sweep.csv"]
     assert name_of_run("runs/quickstart/20260102-030405-2/config.json") == "quickstart"
 
 
