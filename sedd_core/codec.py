@@ -65,6 +65,8 @@ class Codec:
         A byte-level sequence that is cut within a character counts those whose first byte it holds, so that the
         counts of the pieces of a text add up; other codecs count their decoded text.
         """
+        if self.of_ids:
+            return 0
         if self._bytes is None:
             return len(self.text(ids))
         return sum(byte & 0xC0 != 0x80 for index in ids for byte in self._bytes[index])
@@ -95,6 +97,13 @@ class Codec:
         if _rules(self.tokenizer) != _rules(other.tokenizer):
             return "both have the same tokens, but their merges, normalizers or pre-tokenizers differ"
         return None
+
+    @cached_property
+    def of_ids(self) -> bool:
+        """Whether the text of each token is its own number: it stands for no characters."""
+        if not isinstance(self.tokenizer.pre_tokenizer, pre_tokenizers.WhitespaceSplit):
+            return False
+        return all(piece == str(index) for piece, index in self.tokenizer.get_vocab().items())
 
     @cached_property
     def _bytes(self) -> list[bytes] | None:
@@ -147,6 +156,13 @@ def character_codec(text: str, unknown: bool = True) -> Codec:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
+    return Codec(tokenizer)
+
+
+def id_codec(vocab_size: int) -> Codec:
+    """Token ids without a tokenizer: a text is ids between blanks, and stands for no characters."""
+    tokenizer = Tokenizer(models.WordLevel({str(index): index for index in range(vocab_size)}, unk_token="none"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return Codec(tokenizer)
 
 

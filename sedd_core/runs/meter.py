@@ -78,10 +78,15 @@ class Meter:
             return {}
         return {
             "train/loss": loss,
-            "train/bits_per_character": loss * self.tokens_per_character / LN2,
+            **self._per_character(loss),
             "train/grad_norm": self.grad_norm / self.updates,
             "train/clipped": self.clipped / self.updates,
         }
+
+    def _per_character(self, loss: float) -> dict[str, float]:
+        """Nothing where tokens have no characters."""
+        per_character = self.tokens_per_character
+        return {"train/bits_per_character": loss * per_character / LN2} if per_character else {}
 
     def state(self) -> dict[str, Any]:
         """The sums, so that a resumed run's next line is that of one that was not interrupted; but for its speed."""

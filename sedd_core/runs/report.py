@@ -20,42 +20,46 @@ MUCH_CLIPPED = 0.01
 """Of probability one: above it samples are another law's."""
 
 
-def units_of(conditioned_on: str) -> tuple[str, str]:
-    """Units of the bound; of one that is given something, such as "lengths", they say so."""
+def units_of(bound: Bound, conditioned_on: str = "") -> list[tuple[str, Tensor, float]]:
+    """Units of the bound, how many of them each sequence has, and nats in each; no characters where there are none.
+
+    conditioned_on: what the bound is given, such as "lengths"; units say so.
+    """
     given = f" given {conditioned_on}" if conditioned_on else ""
-    return f"nats/token{given}", f"bits/character{given}"
+    units = [(f"nats/token{given}", bound.tokens, 1.0), (f"bits/character{given}", bound.characters, LN2)]
+    return [unit for unit in units if unit[1].any()]
 
 
 def bound_figures(name: str, bound: Bound, conditioned_on: str = "") -> list[Figure]:
     """The bound of the set of a name, per token and per character."""
-    per_unit = zip(units_of(conditioned_on), (bound.per(bound.tokens), bound.bits_per_character), strict=True)
-    return [
-        Figure("bound", value, unit, finite(error), set=name, n=len(bound.nats)) for unit, (value, error) in per_unit
-    ]
+    figures = []
+    for unit, counts, nats in units_of(bound, conditioned_on):
+        value, error = (part / nats for part in bound.per(counts))
+        figures.append(Figure("bound", value, unit, finite(error), set=name, n=len(bound.nats)))
+    return figures
 
 
 def report_bound(name: str, bound: Bound, ends: Sequence[float], conditioned_on: str = "") -> str:
     """Print the bound and each of its terms. Returns the same for validation.txt."""
-    units, given = units_of(conditioned_on), f" given {conditioned_on}" if conditioned_on else ""
-    rows = []
-    for term, nats in [*bound.terms._asdict().items(), ("bound", bound.nats)]:
-        (token, token_error), (character, error) = bound.per(bound.tokens, nats), bound.per(bound.characters, nats)
-        in_bits = f"{character / LN2:.4f} ± {error / LN2:.4f}"
-        rows.append([term, f"{token:.4f} ± {token_error:.4f}", in_bits])
+    units, rows, intervals = units_of(bound, conditioned_on), [["term"]], []
+    rows += [[term] for term in (*bound.terms._fields, "bound")]
+    for unit, counts, scale in units:
+        pairs = [bound.per(counts, nats) for nats in (*bound.terms, bound.nats)]
+        column = [unit, *(f"{value / scale:.4f} ± {error / scale:.4f}" for value, error in pairs)]
+        rows = [[*row, cell] for row, cell in zip(rows, column, strict=True)]
+        low, high = (end / scale for end in bound.interval(counts))
+        intervals.append(f"[{low:.4f}, {high:.4f}] {unit}")
+    given = f" given {conditioned_on}" if conditioned_on else ""
     heading = (
         f"Likelihood bound{given} of {len(bound.nats)} sequences of {name}, averaged weights, sigma from "
         f"{ends[0]:.2g} to {ends[1]:.3g}; ± one standard error"
     )
-    (low, high), bits = bound.interval(bound.tokens), [end / LN2 for end in bound.interval(bound.characters)]
-    interval = (
-        f"95 % interval of the bound (Student's t, n = {len(bound.nats)}): [{low:.4f}, {high:.4f}] {units[0]}, "
-        f"[{bits[0]:.4f}, {bits[1]:.4f}] {units[1]}"
-    )
+    interval = f"95 % interval of the bound (Student's t, n = {len(bound.nats)}): {', '.join(intervals)}"
     rule(f"validation: {name}")
     say(heading)
-    table("term", *units, rows=rows)
+    table(*rows[0], rows=rows[1:])
     say(interval)
-    text = "\n".join(["\t".join(row) for row in [["term", *units], *rows]])
+    text = "\n".join("\t".join(row) for row in rows)
     return f"{heading}\n{text}\n{interval}\n"
 
 
@@ -63,6 +67,9 @@ def report_references(codec: Codec, train: Sequences, valid: Sequences, count: i
     """Print what character n-grams of the training split reach on the `count` validation sequences of the bound."""
     seen = "".join(texts_of(codec, train, torch.arange(len(train))))
     texts = texts_of(codec, valid, valid.spread(count))
+    if codec.of_ids:
+        say("Token ids have no characters: there are no n-gram references.")
+        return
     rows = [
         [f"{order + 1}-gram of characters", f"{ngram_bits_per_character(seen, texts, order):.4f}"]
         for order in range(3)

@@ -167,20 +167,17 @@ class Snapshots:
 
     def _tell(self, name: str, result: Bound, step: int) -> str:
         """The bound of a set, with its standard error, to log and monitor. Returns the line of it in the log."""
-        per_token, per_character = bound_figures(name, result)
-        (nats, error), (bits, bits_error) = result.per(result.tokens), result.bits_per_character
-        line = (
-            f"step {step:>7}  {name}: {per_token} nats/token, {per_character} bits/character "
-            f"(± standard error, n = {per_token.n}){clock()}"
-        )
+        told = ", ".join(f"{figure} {figure.unit}" for figure in bound_figures(name, result))
+        line = f"step {step:>7}  {name}: {told} (± standard error, n = {len(result.nats)}){clock()}"
+        nats, error = result.per(result.tokens)
         figures = {
             "nats_per_token": nats,
             "nats_per_token_error": error,
             "perplexity": float(torch.tensor(nats).exp()),
-            "bits_per_character": bits,
-            "bits_per_character_error": bits_error,
             "bits_per_token": nats / LN2,
         }
+        if result.characters.any():
+            figures |= zip(("bits_per_character", "bits_per_character_error"), result.bits_per_character, strict=True)
         named = {f"valid_{name}/{unit}": value for unit, value in figures.items()}
         self._by_main(lambda: self.workspace.log.measure(line, named, step))
         if self.monitor is not None and self.workspace.world.main:

@@ -242,9 +242,10 @@ class Train(Run):
 
 
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
-    """Of sequences from everywhere in a split, without their padding."""
+    """Of sequences from everywhere in a split, without their padding; 0 where they have no characters."""
     batch = sequences.batch(sequences.spread(256))
-    return int(batch.in_text().sum()) / max(int(characters(codec, batch).sum()), 1)
+    in_all = int(characters(codec, batch).sum())
+    return int(batch.in_text().sum()) / in_all if in_all else 0.0
 
 
 def _where(workspace: Workspace) -> str:

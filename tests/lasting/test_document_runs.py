@@ -10,7 +10,7 @@ import pytest
 
 from sedd_core.record import Record
 
-from .runs import ROOT, TINY, run
+from .runs import ROOT, TINY, points, run
 
 END = "<|endoftext|>"
 DOCUMENTS = [
@@ -67,3 +67,22 @@ def test_lengths_are_part_of_the_data_or_given(capsys: pytest.CaptureFixture[str
         assert len(line["tokens"]) == 16
         before = line["tokens"][: line["tokens"].index(256)] if 256 in line["tokens"] else line["tokens"]
         assert line["text"] == bytes(before).decode(errors="replace")
+
+
+def test_ids_without_a_tokenizer_have_no_figures_per_character() -> None:
+    np.save("ids.npy", np.arange(2000) % 7)
+    settings = [setting for setting in TINY if not setting.startswith(("data.", "validation.references"))]
+    run(
+        *settings,
+        *("data=tokens", "data.path=ids.npy", "data.vocab=7", "data.tokenizer=None", "data.length=16"),
+        "validation.references=true",
+        *("training.steps=2", "training.snapshot_every=0", "--run_folder=run"),
+    )
+    assert "nats/token" in Path("run/validation.txt").read_text()
+    for name in ("validation.txt", "results.json", "log.txt"):
+        assert "character" not in Path("run", name).read_text()
+    assert not [name for name, _ in points(Path("run")) if "character" in name]
+    for path in Path("run/samples").rglob("*.txt"):
+        assert set(path.read_text().split()) <= set("0123456")
+    run(*SAMPLE, "--checkpoint=run", "--prompt=1 2 3[[*]]", "--run_folder=drawn")
+    assert Path("drawn/samples/sample_0.txt").read_text().startswith("1 2 3 ")
