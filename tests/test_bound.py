@@ -160,10 +160,18 @@ def test_students_t(level: float) -> None:
         assert student_t(level, freedom) == pytest.approx(student.ppf(0.5 + level / 2, freedom), rel=1e-10)
 
 
-def test_padding_does_not_count(seed: int) -> None:
-    model, _, noise = load_model(GOLDEN / "absorb_scaled")
+@pytest.mark.parametrize("name", ["absorb_scaled", "uniform"])
+def test_what_does_not_count_is_given(name: str, seed: int) -> None:
+    """The network sees it without noise, and it is in no term."""
+    model, _, noise = load_model(GOLDEN / name)
     x0, draws = torch.tensor([[3, 17, 5, 8]]).expand(50, -1), Draws(seed, torch.arange(50))
     counts = torch.tensor([True, False, True, False]).expand(50, -1)
-    parts = [terms(model, noise, Batch(x0, c), draws, points=2, t_min=T_MIN) for c in (counts, ~counts)]
-    whole = terms(model, noise, Batch(x0), draws, points=2, t_min=T_MIN)
-    torch.testing.assert_close(parts[0].diffusion + parts[1].diffusion, whole.diffusion, rtol=1e-5, atol=1e-6)
+    seen: list[Tensor] = []
+    hook = model.backbone.register_forward_pre_hook(lambda module, arguments: seen.append(arguments[0]))
+    terms(model, noise, Batch(x0, counts), draws, points=2, t_min=T_MIN)
+    hook.remove()
+    assert seen
+    for x in seen:
+        assert torch.equal(x[~counts], x0[~counts])
+    assert any((x[counts] != x0[counts]).any() for x in seen)
+    assert not torch.stack(terms(model, noise, Batch(x0, counts & False), draws, points=2, t_min=T_MIN)).any()

@@ -66,6 +66,11 @@ def test_the_whole_text_has_its_usual_parts(tmp_path: Path, monkeypatch: pytest.
     assert text_of(source, "valid") == TEXT[360_000:380_000]
 
 
+def test_a_byte_order_mark_is_no_character(tmp_path: Path) -> None:
+    marked = write(tmp_path / "text8", "\ufeff" + TEXT)
+    assert text_of(data(marked), "train") == text_of(data(write(tmp_path / "plain", TEXT)), "train")
+
+
 def test_tokens_are_the_codecs(tmp_path: Path) -> None:
     alphabet = data_text8.CHARACTERS
     source = data(write(tmp_path / "text8", alphabet * 20_000), length=27)
