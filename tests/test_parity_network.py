@@ -66,7 +66,8 @@ def test_the_noise_level_may_be_given_for_each_position() -> None:
     golden = arrays("forward_uniform")
     x, sigma = golden["indices"], golden["sigma"]
     with torch.no_grad():
-        close(model(x, sigma[:, None].expand(x.shape)), model(x, sigma), rtol=1e-6, atol=1e-6)
+        # Products of other shapes round otherwise, by the processor: up to 1.6e-6 has been seen.
+        close(model(x, sigma[:, None].expand(x.shape)), model(x, sigma), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
