@@ -219,10 +219,10 @@ PLANTS: dict[str, tuple[str, str, str, Callable[[int], None]]] = {
         "",
         padding,
     ),
-    "padding in every term of absorb": (
+    "padding in the diffusion term": (
         "sedd_core.bound:terms",
-        "graph.active(point.x) & counts",
-        "graph.active(point.x)",
+        "graph.active(x) & counts",
+        "graph.active(x)",
         padding,
     ),
     "absorb's bound x 1.002": (

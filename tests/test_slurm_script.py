@@ -199,7 +199,12 @@ def test_a_run_is_submitted(sbatch: None, capsys: pytest.CaptureFixture[str]) ->
     for words in ("Submitted job 77.", "tail -F run/log.txt", "tail -F run/slurm-77.log", "scancel 77"):
         assert words in out
     assert Path("submitted.sh").read_text() == Path("run/slurm.sh").read_text()
-    assert sorted(path.name for path in Path("run").iterdir()) == ["config.json", "config.txt", "slurm.sh"]
+    assert sorted(path.name for path in Path("run").iterdir()) == [
+        "config.json",
+        "config.txt",
+        "run.lock",
+        "slurm.sh",
+    ]
     run(*TINY, "--slurm=partition=low", "--run_folder=run", code=1)
     assert "holds something already" in capsys.readouterr().err
     assert Path("run/config.json").exists()
