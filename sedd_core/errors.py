@@ -41,8 +41,10 @@ class Stopped(Exception):
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`" Did you mean 'x'?"` for the closest of `names`, or nothing when none is close."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    """`" Did you mean 'x'?"` for one of `names` that begins with `name` or is close to it, or nothing."""
+    known = list(names)
+    begun = [one for one in known if name and one.startswith(name)]
+    close = begun or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" Did you mean '{close[0]}'?" if close else ""
 
 

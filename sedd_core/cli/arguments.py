@@ -54,9 +54,10 @@ def _take_words(words: list[str]) -> None:
         elif "=" in word:
             FLAGS.fdl_set = [*FLAGS.fdl_set, word]
         else:
-            hint = f" Did you mean '{word}.py'?" if Path(f"{word}.py").is_file() else ""
+            files = [Path(f"{word}.py"), Path("experiments", f"{word}.py")]
+            hint = next((f" Did you mean '{file}'?" for file in files if file.is_file()), "")
             raise UserError(
-                f"'{word}' is no flag, no setting and no experiment.{hint} Settings are written path=value; an "
+                f"'{word}' is not a flag, a setting or an experiment.{hint} Settings are written path=value; an "
                 "experiment is a file: experiments/quickstart.py"
             )
 

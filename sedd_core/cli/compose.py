@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ import fiddle as fdl
 
 from ..console import say
 from ..errors import UserError
+from ..files import expanded
 from ..record import Node, build
 from ..runs.base import Run
 from .config import node_of
@@ -144,8 +146,13 @@ def _place(config: fdl.Config[Any], message: str) -> str:
 
 
 def _alternatives(setting: str) -> list[str]:
-    """`path=a,b` as `path=a` and `path=b`; commas in brackets or quotes do not count."""
+    """`path=a,b` as `path=a` and `path=b`; commas in brackets or quotes do not count.
+
+    One value: a text with a blank after a comma (`prompt=Hi, there`), and the path of a file or folder.
+    """
     path, equals, text = setting.partition("=")
+    if os.path.exists(expanded(text)):
+        return [setting]
     values, depth, quote = [""], 0, ""
     for character in text:
         if quote:
@@ -157,4 +164,6 @@ def _alternatives(setting: str) -> list[str]:
             values.append("")
         else:
             values[-1] += character
-    return [f"{path}{equals}{value.strip()}" for value in values] if len(values) > 1 else [setting]
+    if len(values) == 1 or any(value[:1].isspace() for value in values[1:]):
+        return [setting]
+    return [f"{path}{equals}{value.strip()}" for value in values]

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import linecache
+import os
 import re
 import sys
 import traceback
@@ -125,7 +126,8 @@ def _existing(path: Path) -> Path:
     others = sorted(other.name for other in folder.glob("*.py") if other.is_file() and other.name != "__init__.py")
     what = "is not a Python file" if path.exists() else "does not exist"
     listing = ", ".join(others) or "no experiment"
-    raise UserError(f"{path} {what}.{nearest(path.name, others)} In {folder} there is: {listing}.")
+    hint = nearest(path.name, others).replace("'", f"'{folder}{os.sep}", 1)
+    raise UserError(f"{path} {what}.{hint} In {folder} there is: {listing}.")
 
 
 def _import(path: Path) -> ModuleType:

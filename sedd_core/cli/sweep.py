@@ -140,6 +140,8 @@ def _print(rows: Sequence[Row]) -> None:
         for row in rows
     ]
     table("run", *columns, *failed, "folder", rows=cells)
+    if any(row.runs for row in rows):
+        say("± one standard error: of a run over its sequences, of a mean over its runs")
 
 
 def _label(row: Row) -> str:

@@ -76,7 +76,8 @@ def test_a_dataclass_in_a_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_file_lists_the_experiments(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     with pytest.raises(
-        UserError, match=r"Did you mean 'quickstart.py'\? In experiments there is: absorb_medium.py, absorb_small.py"
+        UserError,
+        match=r"Did you mean '.*experiments/quickstart.py'\? In experiments there is: absorb_medium.py, absorb_small.py",
     ):
         load_experiment(name)
 

@@ -35,10 +35,11 @@ COMMANDS = {
     "a setting written as a flag": ([QUICKSTART, "--sampler=euler"], ["Settings have no dashes: sampler=euler"]),
     "a value for a flag that takes none": ([QUICKSTART, "--nodry_run=maybe"], ["nodry_run=maybe", "--dry_run"]),
     "flag without a value": (["--fdl_config"], ["fdl_config"]),
-    "a stray word": ([QUICKSTART, "graph"], ["'graph' is no flag", "path=value"]),
+    "a choice begun": ([QUICKSTART, "data=hub", "data.padding=cond"], ["Did you mean 'conditioned'?"]),
+    "a stray word": ([QUICKSTART, "graph"], ["'graph' is not a flag", "path=value"]),
     "missing file": (
         [f"--fdl_config={ROOT}/experiments/quikstart.py"],
-        ["does not exist", "Did you mean 'quickstart.py'?", "absorb_small.py"],
+        ["does not exist", "experiments/quickstart.py'?", "absorb_small.py"],
     ),
     "missing folder": (["--fdl_config=nowhere/x.py"], ["nowhere/x.py does not exist"]),
     "a file that is not Python": ([f"--fdl_config={ROOT}/README.md"], ["is not a Python file"]),
@@ -82,11 +83,11 @@ COMMANDS = {
     ),
     "an experiment without its ending": (
         [QUICKSTART.partition("=")[2].removesuffix(".py")],
-        ["is no flag, no setting and no experiment. Did you mean", "quickstart.py'?"],
+        ["is not a flag, a setting or an experiment. Did you mean", "quickstart.py'?"],
     ),
     "an experiment that is not there, by itself": (
         [f"{ROOT}/experiments/quikstart.py"],
-        ["does not exist", "Did you mean 'quickstart.py'?"],
+        ["does not exist", "experiments/quickstart.py'?"],
     ),
     "unknown group": ([QUICKSTART, "--fdl_set=trainin.steps=5"], ["no 'trainin'", "Did you mean 'training.steps'?"]),
     "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "no seed.x"]),

@@ -33,18 +33,30 @@ SMALL = [
     [
         ("a.b=1", ["a.b=1"]),
         ("a.b=1,2", ["a.b=1", "a.b=2"]),
-        ("graph=absorb, uniform", ["graph=absorb", "graph=uniform"]),
+        ("prompt=Hi, there[[*]].", ["prompt=Hi, there[[*]]."]),
+        ("prefix=One, two,three", ["prefix=One, two,three"]),
         ("paths=('a', 'b')", ["paths=('a', 'b')"]),
         (
             "noise=geometric(sigma_min=1, sigma_max=2),loglinear",
             ["noise=geometric(sigma_min=1, sigma_max=2)", "noise=loglinear"],
         ),
         ("name='a,b'", ["name='a,b'"]),
+        ("prefix='One, two','three'", ["prefix='One, two'", "prefix='three'"]),
         ("name='a,b',\"(\"", ["name='a,b'", 'name="("']),
     ],
 )
 def test_several_values(setting: str, settings: list[str]) -> None:
     assert _alternatives(setting) == settings
+
+
+def test_a_path_with_commas_is_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "seed=1,optimizer.lr=0.1"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in (str(folder), f"~/{folder.name}"):
+        assert _alternatives(f"init_from={path}") == [f"init_from={path}"]
+        assert len(_alternatives(f"init_from={path},None")) == 3
+    assert _alternatives(f"prompt={'a' * 9999}") == [f"prompt={'a' * 9999}"]
 
 
 def test_every_combination_is_composed() -> None:

@@ -91,9 +91,9 @@ class TextFiles(PackedData):
     def _hashes(self) -> list[str]:
         """Of the files to train on, and of those to validate on. UserError for content that is in both."""
         files = _files(self.valid_paths)
+        train, valid = [_hash(path) for path in _files(self.paths)], [_hash(path) for path in files]
         for path in (*self.paths, *self.valid_paths):
             _say_how_it_is_read(path)
-        train, valid = [_hash(path) for path in _files(self.paths)], [_hash(path) for path in files]
         both = [path for path, content in zip(files, valid, strict=True) if content in train]
         if both:
             raise UserError(
