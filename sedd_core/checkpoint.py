@@ -85,7 +85,7 @@ def save(
         free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
         raise UserError(
             f"The checkpoint {folder} could not be written: {error}. The disk has {free:,.0f} MiB free without it. "
-            "Earlier ones are whole: go on with --resume once there is room."
+            "Earlier ones are whole: continue with --resume once there is room."
         ) from error
 
 
@@ -129,7 +129,8 @@ def resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> Any:
     """
     if not (folder / STATE).is_file():
         raise UserError(
-            f"{folder} has no {STATE}, so the run cannot go on from it. Start from its weights: init_from."
+            f"{folder} has no {STATE}, so the run cannot be resumed from it. Start another from its weights: "
+            f"init_from={folder}"
         )
     place_weights(read_weights(folder / MODEL), folder / MODEL, model, noise)
     with ema.in_place():

@@ -74,6 +74,8 @@ def _read(arguments: list[str]) -> list[str]:
         if isinstance(error, flags.UnrecognizedFlagError):
             meant = _setting_for(error, arguments) or nearest(f"--{error.flagname}", known)
             said = f"There is no flag --{error.flagname}.{meant}"
+        if isinstance(error, flags.IllegalFlagValueError):
+            raise UserError(said[:1].upper() + said[1:]) from error
         raise UserError(f"{said} Flags: {', '.join(known)}. See --help.") from error
 
 
@@ -119,11 +121,11 @@ def _take_target() -> None:
     if restarted and FLAGS.run_folder is not None:
         FLAGS.resume = True  # and not from a step: it went on from there when it was started
     if FLAGS.resume and not FLAGS.run_folder:
-        raise UserError("--resume goes on with the run in --run_folder: name that too.")
+        raise UserError("--resume continues the run in a folder, which is not named: add --run_folder=...")
     if FLAGS.resume and not FLAGS.fdl_config:
         FLAGS.fdl_config = _record_to_resume(str(FLAGS.run_folder))
     if not FLAGS.fdl_config:
-        hint = f" To go on with the run in {FLAGS.run_folder}: --resume." if FLAGS.run_folder else ""
+        hint = f" To continue the run in {FLAGS.run_folder}: --resume." if FLAGS.run_folder else ""
         raise UserError(f"No experiment is named.{hint} For example: {USAGE}")
 
 
@@ -134,7 +136,14 @@ def step_to_resume(options: flags.FlagValues) -> int | None:
 
 def _record_to_resume(run_folder: str) -> str:
     if step_to_resume(FLAGS) is None:
-        return f"{run_folder}/config.json"
+        record = Path(run_folder) / "config.json"
+        check_readable(record)
+        if not record.exists():
+            raise UserError(
+                f"There is no run in {run_folder} (no config.json). Name the folder of a run, or an experiment to "
+                "start there: --fdl_config=..."
+            )
+        return str(record)
     from .resume import record_in
 
     return str(record_in(Path(run_folder), FLAGS.resume))

@@ -16,7 +16,7 @@ class _Step(flags.ArgumentParser):  # pyright: ignore[reportMissingTypeArgument]
             return text == "true"
         if re.fullmatch("[0-9]{1,18}", text) and int(text) > 0:
             return int(text)
-        raise ValueError("it stands alone, or names the step of a checkpoint: --resume=2500")
+        raise ValueError("write --resume, or the step of a checkpoint: --resume=2500")
 
 
 # Fiddle's own flags of these names mean function names and take wrong types silently, so they are not imported.
@@ -74,7 +74,7 @@ flags.DEFINE_flag(
     ),
     flag_values=FLAGS,
 )
-flags.DEFINE_bool("allow_changes", False, "Go on even with settings that make it another run.", flag_values=FLAGS)
+flags.DEFINE_bool("allow_changes", False, "Continue even with settings that make it another run.", flag_values=FLAGS)
 flags.DEFINE_integer(
     "max_restarts", 0, "Start all processes again, so often, when one fails.", lower_bound=0, flag_values=FLAGS
 )

@@ -45,14 +45,14 @@ def start(workspace: Workspace, node: Node, processes: int, max_restarts: int) -
             take_up(workspace, node)
         workspace.open()
     try:
-        _launch(command_of(workspace), processes, max_restarts)
+        _launch(workspace, processes, max_restarts)
     except UserError:
         workspace.remove_unbegun()
         raise
     return workspace.results()
 
 
-def _launch(command: list[str], processes: int, max_restarts: int) -> None:
+def _launch(workspace: Workspace, processes: int, max_restarts: int) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -60,7 +60,7 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else restarts fail: pytorch issue 135712
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # saving may take longer than torch's 30 seconds
-    logging.disable(logging.WARNING)  # torch's, of each signal that it passes on
+    logging.disable(logging.ERROR)  # torch's, of each signal that it passes on and each process that fails
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -72,8 +72,9 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
         signals_to_handle=",".join(number.name for number in heeded() if number != signal.SIGINT),
     )
     try:
+        program, *arguments = command_of(workspace)
         with _interruptible():
-            elastic_launch(config, command[0])(*command[1:])
+            elastic_launch(config, program)(*arguments)
     except SignalException as error:  # passed on to the processes, which have saved
         raise Stopped(INTERRUPTED if error.sigval == signal.SIGINT else STOPPED) from error
     except ChildFailedError as error:
@@ -86,7 +87,7 @@ def _launch(command: list[str], processes: int, max_restarts: int) -> None:
         memory = " (out of memory?)" if code == -9 else ""  # SIGKILL, which Windows lacks
         raise UserError(
             f"Process {rank} was killed by signal {-code}{memory}, and the others were stopped. "
-            "Go on from the newest checkpoint with --resume and the same --run_folder."
+            f"To continue from the newest checkpoint: {workspace.command('--resume')}"
         ) from error
 
 

@@ -54,7 +54,7 @@ class Workspace:
             raise self._unusable(f"{there} is read-only")
         if there == self.folder and self._used() and not self.resume:
             raise UserError(
-                f"{self.folder} holds something already. Name another folder: --run_folder=...; or go on with "
+                f"{self.folder} holds something already. Name another folder: --run_folder=...; or continue "
                 "the run that it holds: --resume"
             )
 

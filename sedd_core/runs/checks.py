@@ -116,4 +116,6 @@ def check_resumable(workspace: Workspace, training: Training, data: str) -> None
         )
     reached = max(map(checkpoint.step_of, checkpoint.steps(workspace.folder)), default=0)
     if reached > training.steps:
-        raise UserError(f"The run in {workspace.folder} has come to step {reached}: training.steps must be as many.")
+        raise UserError(
+            f"The run in {workspace.folder} has reached step {reached}: training.steps must be at least that."
+        )

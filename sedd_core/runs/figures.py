@@ -36,8 +36,8 @@ class Figure:
 
 
 def short(value: float) -> str:
-    """Four digits of a number; all before the point from 1000 on."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """Four digits of a number; all before the point from 1000 to 1e15."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def finite(value: float | None) -> float | None:

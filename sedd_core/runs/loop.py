@@ -74,21 +74,21 @@ class Loop:
             self._updated_at = checkpoint.step_of(folder)
         except Exception as error:  # whatever Python and torch make of another's state
             raise UserError(
-                f"{folder} was saved by another optimizer, or by another version of this code: the run cannot go on "
-                f"from it exactly. Start another from its weights: init_from={folder}"
+                f"{folder} was saved by another optimizer, or by another version of this code: the run cannot be "
+                f"resumed from it exactly. Start another from its weights: init_from={folder}"
             ) from error
         self.workspace.follow(Record.read(folder / checkpoint.CONFIG), self._updated_at)
         return self._updated_at
 
     def where_it_resumes(self) -> str:
         """What is said of a run that was stopped."""
-        run = self.workspace.folder
+        command = self.workspace.command("--resume")
         if not self.meter.in_a_row:
-            return f"saved. Go on with --resume --run_folder={run}"
-        step = max(map(checkpoint.step_of, checkpoint.steps(run)), default=0)
+            return f"Stopped and saved. To continue: {command}"
+        step = max(map(checkpoint.step_of, checkpoint.steps(self.workspace.folder)), default=0)
         return (
-            f"nothing was saved, for the last {self.meter.in_a_row} updates were not finite. "
-            f"--resume --run_folder={run} continues from step {step}"
+            f"Stopped; nothing was saved, because the last {self.meter.in_a_row} updates were not finite. "
+            f"To continue from step {step}: {command}"
         )
 
     def run(self, first: int, snapshot: Snapshot) -> None:

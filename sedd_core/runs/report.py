@@ -86,7 +86,7 @@ def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
     calls, clipped = sampler.counts.calls, sampler.counts.clipped_per_row
     rule("")
     say(
-        f"{calls} network calls; probability clipped: {clipped:.2g} a drawn position ({type(sampler).__name__})"
+        f"{calls} network calls; probability clipped: {clipped:.2g} per drawn position ({type(sampler).__name__})"
         f"{': the steps are too long, take more of them' if clipped > MUCH_CLIPPED else ''}"
     )
 

@@ -164,7 +164,7 @@ class Train(Run):
                 with trainer.ema.in_place():
                     figures = snapshots.last(self.training.steps, train)
             except Stopped as stopped:
-                console.say(f"Told to stop: {loop.where_it_resumes()}")
+                console.say(loop.where_it_resumes())
                 stopped.code = stop.code
                 raise
             if self.monitor is not None and world.main:

@@ -57,7 +57,11 @@ COMMANDS = {
         [QUICKSTART, "batch_size=4"],
         ["Did you mean 'training.batch_size' or 'validation.batch_size'?"],
     ),
-    "a run to go on with, without saying so": (["--run_folder=run"], ["To go on with the run in run: --resume."]),
+    "a step that is no number": (
+        [QUICKSTART, "--run_folder=run", "--resume=x"],
+        ["Flag --resume=x: write --resume, or the step of a checkpoint: --resume=2500.\n"],
+    ),
+    "a run to go on with, without saying so": (["--run_folder=run"], ["To continue the run in run: --resume."]),
     "a stage's type": ([QUICKSTART, "graph.type=uniform"], ["A stage is chosen by name: graph=uniform."]),
     "a noise's type": ([QUICKSTART, "noise.type=geometric"], ["A stage is chosen by name: noise=geometric."]),
     "a setting of another group": (

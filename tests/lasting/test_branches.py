@@ -136,9 +136,9 @@ def test_a_stop_meanwhile_saves_nothing_and_says_from_where_it_continues(
     run(*TINY, "--run_folder=run", "training.snapshot_every=0", code=143)
     assert saved() == [3]
     out = capsys.readouterr().out
-    assert "nothing was saved, for the last" in out
-    assert "--resume --run_folder=run continues from step 3" in out
-    assert "saved. Go on" not in out
+    assert "nothing was saved, because the last" in out
+    assert "To continue from step 3: python launch.py --run_folder=run --resume\n" in out
+    assert "Stopped and saved" not in out
 
 
 def test_a_run_does_not_end_on_an_update_that_was_skipped(
@@ -201,7 +201,7 @@ def test_a_run_goes_on_from_an_earlier_step(capsys: pytest.CaptureFixture[str]) 
         ("-3", "--resume=2500"),
         ("six", "--resume=2500"),
         ("3", r"ema.safetensors is damaged or missing.*Name another step"),
-        ("6", "has come to step 6"),
+        ("6", "has reached step 6"),
     ],
 )
 def test_a_step_that_cannot_be_resumed_from(step: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,9 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(
         before = signal.getsignal(number)
         run(*TINY, "--run_folder=told", code=code)
     if number != signal.SIGHUP:  # the terminal is gone
-        assert "Told to stop: saved" in capsys.readouterr().out
+        assert (
+            "Stopped and saved. To continue: python launch.py --run_folder=told --resume\n" in capsys.readouterr().out
+        )
     assert Path("told/checkpoints/newest").resolve().name == (
         "step_000000006" if moment == "in a step" else "step_000000004"
     )
@@ -147,7 +149,7 @@ def test_a_longer_run_is_one_that_was_stopped(capsys: pytest.CaptureFixture[str]
     with Path("part/log.txt").open("a") as file:
         file.write("step   ")  # as a full disk leaves it
     run("--resume", "--run_folder=part", "training.steps=7", code=1)
-    assert "has come to step 8" in capsys.readouterr().err
+    assert "has reached step 8" in capsys.readouterr().err
     run("--resume", "--run_folder=part", "training.steps=12")
     out = capsys.readouterr().out
     assert "changed  training.steps: 8 -> 12" in out
@@ -317,7 +319,7 @@ def test_settings_of_the_optimizer_that_are_changed_hold() -> None:
     ("arguments", "words"),
     [
         (["--resume"], "--run_folder"),
-        (["--resume", "--run_folder=nowhere"], "nowhere/config.json cannot be read"),
+        (["--resume", "--run_folder=nowhere"], "There is no run in nowhere (no config.json)"),
     ],
 )
 def test_nothing_to_go_on_with(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

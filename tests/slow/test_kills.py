@@ -68,6 +68,8 @@ def test_when_one_process_is_killed_the_others_stop_and_say_why() -> None:
     assert time.monotonic() - killed < 20
     assert process.returncode == 1
     assert "Process 1 was killed by signal 9 (out of memory?)" in said
+    assert "To continue from the newest checkpoint: python launch.py --run_folder=run --resume\n" in said
+    assert "exitcode" not in said  # torch's own report
     assert "Traceback" not in said.rpartition("error: ")[2]
     assert not workers("run")
 
@@ -98,7 +100,7 @@ def test_told_to_stop_in_any_way_several_processes_save(whom: str, number: signa
         os.kill(one, number)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == (130 if number == signal.SIGINT else 143), said
-    assert said.count("Told to stop: saved") == (0 if number == signal.SIGHUP else 1)  # the terminal is gone
+    assert said.count("Stopped and saved") == (0 if number == signal.SIGHUP else 1)  # the terminal is gone
     assert Path("run/checkpoints/newest").is_dir()
     assert not workers("run")
 

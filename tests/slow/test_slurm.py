@@ -97,7 +97,7 @@ def test_preempted_and_out_of_time_a_run_ends_as_if_left_alone(
     assert wait_for_end(job) == "COMPLETED"
     restarts = int(state(job)["Restarts"])
     assert restarts >= 2
-    assert said(job).count("Told to stop: saved") >= 2
+    assert said(job).count("Stopped and saved") >= 2
     assert said(job).count("resumed  after step") >= 2
     assert "cpu, 2 processes" in said(job)
     apart(*long, "--run_folder=whole")
@@ -125,7 +125,7 @@ def test_a_cancelled_run_saves_and_stays_away_until_it_is_submitted_again(capsys
     subprocess.run(["scancel", job], check=True)
     time.sleep(3)
     assert state(job)["JobState"] == "CANCELLED"
-    assert "Told to stop: saved" in said(job)
+    assert "Stopped and saved" in said(job)
     saved = int(Path("run/checkpoints/newest").resolve().name.removeprefix("step_"))
     again = ["--resume", "--run_folder=run", f"training.steps={saved + 10}"]
     job = submit(capsys, *again, "--slurm=partition=low")
