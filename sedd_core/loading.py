@@ -189,7 +189,10 @@ def _check_readable(path: Path) -> None:
 
 
 def _nothing_at(path: Path) -> UserError:
-    return UserError(f"{path} {_absence(path)}. Give a run folder (with checkpoints/) or a folder with {MODEL}.")
+    return UserError(
+        f"{path} {_absence(path)}. Give a run folder (with checkpoints/), a folder with {MODEL} or {PUBLISHED}, or a "
+        "hub id (owner/name)."
+    )
 
 
 def _absence(path: Path) -> str:
