@@ -112,7 +112,7 @@ def _member_fault(cls: type, name: str, ours: object) -> str | None:
     is_method = isinstance(theirs, FunctionType | staticmethod | classmethod)
     if not isinstance(ours, FunctionType):
         kind = "a property: put @property before it" if isinstance(ours, property) else "a value"
-        return f"{shown} is a method, and in its contract {kind}" if is_method else None
+        return f"{shown} is a method; its contract has {kind}" if is_method else None
     if not isinstance(theirs, FunctionType):
         return f"{shown} must be a method: its contract has {name}{inspect.signature(ours)}"
     signatures = inspect.signature(theirs), inspect.signature(ours)
@@ -124,5 +124,5 @@ def _member_fault(cls: type, name: str, ours: object) -> str | None:
 def _broken(entry: Installed, fault: str) -> UserError:
     return UserError(
         f"The plugin '{entry.name}' ({entry.distribution} {entry.version}) cannot be used: {fault}. "
-        f"Mend it, or uninstall it: pip uninstall {entry.distribution}"
+        f"Fix it or uninstall it: pip uninstall {entry.distribution}"
     )

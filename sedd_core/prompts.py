@@ -192,8 +192,8 @@ def _encode(text: str, codec: Codec, name: str, begins: bool) -> list[int]:
     unknown = codec.unknown(text)
     if unknown is not None:
         raise UserError(
-            f"{name} has {unknown!r}, for which the model's {codec.vocab_size} tokens have none. "
-            "Write it in another way."
+            f"{name} has {unknown!r}, which none of the model's {codec.vocab_size} tokens stands for. "
+            "Replace or remove it."
         )
     ids = exact_tokens(codec, text, begins)
     if ids is None:

@@ -228,17 +228,17 @@ MORE_FAULTS = {
     "a method for a property": (
         "data",
         DATA.replace("    def desc", f"{METHOD}    def desc"),
-        "Toy.title is a method, and in its contract a property: put @property before it",
+        "Toy.title is a method; its contract has a property: put @property before it",
     ),
     "a method for a value": (
         "data",
         DATA.replace("    length = 8", "    def length(self): ..."),
-        "Toy.length is a method, and in its contract a value",
+        "Toy.length is a method; its contract has a value",
     ),
     "a method for a default": (
         "sampler",
         SAMPLER.replace("    def w", "    def order(self): ...\n    def w"),
-        "Toy.order is a method, and in its contract a value",
+        "Toy.order is a method; its contract has a value",
     ),
 }
 

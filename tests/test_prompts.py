@@ -116,7 +116,7 @@ def test_any_positions() -> None:
         ("a[[]]", r"has '\[\[\]\]', which is no blank"),
         ("a[[1.5]]", "which is no blank"),
         ("a[[2", r"has '\[\[2', which is no blank"),
-        ("abcé", "has 'é', for which the model's 28 tokens have none"),
+        ("abcé", "has 'é', which none of the model's 28 tokens stands for"),
         ("ab\udcff", "not UTF-8 at character 2"),
     ],
 )
@@ -130,7 +130,7 @@ def test_a_wrong_prompt_is_one_clear_message(prompt: str, message: str) -> None:
 def test_a_character_that_a_codec_without_a_token_for_the_unknown_lacks() -> None:
     """text8's codec: its tokenizer refuses the whole text."""
     codec = character_codec("abc ", unknown=False)
-    with pytest.raises(UserError, match="The prompt has 'B', for which the model's 4 tokens have none"):
+    with pytest.raises(UserError, match="The prompt has 'B', which none of the model's 4 tokens stands for"):
         given(parse("a[[*]]cabBage"), codec, 10)
     assert shown(given(parse("a cab"), codec, 5), codec) == "a cab"
 

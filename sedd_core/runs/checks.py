@@ -31,15 +31,15 @@ def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
     never = int(nats.isinf().sum())
     if never:
         yield (
-            f"the likelihood bound is infinite: at t = 1, where the noise is {sigma.item():.3g}, there are still "
-            f"states that the prior, which sampling starts from, does not hold ({never} of {len(nats)} tokens lead "
-            "to them). Its other terms, the loss and samples are unaffected."
+            f"the likelihood bound is infinite for data with {never} of the {len(nats)} tokens: at t = 1, where "
+            f"sigma is {sigma.item():.3g}, they can still be in states that have probability 0 under the prior, from "
+            "which sampling starts. Its other terms, the loss and samples are unaffected."
         )
     elif nats.max() > LARGEST_PRIOR:
         yield (
-            f"at t = 1 the noise is only {sigma.item():.3g}, and data still differs from the prior by up to "
-            f"{nats.max().item():.2g} nats per token: they are part of the bound, and samples start from a wrong "
-            "law. More noise: noise=geometric"
+            f"at t = 1, where sigma is {sigma.item():.3g}, noised data still differs from the prior by up to "
+            f"{nats.max().item():.2g} nats per token: these are part of the bound, and samples start from a slightly "
+            "wrong distribution. For more noise: noise=geometric"
         )
 
 

@@ -380,7 +380,7 @@ def test_the_fingerprint_changes_with_the_end_of_text(folder: Path) -> None:
         ("", "cannot be read as json"),
         ('{"text": "a"}\n{"text": \n', "cannot be read as json"),
         ('{"text": "a"}\n{"text": null}\n', r"document 2 of .*train.jsonl holds None, .*data\.skip_null=true"),
-        ('{"text": 1}\n', "holds 1, which is no text"),
+        ('{"text": 1}\n', "holds 1, which is not text"),
     ],
 )
 def test_a_file_that_is_no_text(folder: Path, content: str, words: str) -> None:

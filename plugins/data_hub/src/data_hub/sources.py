@@ -161,8 +161,8 @@ class Source:
             if not isinstance(text, str):
                 skip = ", or leave out such documents: data.skip_null=true" if text is None else ""
                 raise UserError(
-                    f"The column '{self.field}' of {self._place(row + offset)} holds {text!r}, which is no text: "
-                    f"mend it{skip}."
+                    f"The column '{self.field}' of {self._place(row + offset)} holds {text!r}, which is not text: "
+                    f"correct it{skip}."
                 )
         texts = [text for text in batch[self.field] if text is not None]
         if self.path and _kind(self.path) == "text":
