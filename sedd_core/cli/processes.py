@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import INTERRUPTED, STOPPED, Stopped, Told, UserError
@@ -102,7 +103,9 @@ def _interruptible() -> Iterator[None]:
         raise SignalException("interrupted", sigval=signal.SIGINT)
 
     def second(number: int, frame: Any) -> None:
-        os._exit(INTERRUPTED)  # torch would wait for the processes; these end with this one
+        for child in _children():
+            os.kill(child, signal.SIGKILL)
+        os._exit(INTERRUPTED)  # torch would wait for the processes
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
@@ -112,3 +115,9 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _children() -> list[int]:
+    """The processes that this one started, as Linux lists them; none elsewhere."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return [int(child) for one in lists for child in one.read_text().split()]

@@ -148,6 +148,7 @@ def test_the_launcher_passes_on_the_first_interrupt_and_ends_at_the_second(monke
     from torch.distributed.launcher import api
 
     seen: list[object] = []
+    worker = subprocess.Popen(["sleep", "600"], start_new_session=True)
 
     def interrupted(count: int) -> Callable[..., Callable[..., None]]:
         def launch(config: api.LaunchConfig, program: str) -> Callable[..., None]:
@@ -170,7 +171,9 @@ def test_the_launcher_passes_on_the_first_interrupt_and_ends_at_the_second(monke
     for count in (1, 2):
         monkeypatch.setattr(api, "elastic_launch", interrupted(count))
         monkeypatch.setattr("os._exit", seen.append)
+        assert worker.poll() is None
         run(*EXACT, "ngpus=2", f"--run_folder=run{count}", code=130)
+    assert worker.wait(60) == -signal.SIGKILL
     assert seen == ["SIGTERM,SIGUSR1,SIGHUP", signal.SIGINT, "SIGTERM,SIGUSR1,SIGHUP", signal.SIGINT, 130]
     assert signal.getsignal(signal.SIGINT) == before
 
