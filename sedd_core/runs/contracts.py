@@ -23,6 +23,8 @@ from ..stages import Counts, Graph, InterpolatingGraph, Noise, Sampler
 
 MOST_DENSE = 4096
 """States up to which a graph that may keep [S, S] matrices is made only to be looked at: 128 MiB each."""
+MOST_WHOLE = 256
+"""States up to which a check takes the kernel of all states: a graph may compute it anew for each of them."""
 KERNELS = 3
 """[S, S] matrices that a derived reverse step holds at once: the kernel, its factors, the copy they are made in."""
 FEW = 8
@@ -59,7 +61,7 @@ def check_contracts(graph: Graph, noise: Noise, sampler: Sampler) -> None:
     """UserError where what a stage returns for a few states or times contradicts its contract."""
     _check_noise(noise)
     _check_graph(graph)
-    if isinstance(graph, InterpolatingGraph) or graph.num_states <= MOST_DENSE // 4:  # else a step takes seconds
+    if isinstance(graph, InterpolatingGraph) or graph.num_states <= MOST_WHOLE:
         _check_sampler(sampler, graph, noise)
 
 
@@ -129,7 +131,7 @@ def _check_graph(graph: Graph) -> None:
     _require(prior.shape == (last + 1,) and (prior >= 0).all(), graph, "prior_law is a law over all states")
     _require(abs(prior.sum().item() - 1) < 1e-6, graph, f"prior_law sums to 1, not to {prior.sum().item():.6g}")
     _check_rates(graph, states)
-    if graph.num_states <= MOST_DENSE // 4:
+    if graph.num_states <= MOST_WHOLE:
         _check_composition(graph, states)
 
 
