@@ -130,7 +130,10 @@ def _shown(node: Node) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return f"({', '.join(map(_value, value['tuple']))})" if "tuple" in value else _shown(value).strip("`")
+        if "tuple" not in value:
+            return _shown(value).strip("`")
+        items = [_value(item) for item in value["tuple"]]
+        return f"({', '.join(items)}{',' * (len(items) == 1)})"
     return repr(without_folders(value) if isinstance(value, str) else value).replace("|", "\\|")
 
 

@@ -237,7 +237,7 @@ def test_no_path_of_this_machine_is_exported(run: Path, tmp_path: Path) -> None:
         for private in (str(tmp_path), "private", "elsewhere", "books", "before"):
             assert private.encode() not in content, (file, private)
     card = (tmp_path / "export" / "README.md").read_text()
-    assert "paths=('one.txt', 'two.txt.gz', 'three.txt'), valid_paths=('four.txt')" in card
+    assert "paths=('one.txt', 'two.txt.gz', 'three.txt'), valid_paths=('four.txt',)" in card
     assert "tokenizer='tokenizer.json'" in card
 
 
