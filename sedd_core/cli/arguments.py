@@ -135,10 +135,14 @@ def step_to_resume(options: flags.FlagValues) -> int | None:
 
 
 def _record_to_resume(run_folder: str) -> str:
+    """The record of the run in a folder, or of the checkpoint that --resume=STEP names. UserError for none."""
     if step_to_resume(FLAGS) is None:
         record = Path(run_folder) / "config.json"
         check_readable(record)
         if not record.exists():
+            from .resume import check_not_of_a_sweep
+
+            check_not_of_a_sweep(Path(run_folder))
             raise UserError(
                 f"There is no run in {run_folder} (no config.json). Name the folder of a run, or an experiment to "
                 "start there: --fdl_config=..."
