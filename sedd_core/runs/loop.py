@@ -17,6 +17,7 @@ from ..codec import Codec
 from ..console import TrainingProgress
 from ..errors import Stopped, UserError
 from ..files import writing
+from ..memory import is_exhausted
 from ..preemption import Stop
 from ..record import Record
 from ..stages import Monitor
@@ -73,6 +74,8 @@ class Loop:
                 raise ValueError(f"it is of step {state['step']!r}")
             self._updated_at = checkpoint.step_of(folder)
         except Exception as error:  # whatever Python and torch make of another's state
+            if is_exhausted(error):
+                raise
             raise UserError(
                 f"{folder} was saved by another optimizer, or by another version of this code: the run cannot be "
                 f"resumed from it exactly. Start another from its weights: init_from={folder}"

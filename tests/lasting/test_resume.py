@@ -394,6 +394,21 @@ def test_a_state_of_another_version_is_said(capsys: pytest.CaptureFixture[str]) 
     assert "init_from=run/checkpoints/step_000000003" in capsys.readouterr().err
 
 
+def test_too_little_memory_for_a_state_is_not_another_version(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(*TINY, "--run_folder=run", "training.steps=3")
+
+    def exhausted(self: Trainer, state: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    monkeypatch.setattr(Trainer, "load", exhausted)
+    run("--resume", "--run_folder=run", "training.steps=4", code=1)
+    error = capsys.readouterr().err
+    assert "Out of memory in the run: CUDA out of memory." in error
+    assert "another version" not in error
+
+
 def sign(folder: Path) -> None:
     """Make the checksum of a checkpoint's state true again."""
     changed = digest(folder / "trainer.pt")
