@@ -89,8 +89,10 @@ class Workspace:
             (self.folder / LOCK).unlink(missing_ok=True)
 
     def remove_unbegun(self) -> None:
-        """Remove the folder of a run that has failed before anything happened in it, unless another has taken it."""
-        with suppress(UserError, OSError), locked(self.folder, patience=0):
+        """Remove the folder of a new run that failed before anything happened in it, unless another has taken it."""
+        if self.resume:  # what was there before is the user's
+            return
+        with suppress(UserError, OSError), locked(self.folder, patience=0.0):
             if not any((self.folder / name).exists() for name in ("log.txt", "checkpoints", "samples")):
                 shutil.rmtree(self.folder)
 

@@ -17,7 +17,9 @@ from filelock import FileLock
 from sedd_core import UserError
 from sedd_core.cli.experiment import name_of_run
 from sedd_core.files import kernel_lock, new_folder
+from sedd_core.record import Record
 from sedd_core.runs import lock
+from sedd_core.runs.base import Workspace
 from sedd_core.runs.lock import LOCK, locked
 
 from .runs import ROOT, TINY, apart, run, write_text
@@ -170,3 +172,14 @@ def test_the_lock_is_the_kernel_s(tmp_path: Path) -> None:
         assert not kernel_lock(tmp_path / LOCK).is_locked
         with pytest.raises(UserError), locked(tmp_path):
             pass
+
+
+def test_a_folder_that_is_resumed_is_never_removed(tmp_path: Path) -> None:
+    """Of a run that had not begun: its record, and whatever the user has put beside it, stay."""
+    for resume in (False, True):
+        folder = tmp_path / f"resume {resume}"
+        folder.mkdir()
+        (folder / "config.json").touch()
+        (folder / "notes.txt").touch()
+        Workspace(folder, Record(run={}), resume=resume).remove_unbegun()
+        assert folder.exists() == resume
