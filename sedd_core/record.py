@@ -1,7 +1,7 @@
 """The record: a run's resolved configuration as data, and the objects made from it.
 
 A record names plugins and core classes and holds scalars and tuples, nothing else. Reading one imports only the
-plugins that it names, and calls only their classes and the ones in `core_classes`, with arguments whose names their
+plugins that it names, and calls only their classes and the classes marked `@recordable`, with arguments whose names their
 signatures know. So a record from elsewhere can be built without trusting it.
 """
 
@@ -12,9 +12,9 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from .errors import UserError, nearest
 from .files import write_text
@@ -40,16 +40,31 @@ _KINDS = ({"plugin", "args"}, {"core", "args"}, {"file", "sha256", "class", "arg
 _SCALARS = (bool, int, float, str, tuple)
 
 
-@cache
-def core_classes() -> dict[str, type]:
-    """The core's own classes that a record may name."""
-    from .runs.sample import Sample
-    from .runs.settings import Checkpoints, Optimizer, Samples, Training, Validation
-    from .runs.train import Train
-    from .score import ScoreHead
+T = TypeVar("T", bound=type)
+_classes: dict[str, type] = {}
+_open: list[type] = []
 
-    classes = (Train, Sample, ScoreHead, Optimizer, Training, Checkpoints, Validation, Samples)
-    return {cls.__name__: cls for cls in classes}
+
+def recordable(cls: T) -> T:
+    """A class decorator: records may name this class, which is the core's own."""
+    _classes[cls.__name__] = cls
+    return cls
+
+
+def open_recordable(cls: T) -> T:
+    """Like `recordable`; subclasses in an experiment's file may be recorded too (see `trust`)."""
+    _open.append(cls)
+    return recordable(cls)
+
+
+def recordable_classes() -> dict[str, type]:
+    """The classes that records may name, of those that have been imported, by name."""
+    return dict(_classes)
+
+
+def open_classes() -> tuple[type, ...]:
+    """Those of which subclasses may be recorded too."""
+    return tuple(_open)
 
 
 def build(node: Any, path: str = "") -> Any:
@@ -90,10 +105,13 @@ def class_of(node: Node, path: str = "") -> type:
         cls = plugin(node["plugin"])
     elif "file" in node:
         cls = class_of_file(node)
-    elif node["core"] in core_classes():
-        cls = core_classes()[node["core"]]
+    elif node["core"] in recordable_classes():
+        cls = recordable_classes()[node["core"]]
     else:
-        raise UserError(f"The record names '{node['core']}' at {where}, which is no class of a run.")
+        raise UserError(
+            f"The record names the class '{node['core']}' at {where}, which is not a class of a run "
+            f"({', '.join(recordable_classes())})."
+        )
     known = list(inspect.signature(cls).parameters)
     for name in node["args"]:
         if name not in known:

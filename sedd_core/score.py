@@ -7,11 +7,13 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
 from .numerics import expand_to, float64_device
+from .record import recordable
 from .stages.backbone import Backbone
 from .stages.graph import Graph
 from .stages.noise import Noise
 
 
+@recordable
 class ScoreHead:
     """How logits become log-scores.
 

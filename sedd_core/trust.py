@@ -17,10 +17,14 @@ from .errors import UserError
 from .files import check_readable
 from .files import digest as digest_of
 from .plugins import STAGES, contract_fault
-from .runs.settings import Optimizer
+from .record import open_classes
 
-CONTRACTS = (*STAGES.values(), Optimizer)
-"""What a class of an experiment's file may be."""
+
+def contracts() -> tuple[type, ...]:
+    """What a class of an experiment's file may be: a stage, or a subclass of an open class of the core."""
+    return (*STAGES.values(), *open_classes())
+
+
 
 _folders: set[Path] = set()
 """Of the experiments that were named on the command line."""
@@ -41,11 +45,11 @@ def admit(folder: Path) -> None:
 
 
 def file_node(cls: type) -> dict[str, Any] | None:
-    """The record node, without arguments, of a class of CONTRACTS in a file beside an experiment; else None."""
+    """The record node, without arguments, of a class of `contracts` in a file beside an experiment; else None."""
     module = sys.modules.get(cls.__module__)
     path = Path(getattr(module, "__file__", None) or "/")
     known = path.parent in _folders or module in _modules.values()
-    if module is None or not known or not issubclass(cls, CONTRACTS):
+    if module is None or not known or not issubclass(cls, contracts()):
         return None
     fault = contract_fault(cls, contract_of(cls))
     if fault:
@@ -71,11 +75,11 @@ def class_of_file(node: dict[str, Any]) -> type:
             raise UserError(f"The record needs the class {name} of {path}, which {what}: put back the file it was.")
         _modules[digest] = _import[-1](path)
     cls = getattr(_modules[digest], name, None)
-    if not (inspect.isclass(cls) and issubclass(cls, CONTRACTS)):
+    if not (inspect.isclass(cls) and issubclass(cls, contracts())):
         raise UserError(f"{path} has no class {name} that is a stage of a run or an optimizer.")
     return cls
 
 
 def contract_of(cls: type) -> type:
-    """The one of CONTRACTS that a class keeps."""
-    return next(contract for contract in CONTRACTS if issubclass(cls, contract))
+    """The one of `contracts` that a class keeps."""
+    return next(contract for contract in contracts() if issubclass(cls, contract))

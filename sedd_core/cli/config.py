@@ -12,7 +12,7 @@ from fiddle import history
 from ..errors import UserError
 from ..installed import installed
 from ..plugins import STAGES, name_of, plugin
-from ..record import Node, class_of, core_classes, waits
+from ..record import Node, class_of, recordable_classes, waits
 from ..trust import file_node
 
 history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
@@ -89,7 +89,7 @@ def _names(cls: Any, path: str, is_partial: bool) -> Node:
     name = name_of(cls) if inspect.isclass(cls) else None
     if name is not None:
         return {"plugin": name}
-    if core_classes().get(getattr(cls, "__name__", "")) is cls:
+    if recordable_classes().get(getattr(cls, "__name__", "")) is cls:
         return {"core": cls.__name__}
     node = file_node(cls) if inspect.isclass(cls) else None
     if node is not None and is_partial == waits(cls):

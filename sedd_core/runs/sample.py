@@ -19,6 +19,7 @@ from ..files import expanded
 from ..hub import without_folders
 from ..memory import explained
 from ..published import trained_length
+from ..record import recordable
 from ..sampling import GivenNoise, Grid, clamping_floor, sample, time_grid
 from ..stages import Given, Sampler
 from ..watch import LiveView, Recorder, Trajectory
@@ -30,6 +31,7 @@ from .report import report_samples, until
 from .settings import check_seed
 
 
+@recordable
 class Sample(Run):
     """Draw sequences from a checkpoint. The i-th sample is a function of (seed, i), whatever the batch size.
 

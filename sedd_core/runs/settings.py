@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..record import open_recordable, recordable
+
 LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 
 
@@ -21,6 +23,7 @@ def _check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+@open_recordable
 class Optimizer:
     """torch's AdamW, with a linear warm-up and gradient clipping.
 
@@ -72,6 +75,7 @@ class Optimizer:
         return min((step + 1) / max(self.warmup, 1), 1.0) * fall[self.schedule]
 
 
+@recordable
 class Training:
     """How long and on what.
 
@@ -122,6 +126,7 @@ class Training:
         self.bad_steps, self.profile = bad_steps, profile
 
 
+@recordable
 class Checkpoints:
     """When the run is saved; also at its end, and when it is told to stop.
 
@@ -144,6 +149,7 @@ class Checkpoints:
         return not (self.milestone_every and step % self.milestone_every == 0)
 
 
+@recordable
 class Validation:
     """The likelihood bound, in snapshots and after training.
 
@@ -160,6 +166,7 @@ class Validation:
         self.sequences, self.points, self.batch_size, self.references = sequences, points, batch_size, references
 
 
+@recordable
 class Samples:
     """Samples drawn in snapshots and after training.
 

@@ -17,7 +17,7 @@ from ..codec import Codec
 from ..errors import Stopped, UserError
 from ..place import place
 from ..preemption import Stop
-from ..record import Node, Record, complete
+from ..record import Node, Record, complete, recordable
 from ..score import ScoreHead, ScoreModel, place_on
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
 from ..training import Trainer
@@ -37,6 +37,7 @@ STAND_IN = 64
 LATER = "model    its size and memory follow from the vocabulary, known once the data is read"
 
 
+@recordable
 class Train(Run):
     """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights.
 
