@@ -43,7 +43,7 @@ KINDS = {
 TINY = (
     *(f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}", "data.paths=text.txt", "data.tokenizer=char"),
     *("data.length=16", "model.hidden_size=16", "model.n_heads=2", "model.n_blocks=1", "training.batch_size=4"),
-    *("training.steps=2", "training.snapshot_every=0", "validation.sequences=4", "validation.points=1"),
+    *("training.steps=2", "training.eval_every=0", "validation.sequences=4", "validation.points=1"),
     *("validation.references=false", "samples.steps=2", "samples.count=1", "monitor=None"),
 )
 
@@ -220,7 +220,7 @@ def make_originals(folder: Path) -> None:
     from safetensors.torch import load_file
 
     from sedd_core.cli.main import main as launch
-    from sedd_core.codec import character_codec
+    from sedd_core.text.codec import character_codec
 
     Path("text.txt").write_text("the cat sat on the mat, and the dog ate the hat.\n" * 20)
     with open("said", "w") as said, _streams(said):
@@ -256,7 +256,7 @@ def make_tokenizers(folder: Path) -> None:
     """Small tokenizers of each kind of model, with the parts that those in use have."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    from sedd_core.codec import bpe_codec
+    from sedd_core.text.codec import bpe_codec
 
     text = Path("text.txt").read_text() * 3
     bpe_codec(text, 270).save(folder / "bpe.json")
@@ -328,8 +328,8 @@ def load() -> int:
     """Load the model, score a few tokens, and take a text to tokens and back."""
     import torch
 
-    from sedd_core.loading import load as load_from
-    from sedd_core.published import trained_length
+    from sedd_core.checkpoints.load import load_checkpoint as load_from
+    from sedd_core.checkpoints.published import trained_length
 
     loaded = load_from("case")
     trained_length(loaded.record)
@@ -342,7 +342,7 @@ def load() -> int:
 
 def tokenize() -> int:
     """Read every tokenizer of the folder, and take a text to tokens and back, and all tokens to text."""
-    from sedd_core.tokenizer import read_ended_tokenizer, read_tokenizer
+    from sedd_core.text.tokenizer import read_ended_tokenizer, read_tokenizer
 
     read_ended_tokenizer(Path("case", "bert"), "the")
     for name in ("bpe.json", "unigram.json", "wordpiece.json", "gpt2", "bert"):

@@ -36,7 +36,7 @@ from sedd_core.cli.main import main as launch
 from tests.lasting.runs import ROOT, TINY, assert_same, points, write_text
 
 RUN = [
-    *(*TINY, "training.steps=16", "training.snapshot_every=4", "checkpoints.every=4", "training.log_every=2"),
+    *(*TINY, "training.steps=16", "training.eval_every=4", "checkpoints.every=4", "training.log_every=2"),
     *("--resume", "--trust"),
 ]
 PATIENCE = 120.0
@@ -78,7 +78,7 @@ AIMS: dict[str, tuple[Aim, ...]] = {
 class Life:
     """A run from its start or resumption until it ends or is killed: one process, two, or two with their launcher."""
 
-    def __init__(self, kind: str, work: Path, aim: Aim | None = None) -> None:
+    def __init__(self, kind: str, work: Path, reweight_targets: Aim | None = None) -> None:
         self.words = work / "words.txt"
         arguments = [*RUN, f"--run_folder={work / 'run'}", f"ngpus={1 if kind == 'one' else 2}"]
         os.environ["SEDD_CACHE"] = str(work / "cache")
@@ -88,14 +88,14 @@ class Life:
                 command = [sys.executable, str(ROOT / "launch.py"), *arguments]
                 self.processes = [subprocess.Popen(command, cwd=work, stdout=words, stderr=words).pid]
         elif kind == "one":
-            self.processes = [self._fork(work, arguments, {}, aim)]
+            self.processes = [self._fork(work, arguments, {}, reweight_targets)]
         else:
             meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
             ranks = [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
-            self.processes = [self._fork(work, arguments, ranks[rank], aim) for rank in (0, 1)]
+            self.processes = [self._fork(work, arguments, ranks[rank], reweight_targets) for rank in (0, 1)]
         self.codes: dict[int, int] = {}
 
-    def _fork(self, work: Path, arguments: Sequence[str], place: dict[str, str], aim: Aim | None) -> int:
+    def _fork(self, work: Path, arguments: Sequence[str], place: dict[str, str], reweight_targets: Aim | None) -> int:
         number = os.fork()
         if number:
             return number
@@ -106,8 +106,8 @@ class Life:
             os.dup2(words, 2)
             os.chdir(work)
             os.environ.update(place)
-            if aim is not None:
-                _aim(*aim)
+            if reweight_targets is not None:
+                _aim(*reweight_targets)
             code = launch(["launch.py", *arguments])
         finally:
             sys.stdout.flush()
@@ -200,7 +200,7 @@ class Trial:
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder, self.say = folder, say
-        self.counts: Counter[str] = Counter()
+        self.stats: Counter[str] = Counter()
         self.seconds: dict[str, float] = {}
         for kind in ("one", "two"):
             started, life = time.monotonic(), Life(kind, self.new(f"whole-{kind}"))
@@ -225,7 +225,7 @@ class Trial:
         assert texts[0] == texts[1]
         for name in ("config.txt", "samples"):
             assert (work / "run" / name).exists(), name
-        self.counts[f"compared, {kind}"] += 1
+        self.stats[f"compared, {kind}"] += 1
         shutil.rmtree(work)
 
     def finish(self, kind: str, work: Path) -> None:
@@ -235,7 +235,7 @@ class Trial:
             life.end()
             if HELD not in life.said():
                 break
-            self.counts["refused while the lock was held"] += 1
+            self.stats["refused while the lock was held"] += 1
         assert life.whole(), life.said()
         self.compare(kind, work)
 
@@ -247,7 +247,7 @@ class Trial:
             life = Life(kind, work)
             if life.wait(draw.uniform(0, 1.05 * self.seconds[kind])):
                 if HELD in life.said():
-                    self.counts["refused while the lock was held"] += 1
+                    self.stats["refused while the lock was held"] += 1
                     continue
                 assert life.whole(), life.said()
                 self.compare(kind, work)
@@ -255,7 +255,7 @@ class Trial:
                 work = self.new(f"{kind}-{run}")
             elif life.kill(self.victims(life, kind, draw)):
                 kills -= 1
-                self.counts[f"random kills, {kind}"] += 1
+                self.stats[f"random kills, {kind}"] += 1
                 life.end()
         self.finish(kind, work)
 
@@ -269,11 +269,11 @@ class Trial:
     def aimed(self, name: str, kind: str) -> None:
         """Kill one run where an aim says, resume it, and compare it."""
         work = self.new(f"{kind}-{list(AIMS).index(name)}-aimed")
-        for aim in AIMS[name]:
-            life = Life(kind, work, aim)
+        for reweight_targets in AIMS[name]:
+            life = Life(kind, work, reweight_targets)
             life.end()
             assert -signal.SIGKILL in life.codes.values(), f"{name}: the aim was missed\n{life.said()}"
-            self.counts[f"aimed kills, {kind}"] += 1
+            self.stats[f"aimed kills, {kind}"] += 1
         self.finish(kind, work)
 
 

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from .errors import UserError
-from .hookspecs import hookimpl
+from .registry.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from .loading import load_model
-    from .plugins import plugin
+    from .checkpoints.load import load_model
+    from .registry.plugins import plugin
 
 __version__ = "0.1.0"
 __all__ = ["UserError", "hookimpl", "load_model", "plugin"]
@@ -15,11 +15,11 @@ __all__ = ["UserError", "hookimpl", "load_model", "plugin"]
 
 def __getattr__(name: str) -> object:  # these cost the import of torch, which --help does not need
     if name == "load_model":
-        from .loading import load_model
+        from .checkpoints.load import load_model
 
         return load_model
     if name == "plugin":
-        from .plugins import plugin
+        from .registry.plugins import plugin
 
         return plugin
     raise AttributeError(f"module 'sedd_core' has no attribute '{name}'")

@@ -34,7 +34,7 @@ def main() -> None:
 
 def _run(command: str, rest: list[str]) -> int:
     if command == "launch":
-        from .place import end_with_launcher
+        from .distributed.rank import end_with_launcher
 
         end_with_launcher()  # before anything that takes time
         from .cli.main import main as launch
@@ -42,15 +42,15 @@ def _run(command: str, rest: list[str]) -> int:
         sys.path.append(os.getcwd())  # experiments below the current folder can import each other
         return launch([f"{sys.argv[0]} launch", *rest])
     if command == "plugins" and set(rest) <= {"--check", "--json"}:
-        from .doctor import list_plugins
+        from .cli.doctor import list_plugins
 
         return list_plugins("--check" in rest, "--json" in rest)
     if command == "doctor" and not rest:
-        from .doctor import doctor
+        from .cli.doctor import doctor
 
         return doctor()
     if command == "export" and len(rest) == 2:
-        from .export import main as export
+        from .checkpoints.export import main as export
 
         return export(*rest)
     if command in ("-h", "--help"):

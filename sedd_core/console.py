@@ -10,15 +10,19 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 T = TypeVar("T")
+
+
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 """What stands for a character that no terminal should be sent."""
+
+
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """C0 without tab and newline, DEL, C1, the overrides of writing direction, lone surrogates, noncharacters."""
 
@@ -66,7 +70,8 @@ def table(*columns: str, rows: Sequence[Sequence[str]]) -> None:
         say("  " + "  ".join(cells).rstrip())
 
 
-def _bar(*columns: str) -> Progress:
+def bar(*columns: str) -> Progress:
+    """A progress bar with further columns, in rich's markup of tasks; invisible where there is no terminal."""
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -80,47 +85,27 @@ def _bar(*columns: str) -> Progress:
 
 
 @contextmanager
-def counted(total: int, what: str) -> Iterator[Callable[[], None]]:
+def progress_bar(total: int, what: str) -> Iterator[Callable[[], None]]:
     """A progress bar, and a function to call after each of `total` things."""
-    with _bar() as progress:
+    with bar() as progress:
         task = progress.add_task(printable(what), total=total)
         yield lambda: progress.advance(task)
 
 
 def track(things: Sequence[T], what: str) -> Iterator[T]:
     """The things, with a progress bar while they are gone through."""
-    with counted(len(things), what) as advance:
+    with progress_bar(len(things), what) as advance:
         for thing in things:
             yield thing
             advance()
+
+
+def is_terminal() -> bool:
+    """Whether the output is a terminal, on which bars are shown."""
+    return _console.is_terminal
 
 
 def quiet(silent: bool = True) -> bool:
     """Print nothing from now on, or print again. Returns whether nothing was printed before."""
     before, _console.quiet = _console.quiet, silent
     return before
-
-
-class TrainingProgress:
-    """The training bar, or a line of figures now and then where there is no terminal."""
-
-    def __init__(self, steps: int, first: int) -> None:
-        """The bar of `steps` steps, of which `first` are done."""
-        self._bar = _bar("{task.fields[figures]}")
-        self._task: TaskID = self._bar.add_task("training", total=steps, completed=first, figures="")
-
-    def __enter__(self) -> TrainingProgress:
-        self._bar.__enter__()
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._bar.__exit__(*exception)
-
-    def step(self, step: int, figures: str) -> None:
-        """After each update: what the bar shows beside it."""
-        self._bar.update(self._task, completed=step, figures=figures)
-
-    def log(self, line: str) -> None:
-        """Print a line of figures where there is no bar."""
-        if not _console.is_terminal:
-            say(line)

@@ -24,7 +24,7 @@ class UserError(Exception):
     """
 
 
-class Told(UserError):
+class ReportedElsewhere(UserError):
     """A mistake that another process has told already."""
 
 

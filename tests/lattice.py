@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from sedd_core.draws import Draws
+from sedd_core.maths.draws import Draws
 
 COUNT, STEP = 28657, 17711
 """Neighbouring Fibonacci numbers: (i / COUNT, i STEP / COUNT mod 1) is the most even of lattices in the plane."""

@@ -14,11 +14,13 @@ from scipy.special import ndtri
 from scipy.stats import t as student
 from torch import Tensor
 
-from sedd_core import bound, load_model
-from sedd_core.bound import Bound, Terms, model_entropy, terms
-from sedd_core.draws import Draws
-from sedd_core.numerics import student_t
-from sedd_core.score import ScoreModel
+from sedd_core import load_model
+from sedd_core.evaluation import bound
+from sedd_core.evaluation.bound import Bound, Terms, terms
+from sedd_core.evaluation.integrand import model_entropy
+from sedd_core.maths.draws import Draws
+from sedd_core.maths.numerics import student_t
+from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Batch, Noise
 
 GOLDEN = Path(__file__).parent / "golden" / "models"
@@ -44,7 +46,7 @@ def exact_absorb(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
         for log_sigma, weight in gauss_legendre(80, math.log(bounds[0]), math.log(bounds[1])):
             sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
             held = sigma.clamp(low, high)
-            entropy = model_entropy(model, x, x0.expand_as(x), held, model.graph.active(x), None)
+            entropy = model_entropy(model, x, x0.expand_as(x), held, model.graph.reachable(x), None)
             law = torch.exp(-sigma * (len(x0) - count)) * (-torch.expm1(-sigma)) ** count
             # c^ = expm1(sigma) s is what is held beyond the ends, and score entropy goes with c^ / expm1(sigma)
             total += (
@@ -69,7 +71,7 @@ def exact_uniform(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
     diffusion = 0.0
     for log_sigma, weight in gauss_legendre(40, math.log(low), math.log(high)):
         sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
-        entropy = model_entropy(model, x, x0.expand_as(x), sigma, model.graph.active(x), None)
+        entropy = model_entropy(model, x, x0.expand_as(x), sigma, model.graph.reachable(x), None)
         diffusion += weight * math.exp(log_sigma) * (law(math.exp(log_sigma)) * entropy).sum().item()
     log_p = bound.log_denoised(model, noise, x, x0.expand_as(x), T_MIN, torch.ones_like(x, dtype=torch.bool))
     reconstruction = -(law(low) * log_p).sum().item()

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sedd_core import bound, load_model, plugin
-from sedd_core.bound import only_masks
-from sedd_core.draws import Draws
+from sedd_core import load_model, plugin
+from sedd_core.evaluation import bound
+from sedd_core.evaluation.integrand import masks_only
+from sedd_core.maths.draws import Draws
+from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.runs.checks import prior_is_reached
-from sedd_core.score import ScoreHead, ScoreModel
 from sedd_core.stages import Batch, Graph, InterpolatingGraph
 
 from .golden_figures import GOLDEN
@@ -64,7 +65,7 @@ def mixture(*pi: float, mask: int | None = None) -> InterpolatingGraph:
 )
 def test_one_warning_says_why_a_bound_is_infinite(graph: Graph, masks: bool, word: str | None) -> None:
     """Exactly where it is: the bound of every token is computed beside it."""
-    assert only_masks(graph) == masks
+    assert masks_only(graph) == masks
     noise = plugin("noise_geometric")()
     said = list(prior_is_reached(graph, noise))
     if word is None:

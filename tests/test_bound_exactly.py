@@ -10,11 +10,11 @@ from scipy.stats import beta, kstest
 from torch import Tensor, nn
 
 from sedd_core import plugin
-from sedd_core.bound import terms
-from sedd_core.draws import Draws
-from sedd_core.objective import ScoreEntropy
-from sedd_core.score import ScoreHead, ScoreModel
+from sedd_core.evaluation.bound import terms
+from sedd_core.maths.draws import Draws
+from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.stages import Backbone, Batch
+from sedd_core.training.objective import ScoreEntropy
 
 from .lattice import COUNT, Lattice
 from .test_bound import exact_uniform

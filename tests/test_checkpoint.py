@@ -11,12 +11,12 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from sedd_core import UserError, checkpoint, load_model, plugin
-from sedd_core.codec import Codec
-from sedd_core.ema import EMA
+from sedd_core import UserError, checkpoints, load_model, plugin
 from sedd_core.files import digest
-from sedd_core.record import Record
-from sedd_core.score import ScoreHead, ScoreModel
+from sedd_core.model.ema import EMA
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.record.record import Record
+from sedd_core.text.codec import Codec
 
 RUN = {
     "core": "Train",
@@ -42,7 +42,7 @@ def saved(tmp_path: Path) -> tuple[Path, ScoreModel, EMA]:
     ema.update()
     codec = Codec(Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, unk_token="a")))
     folder = tmp_path / "run" / "checkpoints" / "step_000000001"
-    checkpoint.save(folder, model, noise, ema, codec, Record(run=RUN))
+    checkpoints.save(folder, model, noise, ema, codec, Record(run=RUN))
     return folder, model, ema
 
 
@@ -87,16 +87,16 @@ def test_checksums_that_are_gone_hide_no_damage(saved: tuple[Path, ScoreModel, E
     (folder / "sha256").write_text(
         "".join(line for line in lines if name not in line) if left == "the others" else ""
     )
-    assert "sha256 is damaged: it has no checksum of" in str(checkpoint.fault(folder))
+    assert "sha256 is damaged: it has no checksum of" in str(checkpoints.find_damage(folder))
     with pytest.raises(UserError, match="is damaged"):
         load_model(folder)
 
 
 def test_a_trainers_state_needs_its_checksum(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, _, _ = saved
-    assert checkpoint.fault(folder) is None  # there is none
+    assert checkpoints.find_damage(folder) is None  # there is none
     (folder / "trainer.pt").write_bytes(b"state")
-    assert "no checksum of trainer.pt" in str(checkpoint.fault(folder))
+    assert "no checksum of trainer.pt" in str(checkpoints.find_damage(folder))
 
 
 def test_a_checksum_names_no_file_elsewhere(saved: tuple[Path, ScoreModel, EMA], tmp_path: Path) -> None:
@@ -104,12 +104,12 @@ def test_a_checksum_names_no_file_elsewhere(saved: tuple[Path, ScoreModel, EMA],
     (tmp_path / "other").write_text("other")
     with (folder / "sha256").open("a") as file:
         file.write(f"{digest(tmp_path / 'other')}  {tmp_path / 'other'}\n")
-    assert f"{folder / 'other'} is damaged or missing" in str(checkpoint.fault(folder))
+    assert f"{folder / 'other'} is damaged or missing" in str(checkpoints.find_damage(folder))
 
 
 def save_again(folder: Path, model: ScoreModel, ema: EMA) -> None:
     codec = Codec(Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, unk_token="a")))
-    checkpoint.save(folder, model, plugin("noise_loglinear")(eps=0.01), ema, codec, Record(run=RUN))
+    checkpoints.save(folder, model, plugin("noise_loglinear")(eps=0.01), ema, codec, Record(run=RUN))
 
 
 def test_a_sound_step_is_not_saved_again(
@@ -161,25 +161,25 @@ def test_a_damaged_later_step_does_not_count_among_those_kept(saved: tuple[Path,
     flip(damaged / "model.safetensors")
     resumed = folder.with_name("step_000000002")
     save_again(resumed, model, ema)
-    checkpoint.prune(folder.parents[1], 2, lambda step: True, 1)
-    assert checkpoint.steps(folder.parents[1]) == [damaged, resumed]
+    checkpoints.prune(folder.parents[1], 2, lambda step: True, 1)
+    assert checkpoints.steps(folder.parents[1]) == [damaged, resumed]
     load_model(folder.parent / "newest")
     save_again(folder.with_name("step_000000010"), model, ema)
-    checkpoint.prune(folder.parents[1], 10, lambda step: True, 1)
-    assert [path.name for path in checkpoint.steps(folder.parents[1])] == ["step_000000010"]
+    checkpoints.prune(folder.parents[1], 10, lambda step: True, 1)
+    assert [path.name for path in checkpoints.steps(folder.parents[1])] == ["step_000000010"]
 
 
 def test_what_an_earlier_version_set_aside_is_taken_back(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, _, _ = saved
     run = folder.parents[1]
     folder.rename(folder.with_name(folder.name + ".earlier.tmp"))  # killed here; `newest` dangles
-    checkpoint.take_back(run)
+    checkpoints.recover_renamed(run)
     load_model(run)
     load_model(folder.parent / "newest")
     stale = folder.with_name(folder.name + ".earlier.tmp")
     stale.mkdir()  # killed after the second renaming
-    checkpoint.take_back(run)
-    assert checkpoint.fault(folder) is None
+    checkpoints.recover_renamed(run)
+    assert checkpoints.find_damage(folder) is None
 
 
 @pytest.mark.parametrize("name", ["ema.safetensors", "tokenizer.json", "sha256"])
@@ -216,7 +216,7 @@ def test_a_failed_write_leaves_nothing(saved: tuple[Path, ScoreModel, EMA], monk
     monkeypatch.setattr(Codec, "save", full)
     target = folder.with_name("step_000000002")
     with pytest.raises(UserError, match="No space left"):
-        checkpoint.save(
+        checkpoints.save(
             target, model, plugin("noise_loglinear")(), ema, Codec.load(folder / "tokenizer.json"), Record(run=RUN)
         )
     assert sorted(path.name for path in folder.parent.iterdir()) == ["newest", folder.name]
@@ -240,6 +240,6 @@ def test_a_record_with_another_thing_in_a_stages_place(
     folder, model, ema = saved
     run = {"core": "Train", "args": {**RUN["args"], stage: node}}
     codec, noise = Codec.load(folder / "tokenizer.json"), plugin("noise_loglinear")()
-    checkpoint.save(folder.with_name("step_000000002"), model, noise, ema, codec, Record(run=run))
+    checkpoints.save(folder.with_name("step_000000002"), model, noise, ema, codec, Record(run=run))
     with pytest.raises(UserError, match=words):
         load_model(folder.with_name("step_000000002"))

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.draws import Draws
-from sedd_core.sampling import GivenNoise, clamping_floor, free_rows, sample, time_grid
-from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import Given, Graph, InterpolatingGraph, Noise
+from sedd_core.maths.draws import Draws
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.sampling.conditioning import FixedTokenNoise, clamping_floor, condition_on
+from sedd_core.sampling.grid import time_grid
+from sedd_core.sampling.sample import sample
+from sedd_core.stages import FixedTokens, Graph, InterpolatingGraph, Noise
 from sedd_core.testing import total_variation
 
 from .test_exact_graphs import GRAPHS, random_pi
@@ -29,14 +31,14 @@ ONE_FREE = [where for where in SUBSETS if sum(where) == 2]
 
 
 def errors(
-    graph: str, sampler: str, where: tuple[bool, ...], given_noise: GivenNoise, steps: list[int]
+    graph: str, sampler: str, where: tuple[bool, ...], fixed_token_noise: FixedTokenNoise, steps: list[int]
 ) -> list[float]:
     """Total variation from the exact conditional law after so many steps."""
     exact = oracle(graph, 0)
-    given = Given(torch.tensor([[1, 2, 3]]), torch.tensor([where]))
+    given = FixedTokens(torch.tensor([[1, 2, 3]]), torch.tensor([where]))
     return [
         total_variation(
-            exact.sampled(plugin(f"sampler_{sampler}")(), n, given=given, given_noise=given_noise),
+            exact.sampled(plugin(f"sampler_{sampler}")(), n, given=given, fixed_token_noise=fixed_token_noise),
             exact.conditional(given),
         )
         for n in steps
@@ -58,7 +60,7 @@ def test_absorb_tends_to_the_conditional_law_whatever_is_given(sampler: str, whe
 def test_absorb_conditioned_in_longer_sequences() -> None:
     exact, sampler = oracle("absorb", 1, vocab=3, length=4), plugin("sampler_analytic")()
     for where in itertools.product([False, True], repeat=4):
-        given = Given(torch.tensor([[2, 0, 1, 1]]), torch.tensor([where]))
+        given = FixedTokens(torch.tensor([[2, 0, 1, 1]]), torch.tensor([where]))
         error = [total_variation(exact.sampled(sampler, n, given=given), exact.conditional(given)) for n in (16, 32)]
         if sum(where) >= 3:
             assert max(error) < 1e-12
@@ -120,7 +122,7 @@ EVERY_GRAPH: dict[str, Callable[[], Graph]] = {
 @pytest.mark.parametrize("graph", EVERY_GRAPH)
 @examples(data=st.data())
 def test_given_tokens_survive_in_every_state(
-    graph: str, sampler: str, given_noise: GivenNoise, data: st.DataObject
+    graph: str, sampler: str, fixed_token_noise: FixedTokenNoise, data: st.DataObject
 ) -> None:
     """Of a network that says anything, few steps, any prompt, any temperature; and on_step sees every state."""
     model = network(EVERY_GRAPH[graph](), data.draw(st.integers(0, 99)))
@@ -140,8 +142,8 @@ def test_given_tokens_survive_in_every_state(
         seed=data.draw(st.integers(0, 99)),
         batch_size=3,
         grid=data.draw(st.sampled_from(["uniform", "cosine", "equal"])),
-        given=Given(tokens, where),
-        given_noise=given_noise,
+        given=FixedTokens(tokens, where),
+        fixed_token_noise=fixed_token_noise,
         on_step=seen.append,
     )
     assert len(seen) == 4
@@ -153,16 +155,16 @@ def test_given_tokens_survive_in_every_state(
 
 @pytest.mark.parametrize("given_noise", ["same", "none"])
 @pytest.mark.parametrize("graph", PAIRS)
-def test_batches_change_nothing(graph: str, given_noise: GivenNoise, seed: int) -> None:
+def test_batches_change_nothing(graph: str, fixed_token_noise: FixedTokenNoise, seed: int) -> None:
     """The i-th sample is a function of (seed, i), with and without given tokens."""
     model, sampler = network(plugin(f"graph_{graph}")(vocab_size=5), seed), plugin("sampler_analytic")(top_p=0.9)
     generator = torch.Generator().manual_seed(seed)
-    given = Given(torch.randint(5, (7, 10), generator=generator), torch.rand(7, 10, generator=generator) < 0.5)
+    given = FixedTokens(torch.randint(5, (7, 10), generator=generator), torch.rand(7, 10, generator=generator) < 0.5)
     for known in (None, given):
         drawn = [
             sample(
                 model, noise_for(graph), sampler, count=7, length=10, steps=8, t_min=1e-3, seed=seed,
-                batch_size=size, given=known, given_noise=given_noise,
+                batch_size=size, given=known, fixed_token_noise=fixed_token_noise,
             )
             for size in (1, 3, 7)
         ]  # fmt: skip
@@ -179,10 +181,10 @@ def test_the_network_is_told_and_asked_what_it_should_be(seed: int) -> None:
     model.backbone.register_forward_hook(lambda module, inputs, output: told.append(inputs[1]))
     model.backbone.head.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
     where = torch.tensor([[True, False, True, False]])
-    for given_noise, steps in (("same", 2), ("none", 2)):
+    for fixed_token_noise, steps in (("same", 2), ("none", 2)):
         sample(
             model, noise_for("uniform"), plugin("sampler_euler")(), count=1, length=4, steps=steps, t_min=0.1,
-            seed=0, batch_size=1, given=Given(torch.ones_like(where).long(), where), given_noise=given_noise,
+            seed=0, batch_size=1, given=FixedTokens(torch.ones_like(where).long(), where), fixed_token_noise=fixed_token_noise,
         )  # fmt: skip
     assert [sigma.ndim for sigma in told] == [1, 1, 1, 2, 2, 2]
     for sigma in told[3:]:
@@ -194,17 +196,17 @@ def test_the_network_is_told_and_asked_what_it_should_be(seed: int) -> None:
 def test_given_tokens_have_no_other_state(seed: int) -> None:
     """So a step cannot move them, and they are not among the rows whose clipping is counted."""
     exact, sampler = oracle("uniform", 0), plugin("sampler_euler")()
-    given = Given(torch.tensor([[1, 2, 3]]).expand(4, -1), torch.tensor([[True, False, True]]).expand(4, -1))
+    given = FixedTokens(torch.tensor([[1, 2, 3]]).expand(4, -1), torch.tensor([[True, False, True]]).expand(4, -1))
     draws = Draws(seed, torch.arange(4))
-    x, model = given.put_back(exact.graph.prior(draws, 3)), free_rows(exact.model(), given)
+    x, model = given.apply(exact.graph.prior(draws, 3)), condition_on(exact.model(), given)
     whole = model(x, torch.full((4,), 0.5).double())
-    assert torch.equal(whole[given.where].exp(), torch.nn.functional.one_hot(x, 4)[given.where].double())
+    assert torch.equal(whole[given.positions].exp(), torch.nn.functional.one_hot(x, 4)[given.positions].double())
     assert torch.equal(whole[:, 1], exact.model()(x, torch.full((4,), 0.5).double())[:, 1])
     for t, t_next in itertools.pairwise(time_grid(4, 0.1).tolist()):
         times = (torch.full((4,), value).double() for value in (t, t_next))
         moved = sampler.step(x, *times, model, exact.noise, exact.graph, draws)
-        assert torch.equal(moved[given.where], x[given.where])
-    assert sampler.counts.rows == 4 * 4
+        assert torch.equal(moved[given.positions], x[given.positions])
+    assert sampler.stats.positions == 4 * 4
 
 
 def test_clipping_is_counted_in_the_final_denoising_too() -> None:
@@ -218,5 +220,5 @@ def test_clipping_is_counted_in_the_final_denoising_too() -> None:
         return score.log()
 
     sampler.denoise(torch.tensor([[2]]), t, model, noise, graph, Draws(0, torch.arange(1)))
-    assert sampler.counts.clipped == pytest.approx(2 / 3)
-    assert sampler.counts.rows == 1
+    assert sampler.stats.clipped == pytest.approx(2 / 3)
+    assert sampler.stats.positions == 1

@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sedd_core import UserError, bound, plugin, trust
-from sedd_core.draws import Draws
-from sedd_core.sampling import sample
-from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import Backbone, Batch, Given
+from sedd_core import UserError, plugin
+from sedd_core.build import trust
+from sedd_core.evaluation import bound
+from sedd_core.maths.draws import Draws
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.sampling.sample import sample
+from sedd_core.stages import Backbone, Batch, FixedTokens
 
 from .lasting.runs import ROOT, TINY, run, write_text
 
@@ -71,7 +73,7 @@ def test_samples_obey_their_own_condition(graph: str, with_prompt: bool, seed: i
     """Whatever the batches and the share of a process, with given tokens and without."""
     labels = torch.tensor([0, 3, 1, 4, 2, 2, 0])
     where = torch.tensor([True, False, False]).expand(7, -1)
-    given = Given(torch.full((7, 3), 1), where) if with_prompt else None
+    given = FixedTokens(torch.full((7, 3), 1), where) if with_prompt else None
 
     def draw(batch_size: int, which: Tensor | None = None) -> Tensor:
         return sample(

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import console, doctor
+from sedd_core import console
+from sedd_core.cli import doctor
 from sedd_core.cli.main import main
-from sedd_core.codec import byte_codec
-from sedd_core.runs.report import report_samples
+from sedd_core.sampling.report import report_samples
 from sedd_core.stages import Sampler
-from sedd_core.watch.look import token_texts
+from sedd_core.text.codec import byte_codec
+from sedd_core.trajectory.style import token_texts
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = ROOT / "experiments" / "quickstart.py"

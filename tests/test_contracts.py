@@ -61,7 +61,7 @@ def parts(**others: Any) -> dict[str, Any]:
 def test_what_is_shipped_keeps_its_contracts(graph: str, noise: str, sampler: str, size: int) -> None:
     own = plugin(f"sampler_{sampler}")()
     check_contracts(plugin(f"graph_{graph}")(vocab_size=size), plugin(f"noise_{noise}")(), own)
-    assert own.counts.rows == 0
+    assert own.stats.positions == 0
 
 
 def test_a_process_of_another_kind_keeps_them() -> None:

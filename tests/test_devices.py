@@ -15,15 +15,16 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
-from sedd_core import numerics, plugin
-from sedd_core.distributed import World
-from sedd_core.draws import Draws
-from sedd_core.numerics import float64_device, to_float64
-from sedd_core.runs.settings import Optimizer, Training
-from sedd_core.sampling import sample
-from sedd_core.score import ScoreHead, ScoreModel, place_on
-from sedd_core.stages import PackedSequences
-from sedd_core.training import Trainer
+from sedd_core import plugin
+from sedd_core.data.sequences import PackedSequences
+from sedd_core.distributed.world import World
+from sedd_core.maths import numerics
+from sedd_core.maths.draws import Draws
+from sedd_core.maths.numerics import float64_device, to_float64
+from sedd_core.model.score import ScoreHead, ScoreModel, move_to
+from sedd_core.sampling.sample import sample
+from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training.trainer import Trainer
 
 COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 
@@ -165,11 +166,11 @@ def test_only_the_network_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     model, noise = model_of("absorb"), plugin("noise_loglinear")()
     noise.register_buffer("levels", torch.ones(2, dtype=torch.float64))
     monkeypatch.setattr(numerics, "WITHOUT_FLOAT64", ("meta",))
-    place_on("meta", model, noise)
+    move_to("meta", model, noise)
     assert {p.device.type for p in model.backbone.parameters()} == {"meta"}
     assert {b.device.type for b in [*model.graph.buffers(), *noise.buffers()]} == {"cpu"}
     monkeypatch.setattr(numerics, "WITHOUT_FLOAT64", ())
-    place_on("meta", model, noise)
+    move_to("meta", model, noise)
     assert {b.device.type for b in [*model.graph.buffers(), *noise.buffers()]} == {"meta"}
 
 

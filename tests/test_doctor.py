@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import UserError, doctor, plugins
+from sedd_core import UserError
+from sedd_core.cli import doctor
+from sedd_core.registry import plugins
 
 
 def broken(name: str) -> type:

@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sedd_core import bound, plugin
-from sedd_core.draws import Draws
-from sedd_core.runs.settings import Optimizer, Training
-from sedd_core.sampling import sample
-from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import Backbone, Given
-from sedd_core.stages.data import DocumentSequences, Padding
-from sedd_core.training import Trainer
+from sedd_core import plugin
+from sedd_core.data.sequences import DocumentSequences, Padding
+from sedd_core.evaluation import bound
+from sedd_core.maths.draws import Draws
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.sampling.sample import sample
+from sedd_core.stages import Backbone, FixedTokens
+from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training.trainer import Trainer
 
 LENGTH, END = 4, 2
 DOCUMENTS = [
@@ -76,8 +77,8 @@ def test_the_bound_of_exact_scores_is_the_entropy(padding: Padding, entropy: flo
     which = torch.arange(len(DOCUMENTS)).repeat(copies)
     batch, draws = sequences.batch(which), Draws(seed, torch.arange(len(which)))
     parts = bound.terms(model_of(padding), NOISE, batch, draws, points=4, t_min=1e-3)
-    result = bound.Bound(parts, batch.in_text().sum(-1), batch.in_text().sum(-1))
-    means = result.nats.view(copies, -1).mean(-1) / batch.in_text().double().sum(-1).mean()
+    result = bound.Bound(parts, batch.full_text_mask().sum(-1), batch.full_text_mask().sum(-1))
+    means = result.nats.view(copies, -1).mean(-1) / batch.full_text_mask().double().sum(-1).mean()
     error = means.std() / math.sqrt(copies)
     assert error < 0.005 * entropy
     assert abs(means.mean() - entropy) < 5 * error
@@ -105,8 +106,8 @@ def test_training_never_noises_what_is_given(graph: str, seed: int) -> None:
     model = ScoreModel(backbone, process, ScoreHead(scale_by_sigma=False))
     training = Training(steps=1, batch_size=len(DOCUMENTS), precision="fp32")
     trainer = Trainer(model, NOISE, sequences, Optimizer(), training, seed)
-    trainer.loss(batch.tokens, Draws(seed, torch.arange(len(DOCUMENTS))), batch.counts, None)
-    given, changed = ~batch.counted(), backbone.seen[0] != batch.tokens
+    trainer.loss(batch.tokens, Draws(seed, torch.arange(len(DOCUMENTS))), batch.loss_mask, None)
+    given, changed = ~batch.full_loss_mask(), backbone.seen[0] != batch.tokens
     assert given.any()
     assert changed[~given].any()
     assert not changed[given].any()
@@ -120,7 +121,7 @@ def test_samples_given_lengths_have_them(seed: int) -> None:
         NOISE,
         plugin("sampler_analytic")(),
         **{"count": len(DOCUMENTS), "length": LENGTH, "steps": 4, "t_min": 1e-5, "seed": seed, "batch_size": 32},
-        given=Given(batch.tokens, ~batch.counted()),
+        given=FixedTokens(batch.tokens, ~batch.full_loss_mask()),
     )
     assert torch.equal(drawn == END, batch.tokens == END)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from scipy.stats import chi2, kstest
 
-from sedd_core.categorical import categorical
-from sedd_core.draws import Draws, permutation
+from sedd_core.maths.categorical import categorical
+from sedd_core.maths.draws import Draws, permutation
 
 FEW = 1e-5
 

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sedd_core import plugin
-from sedd_core.distributed import World
-from sedd_core.runs.settings import Optimizer, Training
-from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import Backbone, PackedSequences
-from sedd_core.training import Trainer
+from sedd_core.data.sequences import PackedSequences
+from sedd_core.distributed.world import World
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.stages import Backbone
+from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training.trainer import Trainer
 
 
 class Dropping(Backbone):

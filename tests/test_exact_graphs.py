@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.draws import Draws
+from sedd_core.maths.draws import Draws
 from sedd_core.stages import Graph, InterpolatingGraph
 from sedd_core.testing import check_graph
 from sedd_core.testing.conformance import close, rate_matrix
@@ -126,7 +126,7 @@ def test_closed_forms_equal_the_dense_derivations(name: str, sigma: float) -> No
     size = dense.amax(-1, keepdim=True).clamp(min=1)
     close(closed / total[:, None] / size, dense / size, "posterior weights", 1e-9)
     close(graph.reverse_rate(states, score), Graph.reverse_rate(graph, states, score), "reverse rate")
-    assert torch.equal(graph.active(states), Graph.active(graph, states))
+    assert torch.equal(graph.reachable(states), Graph.reachable(graph, states))
     data = torch.arange(graph.vocab_size)
     if (graph.prior_law()[data] > 0).all():
         close(graph.prior_kl(data, level), Graph.prior_kl(graph, data, level), "prior KL", 1e-9)

@@ -14,16 +14,17 @@ import torch
 import yaml
 from tokenizers import Tokenizer, models
 
-from sedd_core import UserError, checkpoint, load_model, plugin
-from sedd_core.codec import Codec
-from sedd_core.ema import EMA
-from sedd_core.export import export, main
+from sedd_core import UserError, checkpoints, load_model, plugin
+from sedd_core.build.build import build
+from sedd_core.checkpoints.export import export, main
+from sedd_core.checkpoints.load import load_checkpoint
+from sedd_core.checkpoints.published import trained_length
 from sedd_core.files import digest
-from sedd_core.hub import without_folders
-from sedd_core.loading import load
-from sedd_core.published import trained_length
-from sedd_core.record import Record, build
-from sedd_core.score import ScoreHead, ScoreModel
+from sedd_core.model.ema import EMA
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.record.record import Record
+from sedd_core.text.codec import Codec
+from sedd_core.text.hub import without_folders
 
 from .golden_figures import GOLDEN, arrays
 
@@ -63,7 +64,7 @@ def write_run(folder: Path, graph: dict, noise: dict, scale: bool) -> Path:
         versions={"sedd-core": "0.1.0"},
         git={"commit": "1a86750", "diff": "-old"},
     )
-    checkpoint.save(folder / "checkpoints" / "step_000000007", parts, build(noise), ema, codec, record)
+    checkpoints.save(folder / "checkpoints" / "step_000000007", parts, build(noise), ema, codec, record)
     (folder / "validation.txt").write_text(BOUND + "\n")
     return folder
 
@@ -89,7 +90,7 @@ def test_export_and_load_is_the_identity(tmp_path: Path, graph: dict, noise: dic
         export(run, folder, ema=ema)
         assert torch.equal(scores(folder), scores(run, ema=ema))
         assert not torch.equal(scores(folder), scores(run, ema=not ema))
-    before, after = load(run), load(folder)
+    before, after = load_checkpoint(run), load_checkpoint(folder)
     assert (type(after.graph), type(after.noise)) == (type(before.graph), type(before.noise))
     t = torch.linspace(0, 1, 5)
     assert torch.equal(after.noise(t).sigma, before.noise(t).sigma)

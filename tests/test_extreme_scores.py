@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from sedd_core import UserError, bound, plugin
-from sedd_core.categorical import categorical
-from sedd_core.draws import Draws
-from sedd_core.numerics import row_scores
-from sedd_core.objective import ScoreEntropy
-from sedd_core.sampling import sample
-from sedd_core.score import ScoreHead, ScoreModel
+from sedd_core import UserError, plugin
+from sedd_core.evaluation import bound
+from sedd_core.maths.categorical import categorical
+from sedd_core.maths.draws import Draws
+from sedd_core.maths.numerics import row_scores
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.sampling.sample import sample
 from sedd_core.stages import Backbone, Batch, Graph, InterpolatingGraph, NoiseLevel, Step
-from sedd_core.stages.sampler import denoising_law
+from sedd_core.stages.sampler import denoising_distribution
+from sedd_core.training.objective import ScoreEntropy
 
 from .test_exact_graphs import GRAPHS
 
@@ -120,16 +121,16 @@ def test_large_scores_have_the_law_that_float64_gives(graph: str, name: str, lar
     def model(x: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
         return u[None] if rows is not None else u[None, None]
 
-    law = sampler.law(x, *times, model, noise, process)[0, 0].double()
+    law = sampler.step_distribution(x, *times, model, noise, process)[0, 0].double()
     double = u.double().clamp(-300, 300)
     double[1] += (u[1] - u[0]) - (double[1] - double[0])
     step = Step.between(*times, noise)
-    right, _ = sampler.weights(x[0], double.exp()[None], step, process)
+    right, _ = sampler.step_weights(x[0], double.exp()[None], step, process)
     torch.testing.assert_close(law[:2], (right / right.sum())[0, :2], rtol=1e-5, atol=0)
     assert law[2:].sum() < 1e-20
     drawn = sampler.step(x, *times, model, noise, process, Draws(0, torch.arange(1)))
     assert drawn.item() in (0, 1)
-    assert sampler.counts.clipped == pytest.approx(1, abs=1e-6)
+    assert sampler.stats.clipped == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("small", [-110.0, -1e4, -3e38])
@@ -146,13 +147,13 @@ def test_the_last_denoising_takes_tokens_by_their_scores_however_small(small: fl
         return u.expand(int(rows.sum()), -1)
 
     t, x = torch.tensor([1e-5]).double(), torch.tensor([[3, 1]])
-    _, law = denoising_law(x, t, model, noise, graph)
+    _, law = denoising_distribution(x, t, model, noise, graph)
     right = torch.tensor([1.0, math.exp(-1), 0.0, 0.0]) if small > -1e30 else torch.tensor([1.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(law[0], right / right.sum())
     out = sampler.denoise(x, t, model, noise, graph, Draws(0, torch.arange(1)))
     assert out[0, 0] in (0, 1)
     assert out[0, 1] == 1
-    assert sampler.counts.clipped == 0
+    assert sampler.stats.clipped == 0
 
 
 def test_ordinary_rows_are_exponentiated_as_they_are(seed: int) -> None:

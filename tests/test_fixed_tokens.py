@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.sampling import sample
-from sedd_core.stages import Given, Sampler
+from sedd_core.sampling.sample import sample
+from sedd_core.stages import FixedTokens, Sampler
 
 from .test_conditioning import network, noise_for
 
@@ -49,7 +49,7 @@ class ScramblesAndDrops(Scrambles, DropsThem):
 @pytest.mark.parametrize("given_noise", ["same", "none"])
 @pytest.mark.parametrize("graph", ["absorb", "uniform"])
 def test_given_tokens_are_seen_and_come_out_whatever_a_sampler_does(
-    graph: str, given_noise: str, sampler: type[Sampler], seed: int
+    graph: str, fixed_token_noise: str, sampler: type[Sampler], seed: int
 ) -> None:
     """What the network is shown, what on_step is shown, and what comes out."""
     model = network(plugin(f"graph_{graph}")(vocab_size=5), seed)
@@ -62,7 +62,7 @@ def test_given_tokens_are_seen_and_come_out_whatever_a_sampler_does(
     def draw(kind: type[Sampler]) -> Tensor:
         return sample(
             model, noise_for(graph), kind(), count=6, length=8, steps=4, t_min=1e-3, seed=seed, batch_size=6,
-            given=Given(tokens, where), given_noise=given_noise, on_step=seen.append,
+            given=FixedTokens(tokens, where), fixed_token_noise=fixed_token_noise, on_step=seen.append,
         )  # fmt: skip
 
     out = draw(sampler)

@@ -23,13 +23,13 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 from sedd_core import UserError, load_model, plugin
+from sedd_core.checkpoints.load import load_checkpoint, load_weights_into
+from sedd_core.checkpoints.published import record_of_config, trained_length
 from sedd_core.cli.main import main
-from sedd_core.codec import character_codec
 from sedd_core.files import digest
-from sedd_core.loading import load, weights_of
-from sedd_core.published import record_of, trained_length
-from sedd_core.record import Record
-from sedd_core.tokenizer import read_tokenizer
+from sedd_core.record.record import Record
+from sedd_core.text.codec import character_codec
+from sedd_core.text.tokenizer import read_tokenizer
 
 from .golden_figures import GOLDEN, arrays, close
 
@@ -69,9 +69,9 @@ def write_run(folder: Path, state: Any, name: str = "absorb_scaled", **changes: 
 def split(name: str = "absorb_scaled") -> tuple[dict[str, Tensor], list[Tensor]]:
     """A golden model's weights in the order of the original's modules, and those of them that are parameters."""
     stored = load_file(MODELS / name / "model.safetensors")
-    sizes = record_of(json.loads((MODELS / name / "config.json").read_text()), Path("config.json")).node("model")[
-        "args"
-    ]
+    sizes = record_of_config(json.loads((MODELS / name / "config.json").read_text()), Path("config.json")).node(
+        "model"
+    )["args"]
     order = plugin("model_ddit")(**sizes).state_dict()
     weights = {key: stored[key] for key in order}
     return weights, [value for key, value in weights.items() if key != "rotary_emb.inv_freq"]
@@ -86,11 +86,11 @@ def original(tmp_path: Path) -> Path:
 
 
 def test_an_original_run_gives_its_averages_in_place(original: Path) -> None:
-    loaded = load(original)
+    loaded = load_checkpoint(original)
     golden_scores(loaded.model)
     assert loaded.codec is None
     assert trained_length(loaded.record) == 32
-    last = load(original, ema=False).model.backbone.state_dict()
+    last = load_checkpoint(original, ema=False).model.backbone.state_dict()
     assert torch.equal(last["vocab_embed.embedding"], split()[0]["vocab_embed.embedding"] + 1)
 
 
@@ -133,7 +133,7 @@ def test_a_learning_rate_of_numpy_1(original: Path) -> None:
 
 def test_training_can_start_from_an_original_run(original: Path) -> None:
     model, _, noise = load_model(MODELS / "absorb_unscaled")
-    weights_of(original, model, noise, character_codec(FIFTY))
+    load_weights_into(original, model, noise, character_codec(FIFTY))
     assert torch.equal(model.backbone.vocab_embed.embedding, split()[0]["vocab_embed.embedding"])
 
 
@@ -248,7 +248,7 @@ def test_a_published_config_that_asks_for_something_else(
     config[part] |= change
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=words):
-        trained_length(load(folder).record)
+        trained_length(load_checkpoint(folder).record)
 
 
 @pytest.mark.parametrize("tokens", [51, 2**40])
@@ -256,7 +256,7 @@ def test_a_graph_that_does_not_fit_the_network(tmp_path: Path, tokens: int) -> N
     """The weights have 50 states; memory for 2^40 is not asked for."""
     folder = tmp_path / "run" / "checkpoints" / "step_000000001"
     folder.mkdir(parents=True)
-    record = record_of(json.loads((MODELS / "uniform" / "config.json").read_text()), Path("config.json"))
+    record = record_of_config(json.loads((MODELS / "uniform" / "config.json").read_text()), Path("config.json"))
     record.node("graph")["args"]["vocab_size"] = tokens
     record.write(folder / "config.json")
     shutil.copy(MODELS / "uniform" / "model.safetensors", folder)
@@ -438,22 +438,22 @@ def write_tokenizer(folder: Path, size: int) -> Path:
 def test_a_tokenizer_given_to_a_model_without_one(tmp_path: Path) -> None:
     folder = write_tokenizer(tmp_path / "fits", 50)
     for path in (folder, folder / "tokenizer.json"):
-        codec = load(MODELS / "uniform", tokenizer=path).codec
+        codec = load_checkpoint(MODELS / "uniform", tokenizer=path).codec
         assert codec is not None
         assert codec.encode("w7") == [7]
     with pytest.raises(UserError, match=r"has 49 tokens, but the model .* has 50"):
-        load(MODELS / "uniform", tokenizer=write_tokenizer(tmp_path / "less", 49))
+        load_checkpoint(MODELS / "uniform", tokenizer=write_tokenizer(tmp_path / "less", 49))
     with pytest.raises(UserError, match="holds no tokenizer: neither"):
-        load(MODELS / "uniform", tokenizer=tmp_path)
+        load_checkpoint(MODELS / "uniform", tokenizer=tmp_path)
 
 
 def test_a_model_with_a_tokenizer_takes_no_other(tmp_path: Path) -> None:
     shutil.copytree(MODELS / "uniform", tmp_path / "model")
     folder = write_tokenizer(tmp_path / "tokenizer", 50)
     shutil.copy(folder / "tokenizer.json", tmp_path / "model")
-    assert load(tmp_path / "model").codec is not None
+    assert load_checkpoint(tmp_path / "model").codec is not None
     with pytest.raises(UserError, match="a tokenizer of its own"):
-        load(tmp_path / "model", tokenizer=folder)
+        load_checkpoint(tmp_path / "model", tokenizer=folder)
 
 
 def test_gpt2s_own_files(shared: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from experiments.models import medium, small
-from sedd_core import UserError, memory, plugin
+from sedd_core import UserError, plugin
 from sedd_core.cli.main import main
-from sedd_core.memory import GIB, Estimate, estimate, explained, is_exhausted
-from sedd_core.score import ScoreHead
+from sedd_core.model import memory
+from sedd_core.model.memory import GIB, Estimate, estimate, explained, is_exhausted
+from sedd_core.model.score import ScoreHead
 
 ROOT = Path(__file__).parents[1]
 DRY = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'absorb_medium.py'}", "--dry_run"]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sedd_core import plugin
-from sedd_core.draws import Draws
-from sedd_core.sampling import time_grid
-from sedd_core.stages import FactorisedSampler, Given, Noise, Weights
+from sedd_core.maths.draws import Draws
+from sedd_core.sampling.grid import time_grid
+from sedd_core.stages import FactorizedSampler, FixedTokens, Noise, StepWeights
 from sedd_core.testing import Oracle, check_noise, check_sampler, random_joint, total_variation
 
 from .test_exact_graphs import GRAPHS, chi_square
@@ -42,10 +42,10 @@ def test_the_longer_sequences_of_the_published_table() -> None:
 class Faulty(plugin("sampler_analytic")):
     """A sampler that moves to state 0 with 5 % too much probability."""
 
-    def weights(self, x, score, step, graph) -> Weights:
-        values, total = super().weights(x, score, step, graph)
+    def step_weights(self, x, score, step, graph) -> StepWeights:
+        values, total = super().step_weights(x, score, step, graph)
         values[:, 0] *= 1.05
-        return Weights(values, total)
+        return StepWeights(values, total)
 
 
 @pytest.mark.parametrize("graph", PAIRS)
@@ -74,7 +74,9 @@ def test_euler_and_analytic_are_one_kernel_on_absorb_with_loglinear() -> None:
     for t, t_next in [(1.0, 0.9), (0.5, 0.25), (0.01, 1e-5)]:
         times = [torch.full((count,), value, dtype=torch.float64) for value in (t, t_next)]
         laws = [
-            plugin(f"sampler_{name}")().law(exact.states, *times, exact.model(), exact.noise, exact.graph)
+            plugin(f"sampler_{name}")().step_distribution(
+                exact.states, *times, exact.model(), exact.noise, exact.graph
+            )
             for name in SAMPLERS
         ]
         possible = exact.marginal(exact.noise(torch.tensor(t)).sigma.item()) > 0
@@ -135,7 +137,7 @@ def test_a_step_draws_its_law(graph: str, name: str, seed: int) -> None:
     start = torch.tensor([[4, 1, 4]]) if graph == "absorb" else torch.tensor([[0, 1, 3]])
     x = start.expand(copies, -1)
     t, t_next = (torch.full((copies,), value, dtype=torch.float64) for value in (0.7, 0.4))
-    law = sampler.law(start, t[:1], t_next[:1], exact.model(), exact.noise, exact.graph)[0]
+    law = sampler.step_distribution(start, t[:1], t_next[:1], exact.model(), exact.noise, exact.graph)[0]
 
     def model(x, t, rows=None):
         return exact.model()(start, t[:1], None).expand(copies, -1, -1)[rows]
@@ -187,7 +189,7 @@ def test_given_tokens_are_what_the_model_sees_and_what_comes_out(graph: str, nam
     """Also at the first call and after the last, whatever the scores are."""
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
     draws, times = Draws(seed, torch.arange(64)), time_grid(2, 0.3)
-    given = Given(torch.full((64, 3), 2), torch.tensor([[True, False, True]]).expand(64, -1))
+    given = FixedTokens(torch.full((64, 3), 2), torch.tensor([[True, False, True]]).expand(64, -1))
     seen: list[torch.Tensor] = []
 
     def rough(x, t, rows=None):
@@ -206,7 +208,7 @@ def test_given_tokens_are_what_the_model_sees_and_what_comes_out(graph: str, nam
 def test_given_tokens_survive_and_batches_change_nothing(graph: str, name: str, seed: int) -> None:
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
     draws, times = Draws(seed, torch.arange(8)), time_grid(6, 1e-5)
-    given = Given(torch.tensor([[2, 0, 3]]).expand(8, -1), torch.tensor([[True, False, True]]).expand(8, -1))
+    given = FixedTokens(torch.tensor([[2, 0, 3]]).expand(8, -1), torch.tensor([[True, False, True]]).expand(8, -1))
     seen: list[torch.Tensor] = []
     x = exact.graph.prior(draws, 3)
     arguments = exact.model(), exact.noise, exact.graph
@@ -222,8 +224,8 @@ def test_given_tokens_survive_and_batches_change_nothing(graph: str, name: str, 
 
 def test_clipped_probability_is_counted() -> None:
     exact, sampler = oracle("uniform", 0), plugin("sampler_euler")()
-    assert isinstance(sampler, FactorisedSampler)
+    assert isinstance(sampler, FactorizedSampler)
     draws = Draws(0, torch.arange(16))
     sampler.run(exact.graph.prior(draws, 3), time_grid(2, 1e-5), exact.model(), exact.noise, exact.graph, draws)
-    assert sampler.counts.clipped_per_row > 0.1  # two Euler steps from sigma 20 are far too long
-    assert sampler.counts.calls == 3
+    assert sampler.stats.clipped_per_position > 0.1  # two Euler steps from sigma 20 are far too long
+    assert sampler.stats.calls == 3

@@ -10,11 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sedd_core import load_model, plugin
-from sedd_core.objective import ScoreEntropy
-from sedd_core.runs.settings import Optimizer, Training
-from sedd_core.score import ScoreModel
-from sedd_core.stages import NoiseLevel, PackedSequences
-from sedd_core.training import LEVELS, Trainer
+from sedd_core.data.sequences import PackedSequences
+from sedd_core.model.score import ScoreModel
+from sedd_core.stages import NoiseLevel
+from sedd_core.training.batches import TIME_BINS
+from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training.trainer import Trainer
 
 from .golden_figures import GOLDEN, arrays, close
 
@@ -140,7 +142,7 @@ class Replay(Trainer):
         loss, losses = self.objective(x, x0, level, level.rate)
         self.optimizer.zero_grad()
         loss.backward()
-        sums = torch.zeros(1 + 2 * LEVELS, dtype=torch.float64)
+        sums = torch.zeros(1 + 2 * TIME_BINS, dtype=torch.float64)
         sums[1] = losses.detach().sum()
         result = self.update(sums)
         return result.loss, result.grad_norm

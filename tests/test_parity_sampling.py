@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sedd_core import load_model, plugin
-from sedd_core.sampling import timed_score
-from sedd_core.stages import FactorisedSampler, Graph, Noise
-from sedd_core.stages.sampler import denoising_law
+from sedd_core.sampling.conditioning import timed_score
+from sedd_core.stages import FactorizedSampler, Graph, Noise
+from sedd_core.stages.sampler import denoising_distribution
 
 from .golden_figures import GOLDEN, arrays, close
 
@@ -38,7 +38,7 @@ def fixed(score: Tensor):
 
 
 def check_step(
-    sampler: FactorisedSampler,
+    sampler: FactorizedSampler,
     graph: Graph,
     noise: Noise,
     golden: dict[str, Tensor],
@@ -50,7 +50,7 @@ def check_step(
     t, x = golden[f"{start}__t"][:, 0].double(), golden[f"{start}__x"]
     t_next = t - golden[f"{start}__step_size"]
     rows = golden[f"{start}__well_conditioned"] if kind == "analytic" else torch.ones(len(t), dtype=torch.bool)
-    law = sampler.law(x, t, t_next, fixed(golden[f"{case}__score"].to(dtype)), noise, graph)
+    law = sampler.step_distribution(x, t, t_next, fixed(golden[f"{case}__score"].to(dtype)), noise, graph)
     compare(law, golden[f"{case}__{kind}_probs_f64"], rows)
     if scores == "exact" and kind == "analytic":
         close(law[rows], golden[f"{case}__true_reverse"][rows], rtol=1e-4, atol=2e-6)
@@ -87,7 +87,7 @@ def test_the_final_denoising(graph: str, noise: str, scores: str) -> None:
     golden, process = FIGURES[graph], GRAPHS[graph]
     t, x = golden[f"{noise}_denoise__t"][:, 0].double(), golden[f"{noise}_denoise__x"]
     score = golden[f"{noise}_denoise__{scores}__score"].double()
-    rows, law = denoising_law(x, t, fixed(score), NOISES[noise], process)
+    rows, law = denoising_distribution(x, t, fixed(score), NOISES[noise], process)
     if process.mask is not None:
         assert not law[:, process.mask].any()
     good = rows & golden[f"{noise}_denoise__well_conditioned"][:, None]
@@ -101,10 +101,12 @@ def test_with_the_scores_of_a_network(name: str, noise: str) -> None:
     t, x = golden["t"][:, 0].double(), golden["x"]
     with torch.no_grad():
         for kind, sampler in SAMPLERS.items():
-            law = sampler.law(x, t, t - golden["step_size"], timed_score(model, schedule), schedule, graph)
+            law = sampler.step_distribution(
+                x, t, t - golden["step_size"], timed_score(model, schedule), schedule, graph
+            )
             rows = golden["well_conditioned"] if kind == "analytic" else torch.ones(len(t), dtype=torch.bool)
             compare(law, golden[f"{kind}_probs_f64"], rows)
-        rows, law = denoising_law(
+        rows, law = denoising_distribution(
             x, golden["t_denoise"][:, 0].double(), timed_score(model, schedule), schedule, graph
         )
     compare(law[:, : graph.vocab_size], golden["denoiser_probs_f64"][rows], slice(None))

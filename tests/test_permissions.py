@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import UserError, checkpoint, load_model, plugin
+from sedd_core import UserError, checkpoints, load_model, plugin
+from sedd_core.checkpoints.export import export
+from sedd_core.checkpoints.load import check_exists
 from sedd_core.cli.main import main
-from sedd_core.codec import byte_codec
-from sedd_core.export import export
+from sedd_core.data.cache import content_hash
 from sedd_core.files import check_readable
-from sedd_core.loading import check_there
-from sedd_core.prompts import read
-from sedd_core.record import Record
-from sedd_core.tokenizer import read_tokenizer
-from sedd_core.tokens import content_hash
-from sedd_core.watch import Trajectory
+from sedd_core.record.record import Record
+from sedd_core.sampling.prompts import read_prompts
+from sedd_core.text.codec import byte_codec
+from sedd_core.text.tokenizer import read_tokenizer
+from sedd_core.trajectory import Trajectory
 
 from .golden_figures import GOLDEN
 from .test_export import ABSORB, LOGLINEAR, write_run
@@ -115,8 +115,8 @@ READERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda folder: load_model(folder / STEP),
         (STEP, *(f"{STEP}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json"))),
     ),
-    "whether a checkpoint is there": (lambda folder: check_there(folder / "run"), ("run", "run/checkpoints")),
-    "steps": (lambda folder: checkpoint.steps(folder / "run"), ("run/checkpoints",)),
+    "whether a checkpoint is there": (lambda folder: check_exists(folder / "run"), ("run", "run/checkpoints")),
+    "steps": (lambda folder: checkpoints.steps(folder / "run"), ("run/checkpoints",)),
     "a published model": (
         lambda folder: load_model(folder / "published"),
         ("published", "published/config.json", "published/model.safetensors"),
@@ -125,7 +125,7 @@ READERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a record": (lambda folder: Record.read(folder / STEP / "config.json"), (STEP, f"{STEP}/config.json")),
     "a tokenizer": (lambda folder: read_tokenizer(folder), ("tokenizer.json", ".")),
     "a tokenizer's file": (lambda folder: read_tokenizer(folder / "tokenizer.json"), ("tokenizer.json", ".")),
-    "prompts": (lambda folder: read(folder / "a.txt"), ("a.txt", ".")),
+    "prompts": (lambda folder: read_prompts(folder / "a.txt"), ("a.txt", ".")),
     "a trajectory": (trajectory, ("a.txt", ".")),
     "data of text": (text, ("a.txt", ".")),
     "data of a pattern": (texts, ("a.txt", ".")),

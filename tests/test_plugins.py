@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import UserError, doctor, plugins
-from sedd_core.installed import STAGE_NAMES, find, installed, variants
-from sedd_core.plugins import STAGES, plugin
+from sedd_core import UserError
+from sedd_core.cli import doctor
+from sedd_core.registry import plugins
+from sedd_core.registry.installed import STAGE_NAMES, find_plugin, installed, variants
+from sedd_core.registry.plugins import STAGES, plugin
 
 GOOD = """
 from sedd_core import hookimpl
@@ -133,7 +135,7 @@ def test_two_distributions_of_one_name_are_both_named(toys: Distributions) -> No
 )
 def test_a_name_that_is_not_installed(name: str, words: list[str]) -> None:
     with pytest.raises(UserError) as caught:
-        find(name)
+        find_plugin(name)
     assert all(word in str(caught.value) for word in words), caught.value
     assert "pip install" not in str(caught.value)
 
@@ -142,11 +144,11 @@ def test_a_plugin_whose_folder_is_there_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plugins" / "graph_ring").mkdir(parents=True)
     with pytest.raises(UserError) as caught:
-        find("graph_ring")
+        find_plugin("graph_ring")
     assert "pip install" not in str(caught.value)  # an empty folder is no plugin
     (tmp_path / "plugins" / "graph_ring" / "pyproject.toml").touch()
     with pytest.raises(UserError, match=r"It is here but not installed: pip install -e plugins/graph_ring$"):
-        find("graph_ring")
+        find_plugin("graph_ring")
     monkeypatch.setattr(doctor, "installed", dict)
     found = {finding.subject: finding.remedy for finding in doctor._plugins()}
     assert found["graph"] == "pip install -e plugins/graph_ring"

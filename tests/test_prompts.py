@@ -11,18 +11,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from sedd_core import UserError, plugin
-from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
-from sedd_core.prompts import Blank, ends, fixed, given, given_for_samples, parse, read
-from sedd_core.sampling import sample
-from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages.sampler import Given
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.sampling.prompts import (
+    Blank,
+    fixed_tokens,
+    parse_prompt,
+    prefix_suffix_prompt,
+    read_prompts,
+    tokenize_prompt,
+    tokenize_prompts,
+)
+from sedd_core.sampling.sample import sample
+from sedd_core.stages.sampler import FixedTokens
+from sedd_core.text.codec import Codec, bpe_codec, byte_codec, character_codec
 
 BYTES, LETTERS = byte_codec(), character_codec("abcdefghijklmnopqrstuvwxyz ")
 
 
-def shown(prompt: Given, codec: Codec, row: int = 0) -> str:
+def shown(prompt: FixedTokens, codec: Codec, row: int = 0) -> str:
     """Known tokens as text, a dot for each free one; for codecs of one character a token."""
-    pairs = zip(prompt.tokens[row].tolist(), prompt.where[row].tolist(), strict=True)
+    pairs = zip(prompt.tokens[row].tolist(), prompt.positions[row].tolist(), strict=True)
     return "".join(codec.decode([token]) if known else "." for token, known in pairs)
 
 
@@ -47,8 +55,8 @@ def shown(prompt: Given, codec: Codec, row: int = 0) -> str:
     ],
 )
 def test_where_a_prompt_stands(prompt: str, expected: str) -> None:
-    known = given(parse(prompt), BYTES, 10)
-    assert known.tokens.shape == known.where.shape == (1, 10)
+    known = tokenize_prompt(parse_prompt(prompt), BYTES, 10)
+    assert known.tokens.shape == known.positions.shape == (1, 10)
     assert shown(known, BYTES) == expected
 
 
@@ -70,37 +78,39 @@ def test_every_token_has_one_place(pieces: list[str | int | None], spare: int) -
         else:
             expected += "." * (piece or share + (seen < extra))
             seen += piece is None
-    assert shown(given(parse(prompt), LETTERS, length or 1), LETTERS) == expected.ljust(length or 1, ".")
+    assert shown(tokenize_prompt(parse_prompt(prompt), LETTERS, length or 1), LETTERS) == expected.ljust(
+        length or 1, "."
+    )
 
 
 def test_prefix_and_suffix_are_taken_as_written() -> None:
-    assert shown(given(ends("ab", "c"), BYTES, 6), BYTES) == "ab...c"
-    assert shown(given(ends(prefix="ab"), BYTES, 6), BYTES) == "ab...."
-    assert shown(given(ends(suffix="ab"), BYTES, 6), BYTES) == "....ab"
-    assert shown(given(ends(r"[[*]]\n", "x"), BYTES, 10), BYTES) == r"[[*]]\n..x"
+    assert shown(tokenize_prompt(prefix_suffix_prompt("ab", "c"), BYTES, 6), BYTES) == "ab...c"
+    assert shown(tokenize_prompt(prefix_suffix_prompt(prefix="ab"), BYTES, 6), BYTES) == "ab...."
+    assert shown(tokenize_prompt(prefix_suffix_prompt(suffix="ab"), BYTES, 6), BYTES) == "....ab"
+    assert shown(tokenize_prompt(prefix_suffix_prompt(r"[[*]]\n", "x"), BYTES, 10), BYTES) == r"[[*]]\n..x"
 
 
 def test_texts_are_encoded_piece_by_piece() -> None:
     codec = bpe_codec("my name is and so it is and so on and " * 30, 270)
     pieces = ["my name is ", "and so on"]
-    known = given(parse("my name is [[*]]and so on"), codec, 40)
-    tokens = known.tokens[known.where].tolist()
+    known = tokenize_prompt(parse_prompt("my name is [[*]]and so on"), codec, 40)
+    tokens = known.tokens[known.positions].tolist()
     assert tokens == [token for piece in pieces for token in codec.encode(piece)]
     assert codec.decode(tokens) == "".join(pieces)
     assert tokens != codec.encode("".join(pieces))  # no piece reaches across a blank
 
 
 def test_samples_of_several_prompts() -> None:
-    known = given_for_samples([parse("a"), parse("[[*]]b")], LETTERS, 3, per_prompt=2)
+    known = tokenize_prompts([parse_prompt("a"), parse_prompt("[[*]]b")], LETTERS, 3, per_prompt=2)
     assert [shown(known, LETTERS, row) for row in range(4)] == ["a..", "a..", "..b", "..b"]
 
 
 def test_any_positions() -> None:
-    known = fixed({2: 7, 0: 5}, 4)
-    assert known.where.tolist() == [[True, False, True, False]]
-    assert known.tokens[known.where].tolist() == [5, 7]
+    known = fixed_tokens({2: 7, 0: 5}, 4)
+    assert known.positions.tolist() == [[True, False, True, False]]
+    assert known.tokens[known.positions].tolist() == [5, 7]
     with pytest.raises(UserError, match="position 4, but positions run from 0 to 3"):
-        fixed({4: 1}, 4)
+        fixed_tokens({4: 1}, 4)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +132,7 @@ def test_any_positions() -> None:
 )
 def test_a_wrong_prompt_is_one_clear_message(prompt: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as error:
-        given(parse(prompt), LETTERS, 10)
+        tokenize_prompt(parse_prompt(prompt), LETTERS, 10)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("The prompt ")
 
@@ -131,8 +141,8 @@ def test_a_character_that_a_codec_without_a_token_for_the_unknown_lacks() -> Non
     """text8's codec: its tokenizer refuses the whole text."""
     codec = character_codec("abc ", unknown=False)
     with pytest.raises(UserError, match="The prompt has 'B', which none of the model's 4 tokens stands for"):
-        given(parse("a[[*]]cabBage"), codec, 10)
-    assert shown(given(parse("a cab"), codec, 5), codec) == "a cab"
+        tokenize_prompt(parse_prompt("a[[*]]cabBage"), codec, 10)
+    assert shown(tokenize_prompt(parse_prompt("a cab"), codec, 5), codec) == "a cab"
 
 
 @pytest.mark.parametrize(
@@ -140,13 +150,13 @@ def test_a_character_that_a_codec_without_a_token_for_the_unknown_lacks() -> Non
 )
 def test_ends_that_do_not_fit_are_called_by_name(prefix: str, suffix: str, name: str) -> None:
     with pytest.raises(UserError, match=name + r".* needs 3 tokens"):
-        given(ends(prefix, suffix), BYTES, 2)
+        tokenize_prompt(prefix_suffix_prompt(prefix, suffix), BYTES, 2)
 
 
 def test_a_file_of_prompts(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_text("\ufeffone [[*]]\n\n  \r\nline\\nbreak \n", encoding="utf-8")
-    assert [prompt.pieces for prompt in read(path)] == [("one ", Blank(None)), ("line\nbreak ",)]
+    assert [prompt.pieces for prompt in read_prompts(path)] == [("one ", Blank(None)), ("line\nbreak ",)]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +174,7 @@ def test_a_wrong_file_of_prompts(content: bytes | None, message: str, tmp_path: 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        given_for_samples(read(path), LETTERS, 10, 1)
+        tokenize_prompts(read_prompts(path), LETTERS, 10, 1)
 
 
 @pytest.mark.parametrize("sampler", ["analytic", "euler"])
@@ -176,7 +186,9 @@ def test_given_tokens_survive_every_step(graph: str, noise: str, sampler: str, s
         num_states=process.num_states, hidden_size=16, n_blocks=1, n_heads=2, cond_dim=8, dropout=0.0
     )
     model = ScoreModel(backbone.eval(), process, ScoreHead(scale_by_sigma=graph == "absorb"))
-    known = given_for_samples([parse("hello [[*]] and [[2]]bye"), ends("to be", "not")], LETTERS, 24, per_prompt=2)
+    known = tokenize_prompts(
+        [parse_prompt("hello [[*]] and [[2]]bye"), prefix_suffix_prompt("to be", "not")], LETTERS, 24, per_prompt=2
+    )
     states: list[torch.Tensor] = []
     tokens = sample(
         model,
@@ -192,7 +204,7 @@ def test_given_tokens_survive_every_step(graph: str, noise: str, sampler: str, s
         on_step=states.append,
     )
     for state in [*states, tokens]:
-        assert torch.equal(state[known.where], known.tokens[known.where])
+        assert torch.equal(state[known.positions], known.tokens[known.positions])
     text = LETTERS.decode(tokens[0].tolist())
     assert text.startswith("hello ")
     assert text[-10:-5] == " and "
@@ -202,5 +214,5 @@ def test_given_tokens_survive_every_step(graph: str, noise: str, sampler: str, s
 @pytest.mark.parametrize("prefix", ["", "a\\nb", "two\nlines \\\\ [[*]] [[3]]", "\\[[", "[[[", "\\"])
 @pytest.mark.parametrize("suffix", ["", "[[", "\\n\n."])
 def test_the_text_of_a_prefix_and_a_suffix_is_the_same_prompt(prefix: str, suffix: str) -> None:
-    prompt = ends(prefix, suffix)
-    assert parse(prompt.text).pieces == prompt.pieces
+    prompt = prefix_suffix_prompt(prefix, suffix)
+    assert parse_prompt(prompt.text).pieces == prompt.pieces

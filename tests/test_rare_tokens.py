@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from sedd_core import plugin
-from sedd_core.categorical import categorical
-from sedd_core.draws import Draws
-from sedd_core.sampling import time_grid
+from sedd_core.maths.categorical import categorical
+from sedd_core.maths.draws import Draws
+from sedd_core.sampling.grid import time_grid
 from sedd_core.stages import Sampler
 
 V = 50257
@@ -125,8 +125,8 @@ class Race(plugin("sampler_analytic")):
     """A planted fault: a race of exponentials with uniforms of 16 bits; at 64 steps what 24 bits are at 16384."""
 
     def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
-        rows = graph.active(x)
-        law = self.law(x, t, t_next, model, noise, graph)[rows]
+        rows = graph.reachable(x)
+        law = self.step_distribution(x, t, t_next, model, noise, graph)[rows]
         coarse = (draws.uniform("race", x.shape[1], graph.num_states)[rows] * 2**16).floor() / 2**16
         return x.masked_scatter(rows, (-coarse.log() / law).argmin(-1))
 

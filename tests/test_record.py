@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from sedd_core import UserError, plugin
-from sedd_core.record import FORMAT, Record, build, complete, nodes_in
-from sedd_core.score import ScoreHead
+from sedd_core.build.build import bind, build
+from sedd_core.model.score import ScoreHead
+from sedd_core.record.node import nodes_in
+from sedd_core.record.record import FORMAT, Record
 
 NOISE = {"plugin": "noise_geometric", "args": {"sigma_max": 10.0}}
 GRAPH = {"plugin": "graph_absorb", "args": {}}
@@ -25,11 +27,11 @@ def test_a_node_is_built() -> None:
 def test_a_graph_waits_for_its_run() -> None:
     waiting = build(GRAPH)
     assert isinstance(waiting, partial)
-    graph, arguments = complete(waiting, "graph", vocab_size=7)
+    graph, arguments = bind(waiting, "graph", vocab_size=7)
     assert (graph.num_states, arguments) == (8, {"vocab_size": 7})
     stated = build({"plugin": "graph_absorb", "args": {"vocab_size": 8}})
     with pytest.raises(UserError, match=r"graph.vocab_size is 8, but this run's is 7"):
-        complete(stated, "graph", vocab_size=7)
+        bind(stated, "graph", vocab_size=7)
 
 
 ATTACKS = [

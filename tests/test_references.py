@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sedd_core.references import ngram_bits_per_character
+from sedd_core.evaluation.ngrams import ngram_bits_per_character
 
 
 def test_by_hand() -> None:

@@ -58,8 +58,8 @@ def test_every_room_keeps_to_itself() -> None:
 @pytest.mark.parametrize(
     ("path", "source"),
     [
-        ("sedd_core/training.py", "import fiddle as fdl"),
-        ("sedd_core/training.py", "def f():\n    from absl import flags"),
+        ("sedd_core/training/trainer.py", "import fiddle as fdl"),
+        ("sedd_core/training/trainer.py", "def f():\n    from absl import flags"),
         ("sedd_core/stages/graph.py", "from graph_absorb import Absorb"),
         ("sedd_core/cli/main.py", "import experiments.quickstart"),
         ("plugins/graph_absorb/src/graph_absorb.py", "from graph_uniform import Uniform"),
@@ -75,7 +75,7 @@ def test_a_planted_import_is_found(path: str, source: str) -> None:
 def test_no_stage_holds_fiddle_at_run_time() -> None:
     """Importing the contracts and the runs does not import Fiddle or absl, nor what only some runs need."""
     code = (
-        "import sys, sedd_core.runs.train, sedd_core.runs.sample, sedd_core.checkpoint, sedd_core.testing; "
+        "import sys, sedd_core.runs.train, sedd_core.runs.sample, sedd_core.checkpoints, sedd_core.testing; "
         "print([m for m in ('fiddle', 'absl', 'transformers', 'datasets', 'tensorboard', 'beartype') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

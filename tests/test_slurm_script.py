@@ -12,7 +12,7 @@ import pytest
 from sedd_core import UserError
 from sedd_core.cli import slurm
 from sedd_core.cli.main import main
-from sedd_core.cli.slurm import Slurm, read
+from sedd_core.cli.slurm import Slurm, parse_options
 from tests.lasting.runs import ROOT, TINY, run, write_text
 
 ALL = "partition=gpu,long, account=lab, nodes=2, gpus=4, mem=200G, cpus=12, time=1-0, constraint=a100|h100, requeue=3"
@@ -93,8 +93,8 @@ def test_a_newline_in_a_name_is_refused(
 
 
 def test_options_are_read() -> None:
-    assert read("") == read("  ") == Slurm()
-    assert read(ALL) == Slurm(
+    assert parse_options("") == parse_options("  ") == Slurm()
+    assert parse_options(ALL) == Slurm(
         partition="gpu,long",
         account="lab",
         nodes=2,
@@ -105,7 +105,7 @@ def test_options_are_read() -> None:
         constraint="a100|h100",
         requeue=3,
     )
-    assert read("partition=7").partition == "7"
+    assert parse_options("partition=7").partition == "7"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_options_are_read() -> None:
 )
 def test_a_mistake_in_the_options(text: str, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        read(text)
+        parse_options(text)
     assert words in str(caught.value)
 
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from sedd_core import UserError
-from sedd_core.codec import Codec
-from sedd_core.prompts import Blank, Prompt, ends, given, parse
-from sedd_core.text_in_place import tokens_after
+from sedd_core.sampling.prompts import Blank, Prompt, parse_prompt, prefix_suffix_prompt, tokenize_prompt
+from sedd_core.text.codec import Codec
+from sedd_core.text.exact_tokens import tokens_after
 
 from .tokenizer_kinds import KINDS, SENTENCEPIECE, TEXT, WORDS, kind
 
@@ -27,9 +27,9 @@ pieces = st.lists(st.one_of(texts, st.integers(1, 4).map(Blank)), min_size=1, ma
 def check_in_place(prompt: Prompt, name: str, seed: int) -> None:
     """Fill the blanks with any tokens, decode, and find each text right behind what comes before it."""
     codec, noise = kind(name), random.Random(seed)
-    known = given(prompt, codec, LENGTH)
+    known = tokenize_prompt(prompt, codec, LENGTH)
     filling = [i for i in range(codec.vocab_size) if (codec.tokenizer.id_to_token(i) or "<")[0] not in "<["]
-    where = known.where[0].tolist()
+    where = known.positions[0].tolist()
     row = [
         token if fixed else noise.choice(filling)
         for token, fixed in zip(known.tokens[0].tolist(), where, strict=True)
@@ -44,7 +44,7 @@ def check_in_place(prompt: Prompt, name: str, seed: int) -> None:
 
 def refusal(prompt: Prompt, name: str) -> str | None:
     try:
-        given(prompt, kind(name), LENGTH)
+        tokenize_prompt(prompt, kind(name), LENGTH)
     except UserError as error:
         return str(error)
     return None
@@ -81,16 +81,16 @@ def test_a_text_is_kept_or_refused(name: str, parts: list[str | Blank], seed: in
 def test_the_text_after_a_blank_begins_as_written(name: str) -> None:
     """`is[[4]], and` came out as `is ... , and` with tokenizers that put a space before all that they are given."""
     for prompt in ("the name is[[4]], and the cat[[3]] sat", "[[2]], who is"):
-        check_in_place(parse(prompt), name, 1)
-    check_in_place(ends("once upon", ", and"), name, 2)
-    check_in_place(parse("is[[2]]and"), name, 3)  # within a word
+        check_in_place(parse_prompt(prompt), name, 1)
+    check_in_place(prefix_suffix_prompt("once upon", ", and"), name, 2)
+    check_in_place(parse_prompt("is[[2]]and"), name, 3)  # within a word
 
 
 @pytest.mark.parametrize("name", SENTENCEPIECE)
 def test_the_start_of_a_sequence_is_the_tokenizers_own(name: str) -> None:
     codec = kind(name)
-    known = given(parse("the cat[[4]]"), codec, 60)
-    assert known.tokens[known.where].tolist() == codec.encode("the cat")
+    known = tokenize_prompt(parse_prompt("the cat[[4]]"), codec, 60)
+    assert known.tokens[known.positions].tolist() == codec.encode("the cat")
 
 
 @pytest.mark.parametrize(
@@ -99,15 +99,15 @@ def test_the_start_of_a_sequence_is_the_tokenizers_own(name: str) -> None:
 )
 def test_bert_refuses_what_it_cannot_keep(prompt: str, shown: str) -> None:
     with pytest.raises(UserError, match=f"cannot keep as written: it would stand in the sample as '{shown}'"):
-        given(parse(prompt), kind("bert"), 40)
+        tokenize_prompt(parse_prompt(prompt), kind("bert"), 40)
 
 
 def test_a_word_that_no_token_continues_is_refused() -> None:
     tokenizer = Tokenizer(models.WordLevel({"?": 0, "is": 1, "and": 2}, unk_token="[none]"))  # fails at others
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece()
-    assert given(parse("is[[3]] and"), Codec(tokenizer), 5).tokens.tolist() == [[1, 0, 0, 0, 2]]
+    assert tokenize_prompt(parse_prompt("is[[3]] and"), Codec(tokenizer), 5).tokens.tolist() == [[1, 0, 0, 0, 2]]
     with pytest.raises(UserError, match=r"has 'and', .* it would stand in the sample as ' and'"):
-        given(parse("is[[3]]and"), Codec(tokenizer), 5)
+        tokenize_prompt(parse_prompt("is[[3]]and"), Codec(tokenizer), 5)
 
 
 @pytest.mark.parametrize("name", KINDS)

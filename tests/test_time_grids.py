@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.categorical import sharpen
-from sedd_core.draws import Draws
-from sedd_core.sampling import Grid, time_grid
+from sedd_core.maths.categorical import sharpen
+from sedd_core.maths.draws import Draws
+from sedd_core.sampling.grid import Grid, time_grid
 from sedd_core.stages import Sampler
 from sedd_core.testing import total_variation
 
@@ -62,7 +62,7 @@ def laws(sampler: Sampler, graph: str) -> tuple[Tensor, Tensor]:
     """The law of a step at all states, and the number of the current state."""
     exact = oracle(graph, 0)
     times = (torch.full((len(exact.states),), value, dtype=torch.float64) for value in (0.7, 0.4))
-    return sampler.law(exact.states, *times, exact.model(), exact.noise, exact.graph), exact.states
+    return sampler.step_distribution(exact.states, *times, exact.model(), exact.noise, exact.graph), exact.states
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -88,7 +88,7 @@ def test_one_is_off_to_the_last_bit(graph: str, name: str, seed: int) -> None:
     assert torch.equal(*runs)
     assert torch.equal(laws(plugin(f"sampler_{name}")(), graph)[0], laws(sampler, graph)[0])
     weights = torch.rand(5, 7)
-    assert sampler.aim(weights, torch.zeros(5).long()) is weights
+    assert sampler.reweight_targets(weights, torch.zeros(5).long()) is weights
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

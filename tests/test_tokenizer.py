@@ -13,8 +13,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from sedd_core import UserError
-from sedd_core.codec import Codec, bpe_codec, byte_codec
-from sedd_core.tokenizer import FILES, ended, read_ended_tokenizer, read_tokenizer
+from sedd_core.text.codec import Codec, bpe_codec, byte_codec
+from sedd_core.text.tokenizer import FILES, read_ended_tokenizer, read_tokenizer, with_end_token
 
 TEXT = (
     "The cat's 1,234 résumés aren't  at the CAFÉ — 日本語 text[SEP] x<|endoftext|>y\n\tNo: 😀 e\u0301 \u00a0[MASK]ing\r\n"
@@ -285,11 +285,11 @@ def test_dropout_of_a_file_is_no_other_tokenizer(tmp_path: Path) -> None:
 
 def test_ended_codecs_name_what_they_are() -> None:
     with pytest.raises(UserError, match="The tokenizer of bytes has no token"):
-        ended(byte_codec(), None, "The tokenizer of bytes")
+        with_end_token(byte_codec(), None, "The tokenizer of bytes")
     tokenizer = Tokenizer(models.WordLevel({"a": 0, "<eos>": 1, "</s>": 2}, unk_token="a"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    assert ended(Codec(tokenizer), None, "It").end == 2
-    assert ended(Codec(tokenizer), None, "It", ("none", "<eos>")).end == 1
+    assert with_end_token(Codec(tokenizer), None, "It").end == 2
+    assert with_end_token(Codec(tokenizer), None, "It", ("none", "<eos>")).end == 1
 
 
 def test_a_folder_is_read_by_tokenizer_json_first(tmp_path: Path) -> None:

@@ -16,12 +16,16 @@ import pytest
 import torch
 from tokenizers import Tokenizer, models
 
-from sedd_core import UserError, console, doctor, token_sums, tokens
-from sedd_core.codec import Codec, byte_codec
+from sedd_core import UserError, console
+from sedd_core.cli import doctor
+from sedd_core.data import cache as tokens
+from sedd_core.data import checksums as token_sums
+from sedd_core.data.cache import Tokenized, cached_corpus, content_hash, corpus_key
+from sedd_core.data.packed import PackedData
+from sedd_core.data.sequences import DocumentSequences, PackedSequences
 from sedd_core.files import cache_folder
-from sedd_core.stages import PackedSequences
-from sedd_core.stages.data import DocumentSequences, Split
-from sedd_core.tokens import PackedData, Tokenised, cached_corpus, content_hash, corpus_key
+from sedd_core.stages.data import Split
+from sedd_core.text.codec import Codec, byte_codec
 
 KEY = "k" * 64
 
@@ -33,9 +37,9 @@ class Builder:
         self.calls, self.codec = 0, codec or byte_codec()
         self.documents = documents or (list(range(100)), list(range(100, 250)), [7])
 
-    def __call__(self) -> Tokenised:
+    def __call__(self) -> Tokenized:
         self.calls += 1
-        return Tokenised(self.codec, map(np.array, self.documents))
+        return Tokenized(self.codec, map(np.array, self.documents))
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def test_a_token_outside_the_vocabulary_is_refused(cache: Path) -> None:
 
 
 def test_a_split_without_documents(cache: Path) -> None:
-    corpus = cached_corpus(KEY, lambda: Tokenised(byte_codec(), []))
+    corpus = cached_corpus(KEY, lambda: Tokenized(byte_codec(), []))
     assert len(corpus.tokens) == len(corpus.ends) == 0
 
 
@@ -145,7 +149,7 @@ def slow_documents(log: Path, number: int, pause: float) -> Iterator[np.ndarray]
 
 def build_slowly(log: Path, number: int, pause: float) -> None:
     """For a process of its own."""
-    corpus = cached_corpus(KEY, lambda: Tokenised(byte_codec(), slow_documents(log, number, pause)))
+    corpus = cached_corpus(KEY, lambda: Tokenized(byte_codec(), slow_documents(log, number, pause)))
     with log.open("a") as file:
         file.write(f"read {len(corpus.tokens)}\n")
 
@@ -208,7 +212,7 @@ def test_memory_does_not_grow_with_the_text(cache: Path) -> None:
     def peak(number: int) -> int:
         tracemalloc.start()
         cached_corpus(
-            f"{number:064d}"[::-1], lambda: Tokenised(byte_codec(), (np.arange(250) for _ in range(number)))
+            f"{number:064d}"[::-1], lambda: Tokenized(byte_codec(), (np.arange(250) for _ in range(number)))
         )
         value = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -250,8 +254,8 @@ def test_a_document_a_sequence(cache: Path) -> None:
     assert len(sequences) == 4
     batch = sequences.batch(torch.tensor([3, 0, 1, 2]))
     assert batch.tokens.tolist() == [[7, 8, 8, 9], [1, 2, 9, 9], [3, 4, 5, 6], [9, 9, 9, 9]]
-    assert batch.counts is None  # padding is data
-    assert batch.in_text().int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
+    assert batch.loss_mask is None  # padding is data
+    assert batch.full_text_mask().int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]]
     assert batch.tokens.dtype == torch.int64
 
 
@@ -270,9 +274,9 @@ class Letters(PackedData):
     def key(self, name: Split) -> str:
         return corpus_key("letters", name)
 
-    def tokenise(self, name: Split) -> Tokenised:
+    def tokenise(self, name: Split) -> Tokenized:
         self.made.append(name)
-        return Tokenised(byte_codec(), [np.array(byte_codec().encode({"train": "hello", "valid": "you"}[name]))])
+        return Tokenized(byte_codec(), [np.array(byte_codec().encode({"train": "hello", "valid": "you"}[name]))])
 
 
 def test_a_split_is_tokenised_when_it_is_asked_for(cache: Path) -> None:
@@ -346,7 +350,7 @@ def test_a_check_reads_each_split_once_and_in_blocks(cache: Path, monkeypatch: p
     number = 40_000
     big = Letters(length=3)
     monkeypatch.setattr(
-        big, "tokenise", lambda name: Tokenised(byte_codec(), (np.arange(250) for _ in range(number)))
+        big, "tokenise", lambda name: Tokenized(byte_codec(), (np.arange(250) for _ in range(number)))
     )
     big.split("train")
     summed: list[str] = []
@@ -373,15 +377,15 @@ def test_a_long_document_becomes_several_sequences(cache: Path) -> None:
     rows = [[9, 9, 9, 9], [1, 2, 9, 9], [3, 4, 5, 6], [7, 8, 3, 4], [9, 9, 9, 9], [5, 6, 7, 9], [1, 2, 3, 4]]
     assert batch.tokens.tolist() == rows
     in_order = split.batch(torch.arange(7))
-    assert in_order.tokens[in_order.in_text()].tolist() == corpus.tokens.tolist()  # none is lost
+    assert in_order.tokens[in_order.full_text_mask()].tolist() == corpus.tokens.tolist()  # none is lost
     assert len(DocumentSequences(corpus.tokens[:0], corpus.ends[:0], 4, "counted", "split")) == 0
 
 
 def test_given_lengths_end_of_text_and_padding_do_not_count(cache: Path) -> None:
     corpus = cached_corpus(KEY, Builder([1, 2, 9], [3, 4, 5, 6, 9], [9], [7, 8, 8, 9]))
     batch = DocumentSequences(corpus.tokens, corpus.ends, 4, "conditioned").batch(torch.arange(4))
-    assert batch.counted().int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]]
-    assert batch.in_text().sum(-1).tolist() == [3, 4, 1, 4]
+    assert batch.full_loss_mask().int().tolist() == [[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]]
+    assert batch.full_text_mask().sum(-1).tolist() == [3, 4, 1, 4]
 
 
 class Words(Letters):
@@ -392,8 +396,8 @@ class Words(Letters):
     def key(self, name: Split) -> str:
         return corpus_key("words", name)
 
-    def tokenise(self, name: Split) -> Tokenised:
-        return Tokenised(byte_codec(), [np.array([*word, 0]) for word in (b"no", b"yes", b"perhaps")])
+    def tokenise(self, name: Split) -> Tokenized:
+        return Tokenized(byte_codec(), [np.array([*word, 0]) for word in (b"no", b"yes", b"perhaps")])
 
 
 def test_what_long_documents_lose_is_said_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,33 +11,37 @@ from safetensors.torch import save_file
 from scipy.stats import kstest
 from torch import nn
 
-from sedd_core import UserError, checkpoint, plugin
-from sedd_core.draws import Draws
-from sedd_core.ema import EMA
-from sedd_core.objective import ScoreEntropy
-from sedd_core.runs.settings import Optimizer, Training
-from sedd_core.sampling import sample
-from sedd_core.score import ScoreHead, ScoreModel
-from sedd_core.stages import InterpolatingGraph, Noise, NoiseLevel, PackedSequences
-from sedd_core.stages.data import DocumentSequences
-from sedd_core.training import Order, Trainer, times
+from sedd_core import UserError, checkpoints, plugin
+from sedd_core.checkpoints.weights import load_state_into, state_dict_of
+from sedd_core.data.sequences import DocumentSequences, PackedSequences
+from sedd_core.maths.draws import Draws
+from sedd_core.model.ema import EMA
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.sampling.sample import sample
+from sedd_core.stages import InterpolatingGraph, Noise, NoiseLevel
+from sedd_core.training.batches import ShuffledIndices, draw_times
+from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training.trainer import Trainer
 
 
 def test_every_epoch_sees_every_sequence_once_in_another_order() -> None:
-    order = Order(10, seed=0)
+    order = ShuffledIndices(10, seed=0)
     seen = torch.cat([order.indices(step, 4) for step in range(5)])  # 20 = two epochs, batch 2 spans both
     assert seen[:10].sort().values.tolist() == list(range(10))
     assert seen[10:].sort().values.tolist() == list(range(10))
     assert seen[:10].tolist() != seen[10:].tolist()
-    assert Order(10, seed=0).indices(2, 4).tolist() == seen[8:12].tolist()  # without having gone through the others
-    assert Order(10, seed=1).indices(0, 10).tolist() != seen[:10].tolist()
+    assert (
+        ShuffledIndices(10, seed=0).indices(2, 4).tolist() == seen[8:12].tolist()
+    )  # without having gone through the others
+    assert ShuffledIndices(10, seed=1).indices(0, 10).tolist() != seen[:10].tolist()
 
 
 @pytest.mark.parametrize("kind", ["stratified", "iid"])
 def test_times_fill_the_interval(kind: str, seed: int) -> None:
     training = Training(steps=1, batch_size=4, times=kind, t_min=0.1)
     draws = Draws(seed, torch.arange(4))
-    drawn = torch.stack([times(draws.at(step), training) for step in range(2000)])
+    drawn = torch.stack([draw_times(draws.at(step), training) for step in range(2000)])
     assert drawn.min() > 0.1
     assert drawn.max() < 1.0
     assert abs(drawn.mean().item() - 0.55) < 4 * 0.26 / 8000**0.5
@@ -87,7 +91,7 @@ def test_padding_is_no_part_of_the_loss() -> None:
     """Three documents of 2, 5 and 1 tokens, to sequences of 4: the rest of the second is cut off."""
     learner = trainer("absorb", "loglinear", scale=True)
     learner.data = DocumentSequences(torch.tensor([0, 1, 2, 3, 0, 1, 2, 3]), torch.tensor([2, 7, 8]), length=4)
-    learner.order = Order(3, seed=0)
+    learner.order = ShuffledIndices(3, seed=0)
     learner.training.batch_size = 3
     learner.parts = [torch.arange(3)]
     result = learner.step(0)
@@ -183,9 +187,9 @@ def test_constants_of_the_process_are_kept_and_never_trained(seed: int) -> None:
 
 def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, seed: int) -> None:
     model, noise = trainer("absorb", "loglinear", scale=True).objective.model, Power(2.0)
-    save_file(checkpoint.weights(model, noise), tmp_path / "model.safetensors")
+    save_file(state_dict_of(model, noise), tmp_path / "model.safetensors")
     again, other = Power(1.0), trainer("absorb", "loglinear", scale=True, seed=1).objective.model
-    checkpoint.place_weights(checkpoint.read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
+    load_state_into(checkpoints.read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
     assert again.p.item() == 2.0
     arguments = {"count": 3, "length": 8, "steps": 4, "t_min": 1e-3, "seed": seed, "batch_size": 3, "grid": "equal"}
     drawn = [sample(m, n, plugin("sampler_analytic")(), **arguments) for m, n in ((model, noise), (other, again))]

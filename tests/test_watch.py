@@ -18,11 +18,11 @@ import torch
 from rich.console import Console
 
 from sedd_core import UserError
-from sedd_core.codec import UNKNOWN, Codec, byte_codec, character_codec
-from sedd_core.stages.sampler import Given
-from sedd_core.watch import LiveView, Recorder, Trajectory, html, svg
-from sedd_core.watch.layout import layout
-from sedd_core.watch.look import NEVER, kinds, later_ages, token_texts
+from sedd_core.stages.sampler import FixedTokens
+from sedd_core.text.codec import UNKNOWN, Codec, byte_codec, character_codec
+from sedd_core.trajectory import LiveView, Recorder, Trajectory, html, svg
+from sedd_core.trajectory.layout import layout
+from sedd_core.trajectory.style import NEVER, kinds, later_ages, token_texts
 
 LETTERS = character_codec("abcdefgh <>/&\"'\n")
 MASK = LETTERS.vocab_size
@@ -36,7 +36,7 @@ def recorded(*samples: list[str], given: str = "", mask: int | None = MASK, code
     for state in states:
         record(state)
     where = torch.tensor([c == "+" for c in given.ljust(states.shape[2])]).expand(states.shape[1:])
-    return record.trajectory(codec, mask, Given(states[-1], where))
+    return record.trajectory(codec, mask, FixedTokens(states[-1], where))
 
 
 def random_walk(frames: int, length: int, seed: int, vocab: int = 256, codec: Codec | None = None) -> Trajectory:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sedd_core import UserError, files
+from sedd_core.build.lock import LOCK, locked
 from sedd_core.cli import processes
 from sedd_core.cli.main import main
-from sedd_core.hub import is_hub_id
-from sedd_core.runs.lock import LOCK, locked
+from sedd_core.text.hub import is_hub_id
 
 from .lasting.runs import TINY
 

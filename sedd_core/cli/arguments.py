@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from ..console import say
+from ..distributed.rank import number_in
 from ..errors import UserError, nearest
 from ..files import check_readable
-from ..place import number_in
 from .flags import FLAGS, SHORT
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ EXPERIMENT = re.compile(r"[^=]+\.(py(:|$)|json$)")
 """FILE.py, FILE.py:FUNCTION(argument=value) or a record, where a setting could stand."""
 
 
-def parse(arguments: list[str]) -> flags.FlagValues:
+def parse_command_line(arguments: list[str]) -> flags.FlagValues:
     """The flags of a command line; bare settings are added to --fdl_set. UserError for what cannot be meant."""
     rest = _read(arguments)
     for text in [*arguments, *(str(FLAGS[flag].value) for flag in FLAGS)]:
@@ -81,7 +81,7 @@ def _read(arguments: list[str]) -> list[str]:
 
 def _setting_for(error: flags.UnrecognizedFlagError, arguments: list[str]) -> str:
     """A hint at the setting that a flag which is none stands for: `optimizer.lr=1` for `--lr=1`."""
-    from .experiment import load
+    from .experiment import load_config
     from .hints import suggestions
 
     name, equals, value = error.flagvalue.lstrip("-").partition("=")
@@ -90,7 +90,7 @@ def _setting_for(error: flags.UnrecognizedFlagError, arguments: list[str]) -> st
         FLAGS([word for word in arguments if not word.lstrip("-").startswith(name)], known_only=True)
         experiments = [word for word in arguments[1:] if EXPERIMENT.match(word) and not word.startswith("-")]
         target = next(iter([*filter(None, [FLAGS.fdl_config]), *experiments]), None)
-        paths = suggestions(load(os.path.expanduser(target)), name) if target else []
+        paths = suggestions(load_config(os.path.expanduser(target)), name) if target else []
     if not paths and not equals:
         return ""
     settings = [f"{path}={value or 'VALUE'}" for path in paths or [name]]
@@ -163,11 +163,11 @@ def _record_in(path: str) -> str:
 def changes_of(options: flags.FlagValues) -> Changes:
     """All that changes the experiment; of the settings, first the short flags, then --fdl_set, then bare ones."""
     from .compose import Changes
-    from .experiment import load
+    from .experiment import load_config
     from .settings import first_known
 
     given = {flag: options[flag].value for flag in SHORT if options[flag].value is not None}
-    config = load(options.fdl_config) if given else None
+    config = load_config(options.fdl_config) if given else None
     texts = {flag: value if flag == "steps" else repr(value) for flag, value in given.items()}  # commas are no sweep
     short = [f"{first_known(config, SHORT[flag], f'--{flag}')}={text}" for flag, text in texts.items() if config]
     return Changes(options.fiddler, options.fdl_tags_set, [*short, *options.fdl_set], options.sweep)

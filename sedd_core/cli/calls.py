@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import UserError, nearest
-from .values import parse
+from .values import parse_value
 
 
 class Call(NamedTuple):
@@ -45,4 +45,4 @@ def typed_arguments(function: Callable[..., Any], texts: dict[str, str], path: s
         if name not in known:
             its = ", ".join(known) or "none"
             raise UserError(f"{path} has no argument '{name}'.{nearest(name, known)} It has: {its}.")
-    return {name: parse(text, hints.get(name, Any), f"{path}.{name}") for name, text in texts.items()}
+    return {name: parse_value(text, hints.get(name, Any), f"{path}.{name}") for name, text in texts.items()}

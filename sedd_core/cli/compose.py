@@ -11,15 +11,16 @@ from typing import Any
 
 import fiddle as fdl
 
+from ..build.build import build
 from ..console import say
 from ..errors import UserError
 from ..files import expanded
-from ..record import Node, build
-from ..runs.base import Run
+from ..record.node import Node
+from ..runs.run import Run
 from .config import node_of
-from .experiment import call_in, load, named_sizes
-from .settings import COMMAND_LINE, apply, forget_what_runs_fill_in, takes_tuple
-from .show import place_of
+from .experiment import call_in, load_config, named_sizes
+from .settings import COMMAND_LINE, apply, forget_late_bound, takes_tuple
+from .show import location_of
 from .tags import add_tags, set_tagged
 
 LONGEST_NAME = 150
@@ -87,7 +88,7 @@ def configs(target: str, changes: Changes) -> Iterator[tuple[list[str], fdl.Conf
 
 def announcement(target: str, changes: Changes, count: int) -> str:
     """What a sweep is about to run and which commas made it one, with how to mean a single run instead."""
-    config = load(target)
+    config = load_config(target)
     lines = [f"sweep    {count} runs, one after the other:"]
     for setting in changes.settings:
         path, values = setting.partition("=")[0], [value.partition("=")[2] for value in _alternatives(setting)]
@@ -105,12 +106,12 @@ def announcement(target: str, changes: Changes, count: int) -> str:
 
 def configured(target: str, changes: Changes) -> fdl.Config[Any]:
     """The experiment or record with the changes applied; what a swap of stages kept and dropped is printed."""
-    config = load(target)
+    config = load_config(target)
     for fiddler in changes.fiddlers:
         if call_in(target, fiddler, config) is not None:
             raise UserError(f"{fiddler} returns something; a fiddler changes the run that it is given.")
     if target.endswith(".json"):
-        forget_what_runs_fill_in(config, changes.settings)
+        forget_late_bound(config, changes.settings)
     add_tags(config)
     for setting in changes.tags:
         set_tagged(config, setting)
@@ -141,7 +142,7 @@ def folder_names(labels: Sequence[str]) -> list[str]:
 
 def _place(config: fdl.Config[Any], message: str) -> str:
     """Where the value was set that a message starts with the path of."""
-    place = place_of(config, re.split(r"[\s\[]", message, maxsplit=1)[0])
+    place = location_of(config, re.split(r"[\s\[]", message, maxsplit=1)[0])
     return f" It was set at {place}." if place not in ("", COMMAND_LINE) else ""
 
 

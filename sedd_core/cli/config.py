@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 import math
+from dataclasses import replace
 from typing import Any
 
 import fiddle as fdl
 from fiddle import history
 
+from .. import runs  # noqa: F401 - records name its classes
+from ..build.build import class_of, is_late_bound
+from ..build.trust import file_node
 from ..errors import UserError
-from ..installed import installed
-from ..plugins import STAGES, name_of, plugin
-from ..record import Node, class_of, recordable_classes, waits
-from ..trust import file_node
+from ..record.node import Node
+from ..record.recordable import recordable_classes
+from ..registry.installed import installed
+from ..registry.plugins import name_of, plugin
+from ..registry.table import STAGES
 
 history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
 
@@ -28,24 +33,28 @@ def stage(name: str, /, **arguments: Any) -> fdl.Buildable[Any]:
 
 def buildable(cls: type, arguments: dict[str, Any]) -> fdl.Buildable[Any]:
     """The config of a class: a partial where a run completes it."""
-    return (fdl.Partial if waits(cls) else fdl.Config)(cls, **arguments)
+    return (fdl.Partial if is_late_bound(cls) else fdl.Config)(cls, **arguments)
 
 
 def node_of(value: Any, path: str = "") -> Any:
-    """The record node of a config: names and scalars alone. UserError for anything that a record may not hold."""
+    """The record node of a config, or of a value in one.
+
+    Raises:
+        UserError: The value cannot be stored in a record; with its path.
+    """
     if isinstance(value, fdl.Buildable):
         return _node_of_buildable(value, path)
     if isinstance(value, tuple):
-        return {"tuple": [node_of(item, f"{path}[{i}]") for i, item in enumerate(value)]}
+        return tuple(node_of(item, f"{path}[{i}]") for i, item in enumerate(value))
     if isinstance(value, float) and not math.isfinite(value):
-        raise UserError(f"{path} is {value}; a record holds finite numbers only.")
+        raise UserError(f"{path} is {value}; a record contains finite numbers only.")
     if isinstance(value, str):
         _check_no_stage(value, path)
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    hint = ": use a tuple" if isinstance(value, list) else ", which no record can hold"
+    hint = ": use a tuple" if isinstance(value, list) else ", which cannot be stored in a record"
     raise UserError(
-        f"{path} is a {type(value).__name__}{hint}. Configs hold stages, core classes, tuples and scalars."
+        f"{path} is a {type(value).__name__}{hint}. Configs contain stages, core classes, tuples and scalars."
     )
 
 
@@ -56,20 +65,20 @@ def _check_no_stage(text: str, path: str) -> None:
         raise UserError(f"{path} is the text '{text}'; a stage is written stage(\"{full}\").")
 
 
-def config_of(node: Any, path: str = "") -> Any:
-    """The config of a record node: `node_of` backwards. UserError for a node that names what a record may not."""
-    if isinstance(node, dict) and set(node) == {"tuple"} and isinstance(node["tuple"], list):
-        return tuple(config_of(item, f"{path}[{i}]") for i, item in enumerate(node["tuple"]))
-    if not isinstance(node, dict):
-        return node
-    cls = class_of(node, path)
-    arguments = {name: config_of(value, f"{path}.{name}".lstrip(".")) for name, value in node["args"].items()}
-    return buildable(cls, arguments)
+def config_of(value: Any, path: str = "") -> Any:
+    """The config of a record node, or of a value in one: `node_of` backwards.
+
+    Raises:
+        UserError: The node names what a record may not name.
+    """
+    if not isinstance(value, Node):
+        return value
+    return buildable(class_of(value, path), value.map_args(config_of, path))
 
 
 def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
     cls: Any = fdl.get_callable(config)
-    names = _names(cls, path, isinstance(config, fdl.Partial))
+    node = _call_of(cls, path, isinstance(config, fdl.Partial))
     missing = [
         name
         for name, parameter in inspect.signature(cls).parameters.items()
@@ -81,21 +90,23 @@ def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
         where = f"{path}." if path else ""
         raise UserError(f"{where}{missing[0]} must be set: --fdl_set={where}{missing[0]}=...")
     arguments = {str(name): node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
-    return {**names, "args": arguments}
+    return replace(node, args=arguments)
 
 
-def _names(cls: Any, path: str, is_partial: bool) -> Node:
+def _call_of(cls: Any, path: str, is_partial: bool) -> Node:
     """The node of a class without its arguments. UserError for one that a record may not name."""
     name = name_of(cls) if inspect.isclass(cls) else None
     if name is not None:
-        return {"plugin": name}
+        return Node("plugin", name)
     if recordable_classes().get(getattr(cls, "__name__", "")) is cls:
-        return {"core": cls.__name__}
+        return Node("core", cls.__name__)
     node = file_node(cls) if inspect.isclass(cls) else None
-    if node is not None and is_partial == waits(cls):
+    if node is not None and is_partial == is_late_bound(cls):
         return node
     if node is not None:
-        raise UserError(f"{path} must be an fdl.{'Partial' if waits(cls) else 'Config'} of {cls.__qualname__}.")
+        raise UserError(
+            f"{path} must be an fdl.{'Partial' if is_late_bound(cls) else 'Config'} of {cls.__qualname__}."
+        )
     raise UserError(
         f"{path or 'The experiment'} is a {cls.__qualname__}, neither a plugin's class nor the core's, nor a stage's "
         "class of the experiment's own file."

@@ -19,10 +19,10 @@ from typing import Any
 import fiddle as fdl
 from fiddle import history
 
+from ..build.trust import admit, trust
 from ..errors import UserError, nearest
 from ..files import check_readable
-from ..record import Record
-from ..trust import admit, trust
+from ..record.record import Record
 from .calls import parse_call, typed_arguments
 from .config import config_of
 from .hints import parameters
@@ -73,7 +73,7 @@ def trust_files() -> None:
     trust(_import)
 
 
-def load(target: str) -> fdl.Config[Any]:
+def load_config(target: str) -> fdl.Config[Any]:
     """The config of an experiment, or of a run's record (`config.json`)."""
     if not target.endswith(".json"):
         return load_experiment(target)

@@ -9,7 +9,7 @@ from typing import Any
 import fiddle as fdl
 
 from ..errors import UserError, nearest
-from ..plugins import STAGES
+from ..registry.table import STAGES
 
 TYPE_OF_A_STAGE = ("type", "kind", "variant", "predictor")
 """What other programs call the choice of a stage: graph.type=uniform."""
@@ -20,9 +20,9 @@ SYNONYMS = {
     **dict.fromkeys(("warmup_steps",), "optimizer.warmup"),
     **dict.fromkeys(("grad_accum", "gradient_accumulation_steps", "accumulation"), "training.accum"),
     **dict.fromkeys(("log_freq", "log_interval"), "training.log_every"),
-    **dict.fromkeys(("snapshot_freq", "eval_freq", "eval_every"), "training.snapshot_every"),
+    **dict.fromkeys(("snapshot_freq", "eval_freq", "eval_every"), "training.eval_every"),
     **dict.fromkeys(("snapshot_freq_for_preemption", "save_every", "save_freq"), "checkpoints.every"),
-    **dict.fromkeys(("ema_decay",), "training.ema"),
+    **dict.fromkeys(("ema_decay",), "training.ema_decay"),
     **dict.fromkeys(("seq_len", "seq_length", "block_size", "context_length", "max_length"), "data.length"),
     **dict.fromkeys(("n_layers", "num_layers", "depth"), "model.n_blocks"),
     **dict.fromkeys(("num_heads",), "model.n_heads"),

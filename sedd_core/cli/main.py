@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from ..console import complain, quiet, say
-from ..errors import INTERRUPTED, Stopped, Told, UserError, machine_failures_explained
-from ..place import is_first_to_speak, place
-from .arguments import changes_of, parse, step_to_resume
+from ..distributed.rank import prints_shared_messages, process_rank
+from ..errors import INTERRUPTED, ReportedElsewhere, Stopped, UserError, machine_failures_explained
+from .arguments import changes_of, parse_command_line, step_to_resume
 
 if TYPE_CHECKING:
-    from ..runs.base import Workspace
-    from ..runs.figures import Figure
+    from ..build.workspace import Workspace
+    from ..record.figures import Figure
     from .compose import Changes, Composed
 
 
@@ -30,15 +30,15 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
     try:
         with machine_failures_explained():
-            launch(parse(arguments), arguments)
+            launch(parse_command_line(arguments), arguments)
             sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except UserError as error:
-        if _is_not_main() or (isinstance(error, Told) and place()[1] > 1):
+        if _is_not_main() or (isinstance(error, ReportedElsewhere) and process_rank()[1] > 1):
             time.sleep(2)  # whoever leaves first ends the others: that is for the one that tells
-        if not isinstance(error, Told):
+        if not isinstance(error, ReportedElsewhere):
             complain(f"error: {error}")
         return 1
     except KeyboardInterrupt:
@@ -55,32 +55,34 @@ def main(arguments: list[str] | None = None) -> int:
 def _is_not_main() -> bool:
     """Whether another process of the run is the main one; False where the environment is in disorder."""
     try:
-        return place()[0] > 0
+        return process_rank()[0] > 0
     except UserError:
         return False
 
 
 def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     """Compose the run, or the runs of a sweep, and print or execute them."""
-    if place()[0]:
+    if process_rank()[0]:
         quiet()
         warnings.simplefilter("ignore")  # process 0 shows them
-    from ..memory import explained  # torch, the runs and Fiddle are imported here: --help need not wait for them
+    from ..model.memory import (
+        explained,  # torch, the runs and Fiddle are imported here: --help need not wait for them
+    )
     from .compose import announcement, compose
-    from .experiment import load, name_of_run, trust_files
+    from .experiment import load_config, name_of_run, trust_files
     from .resume import check_not_of_a_sweep, check_replay
     from .show import difference
-    from .slurm import read, script, submit
+    from .slurm import parse_options, script, submit
     from .sweep import execute_all
 
     target = options.fdl_config
     if options.trust:
         trust_files()
     if options.fdl_diff:
-        say(difference(load(options.fdl_diff), load(target)))
+        say(difference(load_config(options.fdl_diff), load_config(target)))
         return
     changes = changes_of(options)
-    job = read(options.slurm) if options.slurm is not None else None
+    job = parse_options(options.slurm) if options.slurm is not None else None
     if job is not None:
         changes = job.with_processes(changes)
     if options.fdl_help or options.print_config or options.print_history:
@@ -131,7 +133,7 @@ def _folder(options: flags.FlagValues) -> Iterator[Path]:
         yield Path(options.run_folder)
         return
     folder = Path("runs") / name_of_run(options.fdl_config) / time.strftime("%Y%m%d-%H%M%S")
-    if options.dry_run or place()[0]:  # the main process says the folder to the others
+    if options.dry_run or process_rank()[0]:  # the main process says the folder to the others
         yield folder
         return
     try:
@@ -155,27 +157,27 @@ def _look(options: flags.FlagValues, changes: Changes) -> None:
     """Print what can be set, or what is set and where."""
     from .compose import configs
     from .experiment import named_sizes
-    from .show import history_of, resolved, settable
+    from .show import resolved, settable, with_history
 
     for settings, config in configs(options.fdl_config, changes):
         if options.fdl_help:
             text = settable(config, lambda stage: named_sizes(options.fdl_config, stage))
         else:
-            text = (history_of if options.print_history else resolved)(config)
+            text = (with_history if options.print_history else resolved)(config)
         say(f"{','.join(settings)}\n{text}".lstrip("\n"))
 
 
 def _examine(composed: Composed, options: flags.FlagValues) -> None:
     """Find parts that do not fit each other, and warn of what is unwise, before any data is read."""
-    from ..loading import check_there
+    from ..checkpoints.load import check_exists
     from .show import resolved
 
     description = composed.run.describe()
     for path in composed.run.starts_from() if not options.resume else []:
-        check_there(Path(path))
+        check_exists(Path(path))
     if not (options.no_checks or options.resume):
         composed.run.check_contracts()
-    if is_first_to_speak():
+    if prints_shared_messages():
         for warning in composed.run.warnings():
             complain(f"warning: {composed.label and composed.label + ': '}{warning}")
     if options.dry_run:
@@ -187,16 +189,16 @@ def _workspaces(
     sweep: Sequence[Composed], folder: Path, options: flags.FlagValues, arguments: list[str]
 ) -> list[Workspace]:
     """Where each run works. UserError, before the first one starts, for a folder that cannot be had."""
-    from ..runs.base import Workspace
+    from ..build.workspace import Workspace
     from .compose import folder_names
-    from .provenance import record_of
+    from .provenance import record_of_run
     from .show import resolved
 
     names = folder_names([composed.label for composed in sweep])
     spaces = [
         Workspace(
             folder / name if len(sweep) > 1 else folder,
-            record_of(composed.node, shlex.join(arguments)),
+            record_of_run(composed.node, shlex.join(arguments)),
             resolved(composed.config) + "\n",
             resume=bool(options.resume),
             from_step=step_to_resume(options),
@@ -204,7 +206,7 @@ def _workspaces(
         )
         for composed, name in zip(sweep, names, strict=True)
     ]
-    if place()[1] == 1 and not options.dry_run:  # several processes look together, in `Workspace.held`
+    if process_rank()[1] == 1 and not options.dry_run:  # several processes look together, in `Workspace.held`
         for space in spaces:
             space.check()
     return spaces
@@ -212,12 +214,12 @@ def _workspaces(
 
 def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> list[Figure]:
     """Run one run: here, or where it wants several processes and this is none of them, in those."""
-    from ..distributed import join, leave
+    from ..distributed.world import join, leave
     from .processes import start
     from .resume import take_up
 
     processes = composed.run.processes()
-    if place()[1] == 1 and processes > 1:
+    if process_rank()[1] == 1 and processes > 1:
         return start(workspace, composed.node, processes, options.max_restarts)
     workspace.world = world = join()
     workspace.folder = world.gather(workspace.folder)[0]  # the main one's time of start

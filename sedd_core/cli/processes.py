@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import INTERRUPTED, STOPPED, Stopped, Told, UserError
+from ..build.workspace import Workspace
+from ..distributed.preemption import SAVING, handled_signals, write_from_handler
+from ..distributed.rank import LAUNCHER
+from ..errors import INTERRUPTED, STOPPED, ReportedElsewhere, Stopped, UserError
 from ..files import WINDOWS
-from ..place import LAUNCHER
-from ..preemption import SAVING, heeded, notice
-from ..record import Node, nodes_in
-from ..runs.base import Workspace
-from ..runs.figures import Figure
+from ..record import Node
+from ..record.figures import Figure
 from .resume import take_up
 
 
@@ -27,7 +27,7 @@ def command_of(workspace: Workspace) -> list[str]:
     -P: the current folder is not first on the import path, where its files would shadow the standard library.
     """
     command = [sys.executable, "-P", "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
-    if any("file" in node for node in nodes_in(workspace.record.run)):  # the user named that experiment
+    if any(node.kind == "file" for node in workspace.record.run.nodes()):  # the user named that experiment
         command.append("--trust")
     return [*command, "--allow_changes"] if workspace.allow_changes else command
 
@@ -70,7 +70,7 @@ def _launch(workspace: Workspace, processes: int, max_restarts: int) -> None:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=max_restarts,
-        signals_to_handle=",".join(number.name for number in heeded() if number != signal.SIGINT),
+        signals_to_handle=",".join(number.name for number in handled_signals() if number != signal.SIGINT),
     )
     try:
         program, *arguments = command_of(workspace)
@@ -84,7 +84,7 @@ def _launch(workspace: Workspace, processes: int, max_restarts: int) -> None:
         if code in (STOPPED, INTERRUPTED):  # one of them was told, and has told the others
             raise Stopped(code) from error
         if code > 0:
-            raise Told(f"process {rank} ended with exit code {code}") from error
+            raise ReportedElsewhere(f"process {rank} ended with exit code {code}") from error
         memory = " (out of memory?)" if code == -9 else ""  # SIGKILL, which Windows lacks
         raise UserError(
             f"Process {rank} was killed by signal {-code}{memory}, and the others were stopped. "
@@ -99,7 +99,7 @@ def _interruptible() -> Iterator[None]:
 
     def first(number: int, frame: Any) -> None:
         signal.signal(signal.SIGINT, second)
-        notice(SAVING)
+        write_from_handler(SAVING)
         raise SignalException("interrupted", sigval=signal.SIGINT)
 
     def second(number: int, frame: Any) -> None:

@@ -13,17 +13,18 @@ from pathlib import Path
 import torch
 
 from .. import __version__
-from ..installed import find
-from ..record import Node, Record, nodes_in
+from ..record import Node
+from ..record.record import Record
+from ..registry.installed import find_plugin
 
 MOST_DIFF = 1_000_000
 """Characters of an uncommitted diff that are kept."""
 
 
-def record_of(node: Node, command: str) -> Record:
+def record_of_run(node: Node, command: str) -> Record:
     """The record of a run that is about to start."""
-    names = {inner["plugin"] for inner in nodes_in(node) if "plugin" in inner}
-    owners = {name: find(name) for name in sorted(names)}
+    names = {inner.name for inner in node.nodes() if inner.kind == "plugin"}
+    owners = {name: find_plugin(name) for name in sorted(names)}
     return Record(
         run=node,
         command=command,

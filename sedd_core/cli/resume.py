@@ -6,19 +6,20 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from .. import checkpoint
+from .. import checkpoints
+from ..build.compare import differences
+from ..build.workspace import Workspace
 from ..console import say
+from ..distributed.rank import process_rank
 from ..errors import UserError
 from ..files import check_readable
-from ..history import differences
-from ..place import place
-from ..record import Node, Record
-from ..runs.base import Workspace
+from ..record.node import Node
+from ..record.record import Record
 
 HARMLESS = (
     *("training.steps", "training.accum", "training.microbatch", "training.compile", "training.log_every"),
     *(
-        "training.snapshot_every",
+        "training.eval_every",
         "training.bad_steps",
         "training.profile",
         "checkpoints",
@@ -43,8 +44,8 @@ def take_up(workspace: Workspace, node: Node) -> None:
     check_readable(stored)
     if not stored.is_file():
         return
-    if place()[0] == 0:
-        checkpoint.take_back(folder)
+    if process_rank()[0] == 0:
+        checkpoints.recover_renamed(folder)
     record = Record.read(stored)
     changes = list(differences(record.run, node))
     for path, old, new in changes:
@@ -55,7 +56,7 @@ def take_up(workspace: Workspace, node: Node) -> None:
             f"{', '.join(serious)} would make this another run than the one in {folder}. Leave it as it was, start "
             "another run (init_from takes this one's weights), or insist: --allow_changes."
         )
-    if step is not None and place()[0] == 0:
+    if step is not None and process_rank()[0] == 0:
         _go_back(folder, step)
     workspace.record = replace(record, run=node)
     workspace.config_text = workspace.config_text if changes or step is not None else ""
@@ -84,9 +85,9 @@ def record_in(folder: Path, step: int | None) -> Path:
     """The record of a run, or of its checkpoint of a step. UserError, with the steps, where there is none of it."""
     if step is None:
         return folder / "config.json"
-    path = checkpoint.folder_of(folder, step) / checkpoint.CONFIG
+    path = checkpoints.folder_of(folder, step) / checkpoints.CONFIG
     if not path.is_file():
-        there = ", ".join(str(checkpoint.step_of(one)) for one in reversed(checkpoint.steps(folder))) or "none"
+        there = ", ".join(str(checkpoints.step_of(one)) for one in reversed(checkpoints.steps(folder))) or "none"
         raise UserError(f"{folder} has no checkpoint of step {step}. It has checkpoints of the steps: {there}.")
     return path
 
@@ -103,21 +104,21 @@ def check_replay(target: Path, insisted: bool) -> None:
             f"{message}Run again from this record, all steps would have the last values, which makes another run. "
             "Insist with --allow_changes."
         )
-    if place()[0] == 0:
+    if process_rank()[0] == 0:
         say(f"warning: {message}Here all steps have the last values.")
 
 
 def _go_back(folder: Path, step: int) -> None:
     """Make the checkpoint of a step the newest. UserError where it is damaged."""
-    damage = checkpoint.fault(checkpoint.folder_of(folder, step))
+    damage = checkpoints.find_damage(checkpoints.folder_of(folder, step))
     if damage:
         raise UserError(f"{damage} Name another step.")
-    for moved in checkpoint.supersede(folder, step):
+    for moved in checkpoints.supersede(folder, step):
         say(f"moved    to {moved}")
 
 
 def _harmless(path: str, stored: Node) -> bool:
     if path == "training.steps":  # a schedule that falls until the last step has another fall
-        optimizer = stored["args"]["optimizer"]
-        return "core" in optimizer and optimizer["args"].get("schedule", "constant") == "constant"
+        optimizer = stored.args["optimizer"]
+        return optimizer.kind == "core" and optimizer.args.get("schedule", "constant") == "constant"
     return any(path == known or path.startswith(known + ".") for known in HARMLESS)

@@ -12,13 +12,13 @@ import fiddle as fdl
 from fiddle import history
 
 from ..errors import UserError, nearest
-from ..installed import installed, variants
-from ..plugins import STAGES, name_of, plugin
-from ..record import FILLED_IN, WAITING
+from ..registry.installed import installed, variants
+from ..registry.plugins import name_of, plugin
+from ..registry.table import LATE_BOUND, contracts
 from .calls import parse_call, typed_arguments
 from .config import stage
 from .hints import check_known, parameters
-from .values import parse, wants_tuple
+from .values import parse_value, wants_tuple
 
 Sizes = Callable[[str], dict[str, Callable[..., Any]]]
 """The named sizes of a stage: functions that give its config."""
@@ -44,18 +44,18 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     if isinstance(current, fdl.Buildable) and not is_stage(owner, name):
         inner = ", ".join(f"{path}.{known}" for known in parameters(current))
         raise UserError(f"{path} is a group of settings, not a value. Set one of: {inner}.")
-    _set(owner, name, parse(text, annotation(owner, name), path))
+    _set(owner, name, parse_value(text, annotation(owner, name), path))
     return []
 
 
-def forget_what_runs_fill_in(config: fdl.Config[Any], settings: Iterable[str]) -> None:
+def forget_late_bound(config: fdl.Config[Any], settings: Iterable[str]) -> None:
     """Of a record's config, the sizes that follow from data and graph, where a setting is going to change those."""
     changed = {re.split(r"[.=]", setting)[0] for setting in settings}
-    for stage_name in WAITING if changed & {"data", "graph"} else ():
-        waiting = arguments_of(config).get(stage_name)
-        if isinstance(waiting, fdl.Buildable):
-            for name in set(FILLED_IN) & set(arguments_of(waiting)):
-                delattr(waiting, name)
+    for stage_name, late in LATE_BOUND.items() if changed & {"data", "graph"} else ():
+        partial = arguments_of(config).get(stage_name)
+        if isinstance(partial, fdl.Buildable):
+            for name in set(late) & set(arguments_of(partial)):
+                delattr(partial, name)
 
 
 def first_known(config: fdl.Config[Any], paths: tuple[str, ...], flag: str) -> str:
@@ -101,7 +101,7 @@ def takes_tuple(config: fdl.Buildable[Any], path: str) -> bool:
 def is_stage(owner: fdl.Buildable[Any], name: str) -> bool:
     """Whether an argument is a stage of a run."""
     hint = annotation(owner, name)
-    return name in STAGES and STAGES[name] in (hint, *typing.get_args(hint))
+    return contracts().get(name) in (hint, *typing.get_args(hint))
 
 
 def may_be_none(owner: fdl.Buildable[Any], name: str) -> bool:

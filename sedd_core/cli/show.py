@@ -10,9 +10,9 @@ from typing import Any
 
 import fiddle as fdl
 
-from ..installed import variants
-from ..plugins import name_of
-from ..typed import describe
+from ..build.types import describe_type
+from ..registry.installed import variants
+from ..registry.plugins import name_of
 from .settings import Sizes, annotation, is_stage, may_be_none, values_of
 from .tags import tagged
 
@@ -40,7 +40,7 @@ def _lines_by_path(config: fdl.Buildable[Any]) -> Iterator[tuple[str, tuple[str,
         yield text.partition(" = ")[0], (text, where)
 
 
-def place_of(config: fdl.Buildable[Any], path: str) -> str:
+def location_of(config: fdl.Buildable[Any], path: str) -> str:
     """Where the value at a path was set; nothing for a path that the config has not, a default or a group."""
     *parents, name = path.split(".")
     owner: Any = config
@@ -51,7 +51,7 @@ def place_of(config: fdl.Buildable[Any], path: str) -> str:
     return _where(owner, name)
 
 
-def history_of(config: fdl.Buildable[Any]) -> str:
+def with_history(config: fdl.Buildable[Any]) -> str:
     """Like `resolved`, and below each value the ones that it replaced, the latest first."""
     lines = []
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
@@ -76,7 +76,7 @@ def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str
         elif isinstance(held, fdl.Buildable):
             kind = "a group"
         else:
-            kind = describe(annotation(owner, name)) + _default(owner, name)
+            kind = describe_type(annotation(owner, name)) + _default(owner, name)
         lines.append(f"{path} = {value.strip()}   ({kind})")
         lines += [f"    {about}"] if about else []
     tags = [f"{tag}: {', '.join(paths)}" for tag, paths in sorted(tagged(config).items())]

@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..build.workspace import Workspace
 from ..console import say
 from ..errors import UserError
 from ..files import write_text
-from ..runs.base import Run, Workspace
-from ..runs.train import Train
-from ..training import check_parts
+from ..runs.run import Run
 from .calls import typed_arguments
 from .compose import Changes, Composed
 from .processes import command_of
@@ -78,12 +77,11 @@ class Slurm:
         if processes % self.nodes:
             raise UserError(f"{processes} processes (ngpus) cannot be spread evenly over {self.nodes} nodes.")
         for run in runs:
-            if isinstance(run, Train):
-                check_parts(run.training, processes)
+            run.check_processes(processes)
         return processes // self.nodes
 
 
-def read(text: str) -> Slurm:
+def parse_options(text: str) -> Slurm:
     """The options in `partition=gpu, nodes=2, ...`; a comma in a value is no end of it. UserError for a mistake."""
     values: dict[str, str] = {}
     for item in re.split(r",\s*(?=\w+\s*=)", text.strip()) if text.strip() else []:

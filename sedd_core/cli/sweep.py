@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ..build.workspace import Workspace
 from ..console import rule, say, table
+from ..distributed.rank import process_rank
 from ..errors import UserError
 from ..files import side_file, write_text
-from ..place import place
-from ..runs.base import Workspace
-from ..runs.figures import Figure, finite
+from ..record.figures import Figure, finite
 from .compose import Composed
 
 TABLE = "sweep.csv"
@@ -65,7 +65,7 @@ def execute_all(
             say(f"error: {error}")
             failed.append(composed.label)
             rows.append(replace(row, failed=True))
-        if place()[0] == 0:
+        if process_rank()[0] == 0:
             with side_file(folder / TABLE):
                 write_text(folder / TABLE, as_csv(compared(rows)))
     rule("sweep")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from typing import Any, Literal, get_args, get_origin
 
+from ..build.types import coerce, describe_type
 from ..errors import UserError, nearest
-from ..typed import coerce, describe
 
 
-def parse(text: str, annotation: Any, path: str) -> Any:
+def parse_value(text: str, annotation: Any, path: str) -> Any:
     """The value that `text` stands for, of the annotated type. UserError when it is of another."""
     several = wants_tuple(annotation)
     value = _listed(text, path) if several and text[:1] in ("(", "[") else _literal(text)
@@ -21,7 +21,7 @@ def parse(text: str, annotation: Any, path: str) -> Any:
             continue
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
     hint = nearest(text, [str(choice) for choice in choices])
-    raise UserError(f"{path} takes {describe(annotation)}, not '{text}'.{hint}")
+    raise UserError(f"{path} takes {describe_type(annotation)}, not '{text}'.{hint}")
 
 
 def wants_tuple(annotation: Any) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import memory
-from ..place import place
-from ..record import complete
-from ..training import accumulation
+from ..build.build import bind
+from ..distributed.rank import process_rank
+from ..model import memory
+from ..training.batches import accumulation
 from .contracts import look_at
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def check(run: Train, vocab_size: int) -> None:
 def _estimate(run: Train, vocab_size: int) -> memory.Estimate:
     graph = look_at(run.graph, vocab_size)
     return memory.estimate(
-        lambda: complete(run.model, "model", num_states=graph.num_states)[0],
+        lambda: bind(run.model, "model", num_states=graph.num_states)[0],
         graph,
         run.score,
         run.data.length,
@@ -48,7 +48,7 @@ def _estimate(run: Train, vocab_size: int) -> memory.Estimate:
 
 
 def _processes(run: Train) -> int:
-    return max(place()[1], run.processes())
+    return max(process_rank()[1], run.processes())
 
 
 def _sequences(run: Train) -> int:

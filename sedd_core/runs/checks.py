@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from .. import checkpoint
-from ..bound import only_masks
+from .. import checkpoints
+from ..build.workspace import Workspace
 from ..errors import UserError
-from ..plugins import name_of
-from ..score import ScoreHead
+from ..evaluation.integrand import masks_only
+from ..model.score import ScoreHead
+from ..registry.plugins import name_of
 from ..stages import Graph, Noise, Sampler
-from ..training import check_parts, check_process_is_fixed
-from .base import Workspace
-from .settings import Optimizer, Training
+from ..training.batches import check_parts
+from ..training.settings import Optimizer, Training
+from ..training.trainer import check_process_is_fixed
 
 LARGEST_PRIOR = 1e-4
 """Nats a token of the bound's prior term that nobody need be told of."""
@@ -24,7 +25,7 @@ TOKENS = 1024
 
 def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
     """Sampling starts from the prior, so that the forward process must have come near it at t = 1, from any token."""
-    if only_masks(graph):  # the bound has no such term
+    if masks_only(graph):  # the bound has no such term
         return
     sigma = noise(torch.ones(())).sigma
     nats = torch.cat([graph.prior_kl(tokens, sigma) for tokens in torch.arange(graph.vocab_size).split(TOKENS)])
@@ -72,7 +73,7 @@ def profile_is_reached(training: Training) -> Iterator[str]:
 
 def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
     """Some samplers need a mask, or another property that not every graph has."""
-    reason = sampler.misfit(graph)
+    reason = sampler.incompatibility(graph)
     if reason:
         raise UserError(
             f"{name_of(type(sampler))} does not suit {name_of(type(graph))}: {reason}. Set another sampler."
@@ -114,7 +115,7 @@ def check_resumable(workspace: Workspace, training: Training, data: str) -> None
             f"The content of the data is not what the run in {workspace.folder} began with. Put that back, start "
             "another run (init_from takes this one's weights), or insist: --allow_changes."
         )
-    reached = max(map(checkpoint.step_of, checkpoint.steps(workspace.folder)), default=0)
+    reached = max(map(checkpoints.step_of, checkpoints.steps(workspace.folder)), default=0)
     if reached > training.steps:
         raise UserError(
             f"The run in {workspace.folder} has reached step {reached}: training.steps must be at least that."

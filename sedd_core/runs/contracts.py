@@ -13,13 +13,14 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from ..draws import Draws
+from ..build.build import bind
 from ..errors import UserError
-from ..memory import GIB, device_memory
-from ..numerics import expand_to
-from ..plugins import name_of
-from ..record import complete
-from ..stages import Counts, Graph, InterpolatingGraph, Noise, Sampler
+from ..maths.draws import Draws
+from ..maths.numerics import expand_to
+from ..model.memory import GIB, device_memory
+from ..registry.plugins import name_of
+from ..registry.table import contracts
+from ..stages import Graph, InterpolatingGraph, Noise, Sampler, SamplerStats
 
 MOST_DENSE = 4096
 """States up to which a graph that may keep [S, S] matrices is made only to be looked at: 128 MiB each."""
@@ -44,10 +45,10 @@ def look_at(waiting: partial[Graph], vocab_size: int) -> Graph:
     if dense and vocab_size > MOST_DENSE:
         try:
             with torch.device("meta"):
-                return complete(waiting, "graph", vocab_size=vocab_size)[0]
+                return bind(waiting, "graph", vocab_size=vocab_size)[0]
         except (UserError, NotImplementedError):  # it looks at the values of its tensors
             pass
-    return complete(waiting, "graph", vocab_size=vocab_size)[0]
+    return bind(waiting, "graph", vocab_size=vocab_size)[0]
 
 
 def is_on_meta(graph: Graph) -> bool:
@@ -87,7 +88,7 @@ def _host_memory() -> int | None:
 
 def _require(condition: object, part: object, what: str) -> None:
     if not bool(condition):
-        kind = "noise" if isinstance(part, Noise) else "graph" if isinstance(part, Graph) else "sampler"
+        kind = next(stage for stage, contract in contracts().items() if isinstance(part, contract))
         raise UserError(
             f"{_name(type(part))} does not keep its contract: {what}. sedd_core.testing.check_{kind} tests it "
             "thoroughly. To run with it all the same: --no_checks"
@@ -117,13 +118,13 @@ def _check_graph(graph: Graph) -> None:
     states = torch.linspace(0, last, min(FEW, graph.num_states)).long().unique()
     for level in (0.01, 0.5, 3.0):
         sigma = torch.full(states.shape, level, dtype=torch.float64)
-        law = graph.transition(states, sigma)
+        probs = graph.transition(states, sigma)
         _require(
-            law.shape == (len(states), last + 1), graph, "transition has a row over all states for each position"
+            probs.shape == (len(states), last + 1), graph, "transition has a row over all states for each position"
         )
-        _require(law.dtype == torch.float64, graph, f"transition is float64, not {law.dtype}")
-        _require((law > -1e-9).all(), graph, f"transition is not negative (sigma {level})")
-        total = law.sum(-1)
+        _require(probs.dtype == torch.float64, graph, f"transition is float64, not {probs.dtype}")
+        _require((probs > -1e-9).all(), graph, f"transition is not negative (sigma {level})")
+        total = probs.sum(-1)
         worst = total[(total - 1).abs().argmax()].item()
         _require(abs(worst - 1) < 1e-6, graph, f"rows of transition sum to 1, not to {worst:.6g} (sigma {level})")
         _check_entropy(graph, states[states < graph.vocab_size], level)
@@ -148,8 +149,8 @@ def _check_composition(graph: Graph, states: Int64[Tensor, " N"]) -> None:
 def _check_rates(graph: Graph, states: Int64[Tensor, " N"]) -> None:
     """The transition at very little noise against the rates, among the states."""
     small = 1e-6
-    law = graph.transition(states, torch.full(states.shape, small, dtype=torch.float64))[:, states]
-    out_of = (law - torch.eye(len(states), dtype=torch.float64)) / small
+    probs = graph.transition(states, torch.full(states.shape, small, dtype=torch.float64))[:, states]
+    out_of = (probs - torch.eye(len(states), dtype=torch.float64)) / small
     into = graph.rate_into(states)[:, states].mT
     _require(
         (out_of - into).abs().max() <= 1e-3 * into.abs().max(), graph, "rate_into(x) over y is the rate from y into x"
@@ -159,10 +160,10 @@ def _check_rates(graph: Graph, states: Int64[Tensor, " N"]) -> None:
 def _check_entropy(graph: Graph, x0: Int64[Tensor, " N"], level: float) -> None:
     """Not negative at any log-score, and 0 at the true ratios."""
     sigma = torch.full(x0.shape, level, dtype=torch.float64)
-    law = graph.transition(x0, sigma)
-    x = law.argmax(-1)
-    ratio = law / law.gather(-1, x[:, None])
-    for log_score, what in ((ratio.log().clamp(min=-60), "0 at the true ratios"), (torch.zeros_like(law), "")):
+    probs = graph.transition(x0, sigma)
+    x = probs.argmax(-1)
+    ratio = probs / probs.gather(-1, x[:, None])
+    for log_score, what in ((ratio.log().clamp(min=-60), "0 at the true ratios"), (torch.zeros_like(probs), "")):
         entropy = graph.score_entropy(log_score, sigma, x, x0) / ratio.sum(-1)
         _require((entropy > -1e-6).all(), graph, f"score_entropy is not negative (sigma {level})")
         _require(not what or (entropy < 1e-6).all(), graph, f"score_entropy is {what} (sigma {level})")
@@ -172,14 +173,16 @@ def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
     draws = Draws(0, torch.arange(2))
     x = graph.prior(draws, 3)
 
-    def score(x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None) -> Tensor:
+    def score(
+        x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
+    ) -> Tensor:
         sigma = noise(expand_to(t, x)).sigma  # as if every clean token were token 0
-        law = graph.transition(torch.zeros_like(x), sigma)
-        values = (law.clamp(min=1e-30) / law.gather(-1, x[..., None]).clamp(min=1e-30)).log().float()
-        return values if rows is None else values[rows]
+        probs = graph.transition(torch.zeros_like(x), sigma)
+        values = (probs.clamp(min=1e-30) / probs.gather(-1, x[..., None]).clamp(min=1e-30)).log().float()
+        return values if positions is None else values[positions]
 
     t, t_next = (torch.full((2,), value, dtype=torch.float64) for value in (0.6, 0.5))
     out = sampler.step(x, t, t_next, score, noise, graph, draws)
-    sampler.counts = Counts()
+    sampler.stats = SamplerStats()
     _require(out.shape == x.shape and out.dtype == x.dtype, sampler, "a step returns states like those it is given")
     _require(((out >= 0) & (out < graph.num_states)).all(), sampler, "a step returns states of the graph")

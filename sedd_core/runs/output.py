@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Int64
 from torch import Tensor
 
+from ..build.workspace import Workspace
 from ..files import write_text, writing
-from ..watch import Trajectory, html, svg
-from .base import Workspace
+from ..trajectory import Trajectory, to_html, to_svg
 
 Format = Literal["text", "jsonl", "ids"]
 
@@ -47,5 +47,5 @@ def write_samples(
 def write_trajectory(folder: Path, trajectory: Trajectory, title: str) -> None:
     """A trajectory as data, as a page and as a picture."""
     trajectory.save(folder / "trajectory.safetensors")
-    write_text(folder / "trajectory.html", html(trajectory, title))
-    write_text(folder / "trajectory.svg", svg(trajectory))
+    write_text(folder / "trajectory.html", to_html(trajectory, title))
+    write_text(folder / "trajectory.svg", to_svg(trajectory))

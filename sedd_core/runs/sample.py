@@ -6,99 +6,93 @@ import operator
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import reduce
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from .. import console, loading, prompts
-from ..distributed import World
+from .. import checkpoints, console
+from ..build.workspace import Workspace
+from ..checkpoints.published import trained_length
+from ..distributed.world import World
 from ..errors import UserError
 from ..files import expanded
-from ..hub import without_folders
-from ..memory import explained
-from ..published import trained_length
-from ..record import recordable
-from ..sampling import GivenNoise, Grid, clamping_floor, sample, time_grid
-from ..stages import Given, Sampler
-from ..watch import LiveView, Recorder, Trajectory
-from .base import Run, Workspace
+from ..model.memory import explained
+from ..record.figures import Figure, short
+from ..record.recordable import recordable
+from ..sampling import prompts
+from ..sampling.conditioning import FixedTokenNoise, clamping_floor
+from ..sampling.grid import Grid, time_grid
+from ..sampling.report import before_end, report_samples
+from ..sampling.sample import sample
+from ..stages import FixedTokens, Sampler
+from ..text.hub import without_folders
+from ..training.settings import check_at_least, check_seed, require
+from ..trajectory import LiveView, Recorder, Trajectory
 from .checks import sampler_suits
-from .figures import Figure, short
 from .output import Format, write_samples, write_trajectory
-from .report import report_samples, until
-from .settings import check_seed
+from .run import Run
 
 
 @recordable
+@dataclass(frozen=True, kw_only=True)
 class Sample(Run):
-    """Draw sequences from a checkpoint. The i-th sample is a function of (seed, i), whatever the batch size.
+    """Draw samples from a checkpoint. The i-th sample is a function of (seed, i), whatever the batch size."""
 
-    checkpoint: a run folder, a checkpoint folder, a folder or hub id of a published model, or a run folder of the
-    original's. tokenizer: of a model that comes without one, such as the published: a folder, a tokenizer.json or a
-    hub id ("gpt2"). steps: of the sampler. grid: where in time they lie (see `sampling.time_grid`). count: samples,
-    of each prompt if there are any. batch_size: sequences a network call. length: tokens a sample (as trained, when
-    None). lengths: Tokens of each sample before its end-of-text token, used in turn, for a checkpoint that was
-    trained given the lengths of documents (data.padding=conditioned). prefix, suffix: texts that stand at the two
-    ends. prompt: a text with blanks, "my name is[[*]], and" or [[16]] for so many tokens. prompts: a file of them,
-    one a line. given_noise: the noise that the network is told of at given tokens: the "same" as elsewhere, or
-    "none". format: "text" (a file each), "jsonl" (index, seed, prompt, text and tokens of each) or "ids" (a table of
-    token ids, .npy). trajectory: record every state, show the sample as it comes about, and write it as a page and a
-    picture. t_min: where the sampler's last step ends, before denoising. seed: of everything random. ema: the
-    averaged weights. cond: condition of all samples, for a network that takes one: an integer (a class) or a tuple of
-    numbers (a vector). ngpus: processes that share the samples; as for training.
-    """
+    checkpoint: str
+    """Run folder, checkpoint folder, published model (folder or hub id), or run folder of the original code."""
+    tokenizer: str = ""
+    """Tokenizer of a model that has none: a tokenizer.json, a folder or a hub id (gpt2 for the published models)."""
+    sampler: Sampler
+    """Sampler."""
+    steps: int = 128
+    """Number of sampling steps (one network call each)."""
+    grid: Grid = "uniform"
+    """Spacing of the sampling steps in time: see `sampling.grid.time_grid`."""
+    count: int = 4
+    """Number of samples, of each prompt if there are prompts."""
+    batch_size: int = 4
+    """Sequences per network call."""
+    length: int | None = None
+    """Tokens per sample; None: as in training."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each sample before its end-of-text token, used in turn, for data.padding=conditioned models."""
+    prefix: str = ""
+    """Text at the start of each sample."""
+    suffix: str = ""
+    """Text at the end of each sample."""
+    prompt: str = ""
+    """Text with blanks: "my name is[[*]], and", or [[16]] for a blank of 16 tokens."""
+    prompts: str = ""
+    """File of prompts, one per line."""
+    fixed_token_noise: FixedTokenNoise = "same"
+    """Noise level that the network is given at fixed tokens: the same as elsewhere, or none."""
+    format: Format = "text"
+    """Output: text (one file each), jsonl (with seed, prompt and tokens), or ids (a table of token ids, .npy)."""
+    trajectory: bool = False
+    """Whether every state is recorded, shown in the terminal, and written as a web page and a picture."""
+    t_min: float = 1e-5
+    """Diffusion time at which the last sampling step ends, before the final denoising."""
+    seed: int = 0
+    """Random seed of the samples."""
+    ema: bool = True
+    """Whether the averaged weights are used."""
+    cond: int | tuple[float, ...] | None = None
+    """Condition of all samples, for a network that takes one: an int (a class) or a tuple of floats (a vector)."""
+    ngpus: int | None = None
+    """Number of processes that share the samples; None: all GPUs of this machine, or one process on a CPU."""
 
-    def __init__(
-        self,
-        *,
-        checkpoint: str,
-        tokenizer: str = "",
-        sampler: Sampler,
-        steps: int = 128,
-        grid: Grid = "uniform",
-        count: int = 4,
-        batch_size: int = 4,
-        length: int | None = None,
-        lengths: tuple[int, ...] = (),
-        prefix: str = "",
-        suffix: str = "",
-        prompt: str = "",
-        prompts: str = "",
-        given_noise: GivenNoise = "same",
-        format: Format = "text",
-        trajectory: bool = False,
-        t_min: float = 1e-5,
-        seed: int = 0,
-        ema: bool = True,
-        cond: int | tuple[float, ...] | None = None,
-        ngpus: int | None = None,
-    ) -> None:
-        counts = {"steps": steps, "count": count, "batch_size": batch_size, "length": length, "ngpus": ngpus}
-        for name, value in counts.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if any(value < 1 for value in lengths):
-            raise ValueError(f"lengths must be at least 1 each, not {lengths}")
-        if not 0 < t_min < 1:
-            raise ValueError(f"t_min must lie between 0 and 1, not {t_min}")
-        if sum(bool(way) for way in (prefix or suffix, prompt, prompts)) > 1:
-            raise ValueError(
-                "tokens are given by a prefix and a suffix, or by a prompt, or by a file of prompts: by one"
-            )
-        if not checkpoint:
-            raise ValueError("checkpoint is empty: name a run folder, a checkpoint folder or a published model")
-        check_seed(seed)
-        self.grid: Grid = grid
-        self.given_noise: GivenNoise = given_noise
-        self.format: Format = format
-        self.checkpoint, self.tokenizer = checkpoint, tokenizer
-        self.sampler, self.steps, self.count = sampler, steps, count
-        self.batch_size, self.length, self.t_min, self.seed, self.ema = batch_size, length, t_min, seed, ema
-        self.lengths = lengths
-        self.prefix, self.suffix, self.prompt, self.prompts = prefix, suffix, prompt, prompts
-        self.trajectory, self.cond, self.ngpus = trajectory, cond, ngpus
+    def __post_init__(self) -> None:
+        check_at_least(1, steps=self.steps, count=self.count, batch_size=self.batch_size)
+        check_at_least(1, length=self.length, ngpus=self.ngpus)
+        require(min(self.lengths, default=1) >= 1, f"lengths must be at least 1 each, not {self.lengths}")
+        require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
+        ways = (bool(self.prefix or self.suffix), bool(self.prompt), bool(self.prompts))
+        require(sum(ways) <= 1, "set one of prefix and suffix, prompt, or prompts: they exclude each other")
+        require(self.checkpoint != "", "checkpoint is empty: name a run, a checkpoint or a published model")
+        check_seed(self.seed)
 
     def describe(self) -> str:
         """What would be sampled, from which weights."""
@@ -122,16 +116,16 @@ class Sample(Run):
         speed = tokens.numel() / (time.monotonic() - started)
         world.agree(lambda: self._report(workspace, loaded, asked, tokens, trajectory) if world.main else None)
         console.say(f"{short(speed)} tokens/s. Written to {workspace.folder}")
-        counts = self.sampler.counts
+        counts = self.sampler.stats
         return [
             Figure("cost", float(counts.calls), "network calls"),
-            Figure("clipped", counts.clipped_per_row, "probability/position"),
+            Figure("clipped", counts.clipped_per_position, "probability/position"),
             Figure("speed", speed, "tokens/s"),
         ]
 
-    def _prepared(self, world: World) -> tuple[loading.Loaded, int, list[prompts.Prompt], Given | None]:
+    def _prepared(self, world: World) -> tuple[checkpoints.Loaded, int, list[prompts.Prompt], FixedTokens | None]:
         """The model, the tokens of a sample, the prompts, and what they give of each sample."""
-        loaded = loading.load(
+        loaded = checkpoints.load_checkpoint(
             self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
         )
         tuple(sampler_suits(self.sampler, loaded.graph))
@@ -142,21 +136,21 @@ class Sample(Run):
     def _report(
         self,
         workspace: Workspace,
-        loaded: loading.Loaded,
+        loaded: checkpoints.Loaded,
         asked: list[prompts.Prompt],
         tokens: Int64[Tensor, "n L"],
         trajectory: Trajectory | None,
     ) -> None:
         """Print the samples, and write them."""
         end = loaded.record.end
-        texts = [loaded.codec.decode(until(row, end)) for row in tokens.tolist()] if loaded.codec else []
+        texts = [loaded.codec.decode(before_end(row, end)) for row in tokens.tolist()] if loaded.codec else []
         report_samples(texts, self.sampler)
         of_each = [prompt.text for prompt in asked for _ in range(self.count)] or [None] * len(tokens)
         write_samples(workspace, self.format, tokens, texts, of_each, self.seed)
         if trajectory:
             write_trajectory(workspace.folder, trajectory, without_folders(self.checkpoint))
 
-    def _length(self, loaded: loading.Loaded) -> int:
+    def _length(self, loaded: checkpoints.Loaded) -> int:
         """Tokens a sample. A warning where they are more than the network has seen."""
         trained = trained_length(loaded.record)
         length = self.length or trained
@@ -169,12 +163,12 @@ class Sample(Run):
     def _asked(self) -> list[prompts.Prompt]:
         """The prompts; none where no token is given."""
         if self.prompt:
-            return [prompts.parse(self.prompt)]
+            return [prompts.parse_prompt(self.prompt)]
         if self.prompts:
-            return prompts.read(expanded(self.prompts))
-        return [prompts.ends(self.prefix, self.suffix)] if self.prefix or self.suffix else []
+            return prompts.read_prompts(expanded(self.prompts))
+        return [prompts.prefix_suffix_prompt(self.prefix, self.suffix)] if self.prefix or self.suffix else []
 
-    def _given(self, loaded: loading.Loaded, asked: list[prompts.Prompt], length: int) -> Given | None:
+    def _given(self, loaded: checkpoints.Loaded, asked: list[prompts.Prompt], length: int) -> FixedTokens | None:
         """What is given of all samples, `count` of each prompt after the other. A warning where that has a floor.
 
         UserError where texts are to be read or written, and there is no tokenizer.
@@ -188,15 +182,17 @@ class Sample(Run):
         if loaded.codec is None or not (asked or lengths):
             return None
         if lengths:
-            given = prompts.given_lengths(asked, loaded.codec, lengths, length, self.count, loaded.record.end)
+            given = prompts.tokenize_prompts_with_lengths(
+                asked, loaded.codec, lengths, length, self.count, loaded.record.end
+            )
         else:
-            given = prompts.given_for_samples(asked, loaded.codec, length, self.count)
-        floor = clamping_floor(loaded.graph) if asked and self.given_noise == "same" else None
+            given = prompts.tokenize_prompts(asked, loaded.codec, length, self.count)
+        floor = clamping_floor(loaded.graph) if asked and self.fixed_token_noise == "same" else None
         if floor:
             console.say(f"warning: given tokens: {floor}. given_noise=none tells the network that they are clean.")
         return given
 
-    def _lengths(self, loaded: loading.Loaded, length: int) -> tuple[int, ...]:
+    def _lengths(self, loaded: checkpoints.Loaded, length: int) -> tuple[int, ...]:
         """The setting `lengths`. UserError where the checkpoint needs it or cannot take it."""
         conditioned = loaded.record.conditioned_on == "lengths"
         if conditioned and not self.lengths:
@@ -214,7 +210,7 @@ class Sample(Run):
         return self.lengths
 
     def _draw(
-        self, loaded: loading.Loaded, world: World, given: Given | None, length: int
+        self, loaded: checkpoints.Loaded, world: World, given: FixedTokens | None, length: int
     ) -> tuple[Int64[Tensor, "n L"], Trajectory | None]:
         """All samples, and their states if these are wanted; each process draws its share."""
         total = len(given.tokens) if given else self.count
@@ -241,15 +237,15 @@ class Sample(Run):
                 seed=self.seed,
                 batch_size=self.batch_size,
                 grid=self.grid,
-                given=given,
-                given_noise=self.given_noise,
+                fixed_tokens=given,
+                fixed_token_noise=self.fixed_token_noise,
                 cond=None if self.cond is None else torch.tensor([self.cond] * total),
                 on_step=on_step,
             )
-        shares = world.gather((which, mine, recorder.states(), self.sampler.counts))
+        shares = world.gather((which, mine, recorder.states(), self.sampler.stats))
         indices, tokens, states, counts = zip(*shares, strict=True)
         order = torch.cat(indices).argsort()
-        self.sampler.counts = reduce(operator.add, counts)
+        self.sampler.stats = reduce(operator.add, counts)
         if not self.trajectory or loaded.codec is None:
             return torch.cat(tokens)[order], None
         whole = Recorder(times)
@@ -260,11 +256,11 @@ class Sample(Run):
     @contextmanager
     def _shown(
         self,
-        loaded: loading.Loaded,
+        loaded: checkpoints.Loaded,
         world: World,
         times: Float64[Tensor, " F"],
         which: Int64[Tensor, " n"],
-        given: Given | None,
+        given: FixedTokens | None,
     ) -> Iterator[Callable[[Int64[Tensor, "B L"]], None]]:
         """What is to be called with each state: the view of the main process's samples, or a progress bar."""
         if self.trajectory and world.main and loaded.codec:
@@ -272,5 +268,5 @@ class Sample(Run):
                 yield live
         else:
             batches = -(-len(which) // self.batch_size)
-            with console.counted((self.steps + 2) * batches, "sampling") as advance:
+            with console.progress_bar((self.steps + 2) * batches, "sampling") as advance:
                 yield lambda x: advance()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -12,25 +13,41 @@ from typing import Any
 
 import torch
 
-from .. import checkpoint, console, loading, memory
-from ..codec import Codec
+from .. import checkpoints, console
+from ..build.build import bind
+from ..build.workspace import Workspace
+from ..distributed.preemption import Stop
+from ..distributed.rank import process_rank
+from ..distributed.world import World
 from ..errors import Stopped, UserError
-from ..place import place
-from ..preemption import Stop
-from ..record import Node, Record, complete, recordable
-from ..score import ScoreHead, ScoreModel, place_on
+from ..evaluation.report import characters
+from ..model import memory
+from ..model.score import ScoreHead, ScoreModel, move_to
+from ..record import Figure, Node, Record, recordable
 from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
-from ..training import Trainer
+from ..text.codec import Codec
+from ..training.batches import check_parts
+from ..training.context import RunContext
+from ..training.evaluation import Evaluators, Subject
+from ..training.loop import Loop
+from ..training.meter import Meter
+from ..training.monitoring import FailSafeMonitor
+from ..training.rehearsal import TRAINING, rehearse
+from ..training.samples import SampleEvaluator
+from ..training.settings import (
+    Checkpoints,
+    Optimizer,
+    Samples,
+    Training,
+    Validation,
+    check_at_least,
+    check_seed,
+)
+from ..training.trainer import Trainer
+from ..training.validation import BoundEvaluator
 from . import budget, contracts
-from .base import Run, Workspace
 from .checks import CHECKS, WITHOUT_VALUES, check_resumable
-from .figures import Figure
-from .loop import Loop
-from .meter import Meter
-from .monitoring import FailSafeMonitor
-from .rehearsal import TRAINING, rehearse
-from .settings import Checkpoints, Optimizer, Samples, Training, Validation, check_seed
-from .snapshot import Snapshots, characters
+from .run import Run
 
 STAND_IN = 64
 """A vocabulary for looking at parts before the data has told its own."""
@@ -38,43 +55,46 @@ LATER = "model    its size and memory follow from the vocabulary, known once the
 
 
 @recordable
+@dataclass(frozen=True, kw_only=True)
 class Train(Run):
-    """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights.
+    """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights."""
 
-    graph and model wait for the vocabulary and the number of states, which are known when the data is.
-    more_valid: other data whose validation split is measured too. monitor: where figures go, or None.
-    ngpus: processes, one a GPU; all of this machine's GPUs when None; on a CPU, that many processes, or one.
-    init_from: a run or a checkpoint whose averaged weights training starts from. seed: of everything random.
-    """
+    data: Data
+    """Data to train and validate on."""
+    noise: Noise
+    """Noise schedule."""
+    graph: partial[Graph]
+    """Forward process; the run sets its vocabulary size, which the data determines."""
+    model: partial[Backbone]
+    """Network; the run sets its number of states, which the graph determines."""
+    score: ScoreHead
+    """Map from the network's logits to log-scores."""
+    sampler: Sampler
+    """Sampler of the samples drawn during and after training."""
+    optimizer: Optimizer
+    """Optimizer and its learning-rate schedule."""
+    training: Training
+    """Length, batches and numerics of training."""
+    checkpoints: Checkpoints
+    """When the run is saved."""
+    validation: Validation
+    """The likelihood bound on validation data."""
+    samples: Samples
+    """Samples drawn during and after training."""
+    more_valid: tuple[Data, ...] = ()
+    """Further data sets whose validation splits are evaluated too."""
+    monitor: Monitor | None = None
+    """Where metrics and texts go besides the log; None: nowhere."""
+    ngpus: int | None = None
+    """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
+    init_from: str | None = None
+    """Run or checkpoint whose averaged weights training starts from; None: random weights."""
+    seed: int = 0
+    """Random seed of the run: data order, noise, dropout, samples."""
 
-    def __init__(
-        self,
-        *,
-        data: Data,
-        noise: Noise,
-        graph: partial[Graph],
-        model: partial[Backbone],
-        score: ScoreHead,
-        sampler: Sampler,
-        optimizer: Optimizer,
-        training: Training,
-        checkpoints: Checkpoints,
-        validation: Validation,
-        samples: Samples,
-        more_valid: tuple[Data, ...] = (),
-        monitor: Monitor | None = None,
-        ngpus: int | None = None,
-        init_from: str | None = None,
-        seed: int = 0,
-    ) -> None:
-        check_seed(seed)
-        if ngpus is not None and ngpus < 1:
-            raise ValueError(f"ngpus must be at least 1, not {ngpus}")
-        self.data, self.noise, self.graph, self.model, self.score = data, noise, graph, model, score
-        self.sampler, self.optimizer, self.training, self.checkpoints = sampler, optimizer, training, checkpoints
-        self.validation, self.samples, self.more_valid = validation, samples, more_valid
-        self.monitor = None if monitor is None else FailSafeMonitor(monitor)
-        self.ngpus, self.init_from, self.seed = ngpus, init_from, seed
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_at_least(1, ngpus=self.ngpus)
 
     def describe(self) -> str:
         """The data, the states and the network's shapes."""
@@ -84,7 +104,7 @@ class Train(Run):
             return "\n".join([*lines, LATER])
         graph = contracts.look_at(self.graph, vocab_size)
         with torch.device("meta"):
-            backbone, _ = complete(self.model, "model", num_states=graph.num_states)
+            backbone, _ = bind(self.model, "model", num_states=graph.num_states)
         model = ScoreModel(backbone, graph, self.score)
         if not known:
             return "\n".join([*lines, LATER])
@@ -106,7 +126,7 @@ class Train(Run):
         """What the checks of `runs.checks` say."""
         own = ("noise", "score", "sampler", "optimizer", "training")
         parts: dict[str, Any] = {name: getattr(self, name) for name in own}
-        parts["processes"] = max(place()[1], self.processes())
+        parts["processes"] = max(process_rank()[1], self.processes())
         vocab_size, known = self._vocab_size()
         parts["graph"] = contracts.look_at(self.graph, vocab_size)
         said = []
@@ -121,6 +141,10 @@ class Train(Run):
         graph = contracts.look_at(self.graph, self._vocab_size()[0])
         if not contracts.is_on_meta(graph):
             contracts.check_contracts(graph, self.noise, self.sampler)
+
+    def check_processes(self, processes: int) -> None:
+        """See `Run.check_processes`: every process takes an equal share of each batch."""
+        check_parts(self.training, processes)
 
     def describe_memory(self) -> str:
         """What training takes on each GPU, once the vocabulary is known."""
@@ -138,40 +162,52 @@ class Train(Run):
         world.agree(self._check_caches)
         codec, train, sets, model = world.agree(lambda: self._prepared(workspace))
         workspace.open()
-        place_on(world.device, model, self.noise)
+        move_to(world.device, model, self.noise)
         trainer = Trainer(model, self.noise, train, self.optimizer, self.training, self.seed, world)
         valid = next(iter(sets.values()))
         console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
         console.say(f"model    {sum(p.numel() for p in trainer.parameters):,} parameters on {_where(workspace)}")
         console.say(f"folder   {workspace.folder}")
 
-        stop = Stop()
+        context = RunContext(workspace, self._fail_safe_monitor(world), Stop(), self.seed)
+        evaluators = self._evaluators(Subject(model, self.noise, codec, train, sets, self.training.t_min), context)
         meter = Meter(trainer, self.data.length, _tokens_per_character(codec, train))
-        loop = Loop(trainer, workspace, self.checkpoints, self.monitor, codec, meter, stop)
+        loop = Loop(trainer, context, self.checkpoints, codec, meter, evaluators)
         first = loop.resume() if workspace.resume else 0
-        _say_where(workspace, first)
-        snapshots = Snapshots(
-            *(model, self.noise, codec, self.sampler, sets, self.training, self.validation, self.samples),
-            *(self.data.length, self.seed, workspace, self.monitor, stop, self.data.end()),
-        )
-        with self._monitored(workspace, first), stop.listening():
+        _say_where(context, first)
+        with _monitored(context, first), context.stop.listening():
             try:
-                trainer.objective.train()
-                if first < self.training.steps:
-                    world.agree(lambda: rehearse(loop, snapshots, first))
-                with memory.explained("training", TRAINING):
-                    loop.run(first, snapshots)
-                trainer.objective.eval()
-                with trainer.ema.in_place():
-                    figures = snapshots.last(self.training.steps, train)
+                figures = self._train(loop, first)
             except Stopped as stopped:
                 console.say(loop.where_it_resumes())
-                stopped.code = stop.code
+                stopped.code = context.stop.code
                 raise
-            if self.monitor is not None and world.main:
-                self.monitor.hyperparameters(dict(_flat(workspace.record.run, "")), snapshots.told)
+            if context.monitor is not None:
+                context.monitor.hyperparameters(_hyperparameters(workspace.record.run), context.last_metrics)
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. The run is in {workspace.folder}")
         return figures
+
+    def _train(self, loop: Loop, first: int) -> list[Figure]:
+        """All updates from step `first`, and the evaluation after the last one."""
+        trainer = loop.trainer
+        trainer.objective.train()
+        if first < self.training.steps:
+            trainer.world.agree(lambda: rehearse(loop, loop.evaluators, first))
+        with memory.explained("training", TRAINING):
+            loop.run(first)
+        trainer.objective.eval()
+        with trainer.ema.in_place():
+            return [figure for one in loop.evaluators for figure in one.conclude(self.training.steps)]
+
+    def _evaluators(self, subject: Subject, context: RunContext) -> Evaluators:
+        return (
+            BoundEvaluator(self.validation, subject, context),
+            SampleEvaluator(self.samples, self.sampler, self.data.length, self.data.end(), subject, context),
+        )
+
+    def _fail_safe_monitor(self, world: World) -> Monitor | None:
+        """The monitor, of the main process alone."""
+        return FailSafeMonitor(self.monitor) if self.monitor is not None and world.main else None
 
     def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
         """The data, and the model as training starts from it; the workspace's record says the sizes of both."""
@@ -180,11 +216,11 @@ class Train(Run):
         torch.manual_seed(self.seed)
         model, arguments = self._compose(codec.vocab_size)
         for stage, values in arguments.items():
-            workspace.record.node(stage)["args"].update(values)
+            workspace.record.node(stage).args.update(values)
         check_resumable(workspace, self.training, self.data.fingerprint())
         self._describe_data(workspace.record, train)
-        if self.init_from is not None and not (workspace.resume and checkpoint.steps(workspace.folder)):
-            loading.weights_of(Path(self.init_from), model, self.noise, codec)
+        if self.init_from is not None and not (workspace.resume and checkpoints.steps(workspace.folder)):
+            checkpoints.load_weights_into(Path(self.init_from), model, self.noise, codec)
         return codec, train, sets, model
 
     def _describe_data(self, record: Record, train: Sequences) -> None:
@@ -220,33 +256,35 @@ class Train(Run):
             sets[name if name not in sets else f"{name}_{len(sets)}"] = sequences
         return sets
 
-    @contextmanager
-    def _monitored(self, workspace: Workspace, first: int) -> Iterator[None]:
-        """Within: the monitor is told of the run; the main process's alone."""
-        if self.monitor is None or not workspace.world.main:
-            yield
-            return
-        self.monitor.start(workspace.folder, first)
-        try:
-            if workspace.config_text or not first:  # else what it says stands there since an earlier start
-                self.monitor.text("config", workspace.settings(), first)
-                self.monitor.text("command", workspace.record.command, first)
-                self.monitor.flush()
-            yield
-        finally:
-            self.monitor.close()
-
     def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
-        graph, of_graph = complete(self.graph, "graph", vocab_size=vocab_size)
-        model, of_model = complete(self.model, "model", num_states=graph.num_states)
+        graph, of_graph = bind(self.graph, "graph", vocab_size=vocab_size)
+        model, of_model = bind(self.model, "model", num_states=graph.num_states)
         return ScoreModel(model, graph, self.score), {"graph": of_graph, "model": of_model}
+
+
+@contextmanager
+def _monitored(context: RunContext, first: int) -> Iterator[None]:
+    """Within: the monitor is open."""
+    monitor, workspace = context.monitor, context.workspace
+    if monitor is None:
+        yield
+        return
+    monitor.start(workspace.folder, first)
+    try:
+        if workspace.config_text or not first:  # else an earlier start has written these
+            monitor.text("config", workspace.settings(), first)
+            monitor.text("command", workspace.record.command, first)
+            monitor.flush()
+        yield
+    finally:
+        monitor.close()
 
 
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
     """Of sequences from everywhere in a split, without their padding; 0 where they have no characters."""
     batch = sequences.batch(sequences.spread(256))
     in_all = int(characters(codec, batch).sum())
-    return int(batch.in_text().sum()) / in_all if in_all else 0.0
+    return int(batch.full_text_mask().sum()) / in_all if in_all else 0.0
 
 
 def _where(workspace: Workspace) -> str:
@@ -254,9 +292,10 @@ def _where(workspace: Workspace) -> str:
     return device if size == 1 else f"{device}, {size} processes"
 
 
-def _say_where(workspace: Workspace, first: int) -> None:
+def _say_where(context: RunContext, first: int) -> None:
     """From which step a run is resumed; that it starts anew, where it had begun and nothing of it was saved."""
-    reached = workspace.log.reached() if workspace.resume else None
+    workspace = context.workspace
+    reached = context.log.reached() if workspace.resume else None
     if first:
         console.say(f"resumed  after step {first}")
     elif reached is not None:
@@ -264,13 +303,13 @@ def _say_where(workspace: Workspace, first: int) -> None:
         console.say(f"No checkpoint in {workspace.folder}: starting from step 0{came}")
 
 
-def _flat(node: Node, path: str) -> Iterator[tuple[str, bool | int | float | str]]:
-    """Every scalar of a node by its path, and the variant of each stage."""
-    for name, value in node["args"].items():
-        here = f"{path}.{name}".lstrip(".")
-        if isinstance(value, dict) and "args" in value:
-            if "core" not in value:
-                yield here, value.get("plugin", value.get("class", ""))
-            yield from _flat(value, here)
-        elif isinstance(value, bool | int | float | str):
-            yield here, value
+def _hyperparameters(run: Node) -> dict[str, bool | int | float | str]:
+    """Every scalar of a run by its path, and the variant of each stage."""
+    values = {
+        path: value.name if isinstance(value, Node) else value for path, value in run.walk() if _is_shown(value)
+    }
+    return {path: value for path, value in values.items() if path and not path.endswith("]")}
+
+
+def _is_shown(value: Any) -> bool:
+    return value.kind != "core" if isinstance(value, Node) else isinstance(value, bool | int | float | str)

@@ -1,31 +1,30 @@
 """The contracts: one abstract class a stage."""
 
 from .backbone import Backbone
-from .data import Batch, Data, PackedSequences, Sequences, Split
-from .factorised import FactorisedSampler, Step
-from .graph import Graph, Weights
+from .data import Batch, Data, Sequences, Split
+from .factorized import FactorizedSampler, Step
+from .graph import Graph, StepWeights
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
 from .noise import Noise, NoiseLevel
-from .sampler import Counts, Given, Sampler, TimedScore
+from .sampler import FixedTokens, Sampler, SamplerStats, ScoreFunction
 
 __all__ = [
     "Backbone",
     "Batch",
-    "Counts",
     "Data",
-    "FactorisedSampler",
-    "Given",
+    "FactorizedSampler",
+    "FixedTokens",
     "Graph",
     "InterpolatingGraph",
     "Monitor",
     "Noise",
     "NoiseLevel",
-    "PackedSequences",
     "Sampler",
+    "SamplerStats",
+    "ScoreFunction",
     "Sequences",
     "Split",
     "Step",
-    "TimedScore",
-    "Weights",
+    "StepWeights",
 ]

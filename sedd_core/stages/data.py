@@ -2,44 +2,38 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from glob import has_magic
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int64, Integer
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
-from ..codec import Codec
-from ..texts import COMPRESSED
+from ..text.codec import Codec
 
 Split = Literal["train", "valid"]
-Padding = Literal["counted", "conditioned"]
-LongDocuments = Literal["cut", "split"]
 
 
 class Batch(NamedTuple):
     """Sequences, and what is modelled of them.
 
-    tokens [B, L]. counts [B, L]: positions in the loss and the bound (None: all); the tokens elsewhere are given, so
+    tokens [B, L]. loss_mask [B, L]: positions in the loss and the bound (None: all); the tokens elsewhere are given, so
     they are never noised, and figures are conditional on them. cond [B, ...]: conditions. text [B, L]: positions that
-    figures per token and per character are divided by (None: `counts`); all but padding.
+    figures per token and per character are divided by (None: `loss_mask`); all but padding.
     """
 
     tokens: Int64[Tensor, "B L"]
-    counts: Bool[Tensor, "B L"] | None = None
+    loss_mask: Bool[Tensor, "B L"] | None = None
     cond: Tensor | None = None
     text: Bool[Tensor, "B L"] | None = None
 
-    def counted(self) -> Bool[Tensor, "B L"]:
-        """`counts`, in full."""
-        return torch.ones_like(self.tokens, dtype=torch.bool) if self.counts is None else self.counts
+    def full_loss_mask(self) -> Bool[Tensor, "B L"]:
+        """`loss_mask`, in full."""
+        return torch.ones_like(self.tokens, dtype=torch.bool) if self.loss_mask is None else self.loss_mask
 
-    def in_text(self) -> Bool[Tensor, "B L"]:
+    def full_text_mask(self) -> Bool[Tensor, "B L"]:
         """`text`, in full."""
-        return self.counted() if self.text is None else self.text
+        return self.full_loss_mask() if self.text is None else self.text
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
@@ -68,104 +62,11 @@ class Sequences(ABC):
         return torch.arange(count) * len(self) // count
 
 
-def noised(
-    x: Int64[Tensor, "B L"], x0: Int64[Tensor, "B L"], counts: Bool[Tensor, "B L"] | None
+def restore_given(
+    x: Int64[Tensor, "B L"], x0: Int64[Tensor, "B L"], loss_mask: Bool[Tensor, "B L"] | None
 ) -> Int64[Tensor, "B L"]:
     """x where tokens count, and the clean x0 elsewhere: given tokens are not noised."""
-    return x if counts is None else torch.where(counts, x, x0)
-
-
-class PackedSequences(Sequences):
-    """One long run of tokens, cut into sequences of `length`; the rest at the end is left out."""
-
-    def __init__(self, tokens: Int64[Tensor, " N"] | Tensor, length: int) -> None:
-        self.tokens = tokens[: len(tokens) // length * length].view(-1, length)
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """Rows of the token table, as int64 whatever they are stored as."""
-        return Batch(self.tokens[indices].to(torch.int64))
-
-
-class DocumentSequences(Sequences):
-    """One document per sequence, followed by padding where it is shorter than `length`.
-
-    Documents end with an end-of-text token, which belongs to them; the same token is the padding.
-
-    Args:
-        tokens: The documents, one after the other.
-        ends: Where each document ends in `tokens`.
-        length: L, tokens per sequence.
-        padding: "counted": it is data like any token, so that figures are those of documents and their lengths;
-            "conditioned": it is given with the end-of-text token before it, so that figures are those of documents
-            given their lengths. Figures are per token of text and end-of-text in both.
-        long_documents: "cut": only the first L tokens of a longer document are used; "split": it becomes several
-            sequences.
-    """
-
-    def __init__(
-        self,
-        tokens: Integer[Tensor, " N"],
-        ends: Int64[Tensor, " D"],
-        length: int,
-        padding: Padding = "counted",
-        long_documents: LongDocuments = "cut",
-    ) -> None:
-        self.tokens, self.ends, self.length, self.padding = tokens, ends, length, padding
-        self.conditioned_on = "lengths" if padding == "conditioned" else ""
-        self._last = None  # by document: how many sequences there are up to its last
-        if long_documents == "split":
-            self._last = self._lengths().sub(1).div(length, rounding_mode="floor").add(1).cumsum(0)
-
-    def __len__(self) -> int:
-        if self._last is None:
-            return len(self.ends)
-        return int(self._last[-1]) if len(self._last) else 0
-
-    def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """Rows gathered from the run, as int64."""
-        documents, parts = indices, torch.zeros_like(indices)
-        if self._last is not None:
-            documents = torch.searchsorted(self._last, indices, right=True)
-            parts = indices - self._before(self._last, documents)
-        starts = self._before(self.ends, documents) + parts * self.length
-        places = starts[:, None] + torch.arange(self.length)
-        ends = self.ends[documents][:, None]
-        text, final = places < ends, len(self.tokens) - 1  # the run's last token ends a document
-        tokens = self.tokens[torch.where(text, places, final)].to(torch.int64)
-        counts = (places < ends - 1) | (text & (tokens != self.tokens[final].to(torch.int64)))
-        return Batch(tokens, counts if self.padding == "conditioned" else None, text=text)
-
-    def cut_off(self) -> tuple[int, int]:
-        """How many documents are longer than a sequence, and how many of their tokens are in none."""
-        beyond = self._lengths().sub(self.length).clamp(min=0)
-        return (0, 0) if self._last is not None else (int(beyond.count_nonzero()), int(beyond.sum()))
-
-    def _lengths(self) -> Int64[Tensor, " D"]:
-        return self.ends.diff(prepend=self.ends.new_zeros(1))
-
-    @staticmethod
-    def _before(ends: Int64[Tensor, " D"], documents: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """Where each document begins."""
-        return torch.where(documents > 0, ends[documents - 1], 0)
-
-
-ENDINGS = re.compile(
-    rf"(\.(txt|tokens|raw|jsonl|json|parquet|csv|npy|bin))?(\.({'|'.join(COMPRESSED)}))*$", re.IGNORECASE
-)
-"""Of a file's name: how its content is read, and how it is compressed."""
-
-
-def title_of(*paths: str) -> str:
-    """A short name of files, for figures: of the first without its ending, and how many more there are.
-
-    A pattern bears its folder's name.
-    """
-    first = Path(paths[0])
-    name = first.absolute().parent.name if has_magic(first.name) else ENDINGS.sub("", first.name) or first.name
-    return name if len(paths) == 1 else f"{name}+{len(paths) - 1}"
+    return x if loss_mask is None else torch.where(loss_mask, x, x0)
 
 
 class Data(ABC):

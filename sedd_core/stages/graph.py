@@ -14,12 +14,12 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
-from ..categorical import categorical
-from ..draws import Draws
-from ..numerics import expand_to
+from ..maths.categorical import categorical
+from ..maths.draws import Draws
+from ..maths.numerics import expand_to
 
 
-class Weights(NamedTuple):
+class StepWeights(NamedTuple):
     """An unnormalised law: `values` >= 0 over the states, which sum to `total` where nothing had to be clipped."""
 
     values: Float[Tensor, "*shape S"]
@@ -61,15 +61,15 @@ class Graph(nn.Module, ABC):
         """A typical log-score at noise sigma, which a scaled score head adds to its logits."""
         raise TypeError(f"{type(self).__name__} states no score_offset: set score.scale_by_sigma=False")
 
-    def active(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Where the loss is not constant zero and a reverse step can move: states that the process can enter."""
         return (self.rate_into(x).scatter(-1, x[..., None], 0.0) > 0).any(-1)
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
         """Draw sequences from `prior_law`."""
         uniform = draws.uniform("prior", length)
-        law = self.prior_law().expand(uniform.numel(), -1)
-        return categorical(law, uniform.flatten()).view(uniform.shape)
+        probs = self.prior_law().expand(uniform.numel(), -1)
+        return categorical(probs, uniform.flatten()).view(uniform.shape)
 
     def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
         """Draw x from q_sigma(. | x0)."""
@@ -90,7 +90,7 @@ class Graph(nn.Module, ABC):
         score: Float[Tensor, "*shape S"],
         sigma: Float[Tensor, "..."],
         sigma_next: Float[Tensor, "..."],
-    ) -> Weights:
+    ) -> StepWeights:
         """Weights of one analytic (Tweedie) step from sigma down to sigma_next (SEDD, theorem 4.2).
 
         With T = the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
@@ -105,7 +105,7 @@ class Graph(nn.Module, ABC):
             earlier = torch.linalg.solve(kernel.mT, flat[rows].mT).mT
             values[rows] = (earlier * kernel[:, here[rows]].mT).clamp(min=0)
         values = values.view(score.shape)
-        return Weights(values, score.gather(-1, x[..., None])[..., 0].double())
+        return StepWeights(values, score.gather(-1, x[..., None])[..., 0].double())
 
     def posterior(
         self,
@@ -131,8 +131,8 @@ class Graph(nn.Module, ABC):
 
         What `log_score` holds at y = x does not matter. Zero at the true ratios r and nowhere less.
         """
-        law = self.transition(x0, sigma)
-        ratio = law / law.gather(-1, x[..., None])
+        probs = self.transition(x0, sigma)
+        ratio = probs / probs.gather(-1, x[..., None])
         u = log_score.scatter(-1, x[..., None], 0.0).double()
         linear = torch.where(ratio > 0, ratio * u, 0.0)  # a log-score of -inf is right where the ratio is 0
         terms = u.exp() - linear + torch.xlogy(ratio, ratio) - ratio
@@ -141,8 +141,8 @@ class Graph(nn.Module, ABC):
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """KL(q_sigma(. | x0) || prior) of each position in nats: the prior term of the likelihood bound."""
-        law, prior = self.transition(x0, sigma), self.prior_law()
-        return torch.where(law > 0, torch.xlogy(law, law / prior), 0.0).sum(-1)
+        probs, prior = self.transition(x0, sigma), self.prior_law()
+        return torch.where(probs > 0, torch.xlogy(probs, probs / prior), 0.0).sum(-1)
 
     def _kernel(self, sigma: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape S S"]:
         """The matrix T with T[y, x] = q_sigma(x | y)."""

@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from ..draws import Draws
-from ..numerics import LARGEST, expand_to, log1mexp
-from .graph import Graph, Weights
+from ..maths.draws import Draws
+from ..maths.numerics import LARGEST, expand_to, log1mexp
+from .graph import Graph, StepWeights
 
 TOLERANCE = 1e-9
 """How far from 1 the sum of a distribution may be."""
@@ -59,7 +59,7 @@ class InterpolatingGraph(Graph):
         rate = self.pi[x][..., None]
         return rate.expand(*x.shape, self.num_states).scatter(-1, x[..., None], rate - 1.0)
 
-    def active(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
         """Where pi_x > 0."""
         return self.pi[x] > 0
 
@@ -98,7 +98,7 @@ class InterpolatingGraph(Graph):
         score: Float[Tensor, "*shape S"],
         sigma: Float[Tensor, "..."],
         sigma_next: Float[Tensor, "..."],
-    ) -> Weights:
+    ) -> StepWeights:
         """With e = exp(-(sigma - sigma_next)) and total score S = sum_y s_y:
 
             w_y = [s_y - (1 - e) pi_y S]_+ [e 1{y = x} + (1 - e) pi_x]
@@ -111,7 +111,7 @@ class InterpolatingGraph(Graph):
         earlier = (score - (rest * total)[..., None].to(score.dtype) * self.pi.to(score.dtype)).clamp(min=0)
         move, unmoved = rest * self.pi[x], score.gather(-1, x[..., None])[..., 0].double()
         here = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
-        return Weights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], here), e * unmoved)
+        return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], here), e * unmoved)
 
     def coefficients(
         self, sigma: Float[Tensor, "..."], x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]

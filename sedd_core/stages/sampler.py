@@ -13,38 +13,38 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from ..categorical import categorical, row_chunks
-from ..draws import Draws
 from ..errors import UserError
-from ..numerics import expand_to, row_scores
-from .graph import Graph, Weights
+from ..maths.categorical import categorical, row_chunks
+from ..maths.draws import Draws
+from ..maths.numerics import expand_to, row_scores
+from .graph import Graph, StepWeights
 from .noise import Noise
 
 
 @runtime_checkable
-class TimedScore(Protocol):
+class ScoreFunction(Protocol):
     """The model as a sampler sees it; guidance, temperature or caching wrap it."""
 
     def __call__(
-        self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
+        self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        """log-score at times t: [B, L, S], or [N, S] where `rows` is set (N positions); 0 at the current state."""
+        """log-score at times t: [B, L, S], or [N, S] where `positions` is set (N positions); 0 at the current state."""
         ...
 
 
-class Given(NamedTuple):
-    """Tokens [B, L] that are known, where `where` [B, L] is set."""
+class FixedTokens(NamedTuple):
+    """Tokens [B, L] that are fixed, at `positions` [B, L]."""
 
     tokens: Int64[Tensor, "B L"]
-    where: Bool[Tensor, "B L"]
+    positions: Bool[Tensor, "B L"]
 
-    def put_back(self, x: Int64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
+    def apply(self, x: Int64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
         """x with the known tokens in their places."""
-        return torch.where(self.where, self.tokens, x)
+        return torch.where(self.positions, self.tokens, x)
 
 
 @dataclass
-class Counts:
+class SamplerStats:
     """What a sampler did since it was made: network calls, rows drawn, probability that was clipped.
 
     clipped: a sum over rows of how much of the law that was drawn from lay beyond probability one. Rows that cannot
@@ -52,7 +52,7 @@ class Counts:
     """
 
     calls: int = 0
-    rows: int = 0
+    positions: int = 0
     clipped: float = 0.0
 
     def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
@@ -68,17 +68,17 @@ class Counts:
                 "The model produced NaN or infinite scores, from which nothing can be drawn: its training has "
                 "diverged, or its weights are damaged. Use an earlier checkpoint."
             )
-        self.rows += int(moving)
+        self.positions += int(moving)
         self.clipped += clipped
 
-    def __add__(self, other: Counts) -> Counts:
+    def __add__(self, other: SamplerStats) -> SamplerStats:
         """What both did."""
-        return Counts(self.calls + other.calls, self.rows + other.rows, self.clipped + other.clipped)
+        return SamplerStats(self.calls + other.calls, self.positions + other.positions, self.clipped + other.clipped)
 
     @property
-    def clipped_per_row(self) -> float:
+    def clipped_per_position(self) -> float:
         """Of the mean row, between 0 and 1."""
-        return self.clipped / max(self.rows, 1)
+        return self.clipped / max(self.positions, 1)
 
 
 class Sampler(ABC):
@@ -92,9 +92,9 @@ class Sampler(ABC):
     calls_per_step: ClassVar[int] = 1
 
     def __init__(self) -> None:
-        self.counts = Counts()
+        self.stats = SamplerStats()
 
-    def misfit(self, graph: Graph) -> str | None:
+    def incompatibility(self, graph: Graph) -> str | None:
         """Why this sampler cannot work with a graph, in words; None where it can, which is the default."""
         return None
 
@@ -104,7 +104,7 @@ class Sampler(ABC):
         x: Int64[Tensor, "B L"],
         t: Float64[Tensor, "..."],
         t_next: Float64[Tensor, "..."],
-        model: TimedScore,
+        score_fn: ScoreFunction,
         noise: Noise,
         graph: Graph,
         draws: Draws,
@@ -115,7 +115,7 @@ class Sampler(ABC):
         several stages (a predictor and a corrector, two calls of another step) gives each `draws.part(name)`.
         """
 
-    def aim(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
+    def reweight_targets(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
         """Weights of each row's next state, `here` being the current one, with other odds of where a jump goes.
 
         Whether a row jumps stays as it is. Without a setting that says otherwise, so does everything.
@@ -126,35 +126,35 @@ class Sampler(ABC):
         self,
         x: Int64[Tensor, "B L"],
         t: Float64[Tensor, "..."],
-        model: TimedScore,
+        score_fn: ScoreFunction,
         noise: Noise,
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
         """Clean tokens, given x at time t: one analytic step down to no noise at all, never to the mask."""
-        rows = graph.active(x)
-        here, log_score = x[rows], model(x, t, rows)
-        sigma = noise(expand_to(t, x)[rows]).sigma
-        uniform = draws.uniform("denoise", x.shape[1])[rows]
+        positions = graph.reachable(x)
+        here, log_score = x[positions], score_fn(x, t, positions)
+        sigma = noise(expand_to(t, x)[positions]).sigma
+        uniform = draws.uniform("denoise", x.shape[1])[positions]
         clean = here.clone()
         for part in row_chunks(*log_score.shape):
             values, total = _denoising_weights(here[part], log_score[part], sigma[part], graph)
-            stay, leave, _ = split(values, here[part])
-            self.counts.add(leave, stay, total)
-            law = self.aim(_tokens_only(values, graph), here[part])
-            clean[part] = categorical(law, uniform[part])
-        self.counts.calls += 1
-        return x.masked_scatter(rows, clean)
+            stay, leave, _ = split_weights(values, here[part])
+            self.stats.add(leave, stay, total)
+            probs = self.reweight_targets(_tokens_only(values, graph), here[part])
+            clean[part] = categorical(probs, uniform[part])
+        self.stats.calls += 1
+        return x.masked_scatter(positions, clean)
 
     def run(
         self,
         x: Int64[Tensor, "B L"],
         times: Float64[Tensor, " steps_and_one"],
-        model: TimedScore,
+        score_fn: ScoreFunction,
         noise: Noise,
         graph: Graph,
         draws: Draws,
-        given: Given | None = None,
+        fixed_tokens: FixedTokens | None = None,
         on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
     ) -> Int64[Tensor, "B L"]:
         """From x at times[0] down to clean tokens; given tokens are put back before, between and after all steps.
@@ -162,36 +162,36 @@ class Sampler(ABC):
         on_step sees every state: the first, that after each step, and the result. An override may leave given tokens
         to `sampling.sample`, which enforces them from outside: what the network and on_step see, and the result.
         """
-        keep = given.put_back if given else lambda x: x
+        keep = fixed_tokens.apply if fixed_tokens else lambda x: x
         x = keep(x)
         on_step(x)
         for index, (t, t_next) in enumerate(_intervals(times, len(x))):
-            x = keep(self.step(x, t, t_next, model, noise, graph, draws.at(index)))
+            x = keep(self.step(x, t, t_next, score_fn, noise, graph, draws.at(index)))
             on_step(x)
         final = times[-1].expand(len(x))
-        x = keep(self.denoise(x, final, model, noise, graph, draws.at(len(times) - 1)))
+        x = keep(self.denoise(x, final, score_fn, noise, graph, draws.at(len(times) - 1)))
         on_step(x)
         return x
 
 
-def denoising_law(
-    x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], model: TimedScore, noise: Noise, graph: Graph
+def denoising_distribution(
+    x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], score_fn: ScoreFunction, noise: Noise, graph: Graph
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "N S"]]:
     """p(x0_i | x at time t) at the positions that may differ from x, and which these are; no mass on the mask.
 
     A row is 0 where the scores leave no token possible.
     """
-    rows = graph.active(x)
-    sigma = noise(expand_to(t, x)[rows]).sigma
-    values, _ = _denoising_weights(x[rows], model(x, t, rows), sigma, graph)
-    law = _tokens_only(values, graph)
-    total = law.sum(-1, keepdim=True)
-    return rows, law / total.masked_fill(total == 0, 1.0)
+    positions = graph.reachable(x)
+    sigma = noise(expand_to(t, x)[positions]).sigma
+    values, _ = _denoising_weights(x[positions], score_fn(x, t, positions), sigma, graph)
+    probs = _tokens_only(values, graph)
+    total = probs.sum(-1, keepdim=True)
+    return positions, probs / total.masked_fill(total == 0, 1.0)
 
 
 def _denoising_weights(
     here: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], sigma: Float64[Tensor, " N"], graph: Graph
-) -> Weights:
+) -> StepWeights:
     return graph.posterior_weights(here, row_scores(log_score, here), sigma, torch.zeros_like(sigma))
 
 
@@ -202,7 +202,7 @@ def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N
     )
 
 
-def split(
+def split_weights(
     values: Float[Tensor, "N S"], here: Int64[Tensor, " N"]
 ) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"], Float[Tensor, "N S"]]:
     """Weights of staying and of leaving, and those of leaving state by state."""

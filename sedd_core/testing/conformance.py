@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ..stages import FactorisedSampler, Graph, Noise, Sampler
+from ..stages import FactorizedSampler, Graph, Noise, Sampler
 from .empirical import check_draws
 from .oracle import Oracle, random_joint, total_variation
 
@@ -67,7 +67,7 @@ def check_graph(graph: Graph) -> None:
     limit = graph.prior_law()
     close(limit.sum(), torch.tensor(1.0).double(), "the prior sums to 1")
     close(limit @ matrix, torch.zeros(len(states)).double(), "the prior is stationary")
-    close(graph.active(states).double(), (matrix - matrix.diag().diag() > 0).any(0).double(), "active(x)")
+    close(graph.reachable(states).double(), (matrix - matrix.diag().diag() > 0).any(0).double(), "active(x)")
     _check_reverse(graph)
     _check_entropy(graph)
 
@@ -82,15 +82,15 @@ def _check_reverse(graph: Graph) -> None:
     """Bayes: the reverse rate and the analytic step of one token, from its exact scores."""
     states = torch.arange(graph.num_states)
     sigma, earlier = torch.tensor(0.9, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)
-    (_, later_law), (_, earlier_law) = _one_token(graph, 0.9), _one_token(graph, 0.4)
-    score = later_law / later_law[:, None]
+    (_, later_probs), (_, earlier_probs) = _one_token(graph, 0.9), _one_token(graph, 0.4)
+    score = later_probs / later_probs[:, None]
     matrix = rate_matrix(graph)
-    reverse = matrix.T * later_law / later_law[:, None]
+    reverse = matrix.T * later_probs / later_probs[:, None]
     reverse = reverse - reverse.diag().diag()
     reverse = reverse - reverse.sum(-1).diag()
     close(graph.reverse_rate(states, score), reverse, "reverse rate by Bayes")
     kernel = graph.transition(states, sigma - earlier)
-    bayes = (earlier_law[:, None] * kernel / later_law).T
+    bayes = (earlier_probs[:, None] * kernel / later_probs).T
     close(graph.posterior(states, score, sigma, earlier), bayes, "analytic step against the exact posterior")
 
 
@@ -103,9 +103,9 @@ def _check_entropy(graph: Graph) -> None:
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(len(x), graph.num_states, generator=generator, dtype=torch.float64)
     for sigma in SIGMAS:
-        law = graph.transition(x0, sigma)
-        possible = law.gather(-1, x[:, None])[:, 0] > 0
-        ratio = torch.where(possible[:, None], law / law.gather(-1, x[:, None]), 1.0)
+        probs = graph.transition(x0, sigma)
+        possible = probs.gather(-1, x[:, None])[:, 0] > 0
+        ratio = torch.where(possible[:, None], probs / probs.gather(-1, x[:, None]), 1.0)
         direct = (rates * (u.exp() - ratio * u + torch.xlogy(ratio, ratio) - ratio)).sum(-1)
         value = graph.score_entropy(u, sigma, x, x0)
         scale = direct.abs().clamp(min=1)
@@ -128,18 +128,18 @@ def check_sampler(sampler: Sampler, graph: Graph, noise: Noise, *, slope_within:
     A factorised sampler's law is proper as well, flows as the exact one does, and nears it at its stated order.
     slope_within: how far the order measured between 64 and 128 steps may be from `sampler.order`.
     """
-    if isinstance(sampler, FactorisedSampler):
+    if isinstance(sampler, FactorizedSampler):
         _check_law(sampler, graph, noise, slope_within)
     check_draws(sampler, graph, noise)
 
 
-def _check_law(sampler: FactorisedSampler, graph: Graph, noise: Noise, slope_within: float) -> None:
+def _check_law(sampler: FactorizedSampler, graph: Graph, noise: Noise, slope_within: float) -> None:
     oracle = Oracle(graph, noise, random_joint(graph.vocab_size, 3, seed=2))
     count = len(oracle.states)
     t, t_next = (torch.full((count,), value, dtype=torch.float64) for value in (0.6, 0.55))
-    law = sampler.law(oracle.states, t, t_next, oracle.model(), noise, graph)
-    assert (law >= 0).all(), "a law is not negative"
-    close(law.sum(-1), torch.ones(count, oracle.length).double(), "a law sums to 1")
+    probs = sampler.step_distribution(oracle.states, t, t_next, oracle.model(), noise, graph)
+    assert (probs >= 0).all(), "a law is not negative"
+    close(probs.sum(-1), torch.ones(count, oracle.length).double(), "a law sums to 1")
     distance = [total_variation(oracle.sampled(sampler, steps), oracle.p0) for steps in (64, 128)]
     order = torch.tensor(distance[0] / distance[1]).log2().item()
     if sampler.order is not None:
@@ -148,7 +148,7 @@ def _check_law(sampler: FactorisedSampler, graph: Graph, noise: Noise, slope_wit
         _check_flow(sampler, oracle)
 
 
-def _check_flow(sampler: FactorisedSampler, oracle: Oracle) -> None:
+def _check_flow(sampler: FactorizedSampler, oracle: Oracle) -> None:
     """From the exact law, a short step leads where the exact law goes: the difference over dt tends to 0.
 
     The law of the samples alone does not tell: absorb's tokens are right whenever they are uncovered, so that with a
@@ -161,7 +161,7 @@ def _check_flow(sampler: FactorisedSampler, oracle: Oracle) -> None:
 
     def error(t: float, dt: float) -> Float64[Tensor, " N"]:
         now, then = (torch.full((count,), value, dtype=torch.float64) for value in (t, t - dt))
-        moves = sampler.law(oracle.states, now, then, oracle.model(), noise, oracle.graph)
+        moves = sampler.step_distribution(oracle.states, now, then, oracle.model(), noise, oracle.graph)
         return (oracle.propagate(exact(t), moves) - exact(t - dt)) / dt
 
     for t in noise.time(torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)).tolist():

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-from ..draws import Draws
-from ..numerics import expand_to
-from ..sampling import time_grid
+from ..maths.draws import Draws
+from ..maths.numerics import expand_to
+from ..sampling.grid import time_grid
 from ..stages import Graph, Noise, Sampler
-from ..stages.sampler import TimedScore
+from ..stages.sampler import ScoreFunction
 from .oracle import random_joint, total_variation
 
 SAMPLES = 10_000
@@ -21,21 +21,21 @@ ERROR = 1e-6
 """Probability at most that `check_draws` refuses a sampler whose law is right; and that it misses a wrong one."""
 
 
-def exact_pair_score(graph: Graph, noise: Noise, joint: Float64[Tensor, "V V"]) -> TimedScore:
+def exact_pair_score(graph: Graph, noise: Noise, joint: Float64[Tensor, "V V"]) -> ScoreFunction:
     """The exact log-score of pairs of tokens with law `joint`; each sequence or position may have its own time."""
     tokens = torch.arange(graph.vocab_size)
 
     def score(
-        x: Int64[Tensor, "B 2"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B 2"] | None = None
+        x: Int64[Tensor, "B 2"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B 2"] | None = None
     ) -> Float64[Tensor, "... S"]:
         levels, which = expand_to(noise(t).sigma, x).unique_consecutive(dim=0, return_inverse=True)
         kernels = graph.transition(tokens.expand(*levels.shape, -1), levels)  # [levels, 2, V, S]
-        law = kernels[:, 0].mT @ joint @ kernels[:, 1]
+        probs = kernels[:, 0].mT @ joint @ kernels[:, 1]
         first, second = x.T
-        neighbours = torch.stack([law.mT[which, second], law[which, first]], 1)
-        here = law[which, first, second][:, None, None]
+        neighbours = torch.stack([probs.mT[which, second], probs[which, first]], 1)
+        here = probs[which, first, second][:, None, None]
         log_score = torch.where(here > 0, neighbours / here, 1.0).log()
-        return log_score if rows is None else log_score[rows]
+        return log_score if positions is None else log_score[positions]
 
     return score
 
@@ -74,10 +74,10 @@ def check_draws(
     _check_law(out, joint, bias, "samples")
 
 
-def _check_law(x: Int64[Tensor, "B 2"], law: Float64[Tensor, "S S"], bias: float, what: str) -> None:
-    counts = torch.bincount(x[:, 0] * len(law) + x[:, 1], minlength=law.numel())
-    distance = total_variation(counts.double() / len(x), law.flatten())
-    chance = math.sqrt((law.numel() - 1) / len(x)) / 2 + math.sqrt(-math.log(ERROR / 2) / 2 / len(x))
+def _check_law(x: Int64[Tensor, "B 2"], probs: Float64[Tensor, "S S"], bias: float, what: str) -> None:
+    counts = torch.bincount(x[:, 0] * len(probs) + x[:, 1], minlength=probs.numel())
+    distance = total_variation(counts.double() / len(x), probs.flatten())
+    chance = math.sqrt((probs.numel() - 1) / len(x)) / 2 + math.sqrt(-math.log(ERROR / 2) / 2 / len(x))
     assert distance <= bias + chance, (
         f"the law of {len(x)} {what} is off by {distance:.3f} in total variation, of which chance explains "
         f"{chance:.3f}. If the formula is right, are the same random numbers drawn twice? Each stage of a step needs "

@@ -15,9 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from ..sampling import GivenNoise, Grid, time_grid
-from ..stages import FactorisedSampler, Given, Graph, Noise
-from ..stages.sampler import TimedScore, denoising_law
+from ..sampling.conditioning import FixedTokenNoise
+from ..sampling.grid import Grid, time_grid
+from ..stages import FactorizedSampler, FixedTokens, Graph, Noise
+from ..stages.sampler import ScoreFunction, denoising_distribution
 
 
 def random_joint(vocab_size: int, length: int, seed: int, concentration: float = 1.0) -> Float64[Tensor, "..."]:
@@ -63,10 +64,10 @@ class Oracle:
 
         sigma: one for all positions, or one for each.
         """
-        law = self.joint
+        probs = self.joint
         for level in torch.as_tensor(sigma, dtype=torch.float64).expand(self.length).tolist():
-            law = law.movedim(0, -1) @ self.kernel(level)
-        return law.flatten()
+            probs = probs.movedim(0, -1) @ self.kernel(level)
+        return probs.flatten()
 
     def kernel(self, sigma: float) -> Float64[Tensor, "V S"]:
         """q_sigma(y | x0) for every clean token."""
@@ -74,15 +75,15 @@ class Oracle:
 
     def log_score(self, x: Int64[Tensor, "B L"], sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, "B L S"]:
         """log p_sigma(x with x_i := y) / p_sigma(x), exact; 0 for sequences that cannot be."""
-        law = self.marginal(sigma)
+        probs = self.marginal(sigma)
         neighbours = x[:, None, None].repeat(1, self.length, self.graph.num_states, 1)
         for i in range(self.length):
             neighbours[:, i, :, i] = torch.arange(self.graph.num_states)
-        here = law[self.number(x)][:, None, None]
-        ratio = torch.where(here > 0, law[self.number(neighbours)] / here, 1.0)
+        here = probs[self.number(x)][:, None, None]
+        ratio = torch.where(here > 0, probs[self.number(neighbours)] / here, 1.0)
         return ratio.log()
 
-    def model(self, clean: Bool[Tensor, " L"] | None = None) -> TimedScore:
+    def model(self, clean: Bool[Tensor, " L"] | None = None) -> ScoreFunction:
         """The exact score in the place of a network; it takes one time for a whole batch.
 
         clean: positions without noise, whatever the time is.
@@ -90,57 +91,61 @@ class Oracle:
         noisy = torch.ones(self.length, dtype=torch.float64) if clean is None else (~clean).double()
 
         def score(
-            x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], rows: Bool[Tensor, "B L"] | None = None
+            x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
         ) -> Float64[Tensor, "... S"]:
             (time,) = t.unique()
             log_score = self.log_score(x, self.noise(time).sigma * noisy)
-            return log_score if rows is None else log_score[rows]
+            return log_score if positions is None else log_score[positions]
 
         return score
 
-    def conditional(self, given: Given) -> Float64[Tensor, " N0"]:
+    def conditional(self, given: FixedTokens) -> Float64[Tensor, " N0"]:
         """The law of the clean sequences that hold the given tokens (a batch of one)."""
-        law = self.p0 * (given.put_back(self.clean) == self.clean).all(-1)
-        return law / law.sum()
+        probs = self.p0 * (given.apply(self.clean) == self.clean).all(-1)
+        return probs / probs.sum()
 
-    def propagate(self, law: Float64[Tensor, " N"], step_law: Float64[Tensor, "N L S"]) -> Float64[Tensor, " N"]:
+    def propagate(self, probs: Float64[Tensor, " N"], step_probs: Float64[Tensor, "N L S"]) -> Float64[Tensor, " N"]:
         """The law after a step whose law at each sequence is a product over positions."""
-        kernel = step_law[:, 0]
+        kernel = step_probs[:, 0]
         for i in range(1, self.length):
-            kernel = (kernel[:, :, None] * step_law[:, i, None, :]).flatten(1)
-        return law @ kernel
+            kernel = (kernel[:, :, None] * step_probs[:, i, None, :]).flatten(1)
+        return probs @ kernel
 
     def sampled(
         self,
-        sampler: FactorisedSampler,
+        sampler: FactorizedSampler,
         steps: int,
         t_min: float = 1e-5,
         *,
         grid: Grid = "uniform",
-        given: Given | None = None,
-        given_noise: GivenNoise = "same",
+        given: FixedTokens | None = None,
+        fixed_token_noise: FixedTokenNoise = "same",
     ) -> Float64[Tensor, " N0"]:
         """The law of what a sampler draws in `steps` steps and the final denoising, over `clean`.
 
         given, given_noise: as for `sampling.sample`, a batch of one.
         """
-        where = given.where[0] if given else torch.zeros(self.length, dtype=torch.bool)
+        where = given.positions[0] if given else torch.zeros(self.length, dtype=torch.bool)
         kept = torch.nn.functional.one_hot(given.tokens[0] if given else where.long(), self.graph.num_states).double()
 
-        def put_back(law: Float[Tensor, "... L S"]) -> Float[Tensor, "... L S"]:
-            return torch.where(where[:, None], kept, law)
+        def put_back(probs: Float[Tensor, "... L S"]) -> Float[Tensor, "... L S"]:
+            return torch.where(where[:, None], kept, probs)
 
-        model, count = self.model(where if given_noise == "none" else None), len(self.states)
+        model, count = self.model(where if fixed_token_noise == "none" else None), len(self.states)
         start = put_back(self.graph.prior_law().expand(self.length, -1))
-        law = start[torch.arange(self.length), self.states].prod(-1)
+        probs = start[torch.arange(self.length), self.states].prod(-1)
         times = time_grid(steps, t_min, grid, self.noise)
         for t, t_next in pairwise(times):
-            moves = sampler.law(self.states, t.expand(count), t_next.expand(count), model, self.noise, self.graph)
-            law = self.propagate(law, put_back(moves))
-        rows, denoised = denoising_law(self.states, times[-1].expand(count), model, self.noise, self.graph)
+            moves = sampler.step_distribution(
+                self.states, t.expand(count), t_next.expand(count), model, self.noise, self.graph
+            )
+            probs = self.propagate(probs, put_back(moves))
+        positions, denoised = denoising_distribution(
+            self.states, times[-1].expand(count), model, self.noise, self.graph
+        )
         final = torch.nn.functional.one_hot(self.states, self.graph.num_states).double()
-        final[rows] = sampler.aim(denoised, self.states[rows])
-        return self.propagate(law, put_back(final))[self.number(self.clean)]
+        final[positions] = sampler.reweight_targets(denoised, self.states[positions])
+        return self.propagate(probs, put_back(final))[self.number(self.clean)]
 
     def bound(
         self, sigmas: tuple[float, float], nodes: int, *, masking: bool = False, factorised: bool = False
@@ -160,7 +165,7 @@ class Oracle:
             return BoundTerms(diffusion, torch.zeros_like(diffusion), torch.zeros_like(diffusion))
         return BoundTerms(diffusion, self._reconstruction(sigmas[0], factorised), self._prior(sigmas[1]))
 
-    def forward_law(self, sigma: float) -> Float64[Tensor, "N0 N"]:
+    def forward_distribution(self, sigma: float) -> Float64[Tensor, "N0 N"]:
         """q_sigma(x | x0) for every clean sequence."""
         kernel = self.kernel(sigma)
         return torch.stack([kernel[self.clean[:, i]][:, self.states[:, i]] for i in range(self.length)]).prod(0)
@@ -170,27 +175,27 @@ class Oracle:
         level = torch.tensor(sigma, dtype=torch.float64)
         x = self.states.expand(len(self.clean), -1, -1)
         x0 = self.clean[:, None].expand_as(x)
-        law = self.forward_law(sigma)
-        possible = (law > 0)[..., None] & self.graph.active(x)
+        probs = self.forward_distribution(sigma)
+        possible = (probs > 0)[..., None] & self.graph.reachable(x)
         score = self.log_score(self.states, sigma).expand(len(self.clean), -1, -1, -1)
         entropy = torch.zeros(x.shape, dtype=torch.float64)
         entropy[possible] = self.graph.score_entropy(score[possible], level, x[possible], x0[possible])
-        return (law * entropy.sum(-1)).sum(-1)
+        return (probs * entropy.sum(-1)).sum(-1)
 
     def _reconstruction(self, sigma: float, factorised: bool) -> Float64[Tensor, " N0"]:
         """E of -log p(x0 | x at sigma)."""
-        law = self.forward_law(sigma)
+        probs = self.forward_distribution(sigma)
         if not factorised:
-            posterior = self.p0[:, None] * law / self.marginal(sigma)
-            return -torch.xlogy(law, torch.where(law > 0, posterior, 1.0)).sum(-1)
+            posterior = self.p0[:, None] * probs / self.marginal(sigma)
+            return -torch.xlogy(probs, torch.where(probs > 0, posterior, 1.0)).sum(-1)
         level, zero = torch.tensor(sigma, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
         posterior = self.graph.posterior(self.states, self.log_score(self.states, sigma).exp(), level, zero)
         joint = torch.stack([posterior[:, i, self.clean[:, i]] for i in range(self.length)]).prod(0).T
-        return -torch.xlogy(law, joint).sum(-1)
+        return -torch.xlogy(probs, joint).sum(-1)
 
     def _prior(self, sigma: float) -> Float64[Tensor, " N0"]:
-        law, marginal = self.forward_law(sigma), self.marginal(sigma)
-        return torch.xlogy(law, law / marginal).nan_to_num(0.0).sum(-1)
+        probs, marginal = self.forward_distribution(sigma), self.marginal(sigma)
+        return torch.xlogy(probs, probs / marginal).nan_to_num(0.0).sum(-1)
 
 
 def _log_nodes(nodes: int, low: float, high: float) -> list[tuple[float, float]]:

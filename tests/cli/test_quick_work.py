@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sedd_core import UserError, loading, trust
+from sedd_core import UserError
+from sedd_core.build import trust
+from sedd_core.build.build import build
+from sedd_core.checkpoints import load as loading
+from sedd_core.checkpoints.export import export
+from sedd_core.checkpoints.published import trained_length
 from sedd_core.cli.compose import Changes, compose
 from sedd_core.cli.main import main
-from sedd_core.export import export
-from sedd_core.published import trained_length
-from sedd_core.record import Record, build
+from sedd_core.record.record import Record
 
 ROOT = Path(__file__).parents[2]
 MINE = '''
@@ -109,7 +112,7 @@ def test_a_class_of_the_experiments_file_is_recorded_by_hash_and_needs_trust(
     said(capsys, f"--fdl_config={mine}", "--run_folder=run")
     noise = Record.read(tmp_path / "run" / "config.json").node("noise")
     assert (noise["file"], noise["class"], noise["args"]) == ("mine.py", "Linear", {"top": 7.0})
-    assert loading.load("run").noise.top == 7.0  # this process ran the experiment
+    assert loading.load_checkpoint("run").noise.top == 7.0  # this process ran the experiment
 
     (tmp_path / "was_run").unlink()
     again = [sys.executable, str(ROOT / "launch.py"), "--fdl_config_file=run/config.json", "--run_folder=again"]
@@ -232,14 +235,14 @@ def test_a_sweep_function_gives_the_points(mine: str) -> None:
 
 
 def test_new_files_are_in_the_recorded_difference(mine: str, tmp_path: Path) -> None:
-    from sedd_core.cli.provenance import record_of
+    from sedd_core.cli.provenance import record_of_run
 
     git = ["git", "-c", "user.name=x", "-c", "user.email=x"]
     for command in (["init", "-q"], ["add", "text.txt"], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *command], check=True, cwd=tmp_path)
     node = compose(mine, Changes())[0].node
     before = subprocess.run([*git, "status", "--porcelain"], capture_output=True, cwd=tmp_path, check=True).stdout
-    diff = record_of(node, "x").git["diff"]
+    diff = record_of_run(node, "x").git["diff"]
     assert "+class Linear(Noise):" in diff
     assert json.dumps(diff)
     assert subprocess.run([*git, "status", "--porcelain"], capture_output=True, cwd=tmp_path).stdout == before
@@ -248,7 +251,7 @@ def test_new_files_are_in_the_recorded_difference(mine: str, tmp_path: Path) -> 
 def test_a_sampler_that_does_not_suit_the_graph_is_refused(
     mine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sedd_core.plugins import plugin
+    from sedd_core.registry.plugins import plugin
 
     needs_mask = lambda self, graph: None if graph.mask is not None else "it needs a mask"  # noqa: E731
     monkeypatch.setattr(plugin("sampler_euler"), "misfit", needs_mask)

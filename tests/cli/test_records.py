@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sedd_core import trust
+from sedd_core.build import trust
 from sedd_core.cli.config import config_of, node_of
-from sedd_core.cli.experiment import load, name_of_run
+from sedd_core.cli.experiment import load_config, name_of_run
 from sedd_core.cli.flags import FLAGS
 from sedd_core.cli.main import main
 from sedd_core.cli.settings import apply
-from sedd_core.record import Record
+from sedd_core.record.record import Record
 from tests.test_record import ATTACKS
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_config_is_its_node_and_back(name: str) -> None:
-    config = load(str(ROOT / "experiments" / f"{name}.py"))
+    config = load_config(str(ROOT / "experiments" / f"{name}.py"))
     if name == "sample":
         apply(config, "checkpoint=x")
     assert node_of(config_of(node_of(config))) == node_of(config)
@@ -119,7 +119,7 @@ def test_a_record_is_named_by_its_folder_and_may_get_another_process(
 ) -> None:
     """What a run filled in follows from its data and graph, and so does not stand in the way of others."""
     monkeypatch.chdir(tmp_path)
-    node = node_of(load(f"{ROOT}/experiments/quickstart.py"))
+    node = node_of(load_config(f"{ROOT}/experiments/quickstart.py"))
     node["args"]["graph"]["args"]["vocab_size"], node["args"]["model"]["args"]["num_states"] = 1024, 1025
     Path("run").mkdir()
     Record(run=node).write(Path("run/config.json"))
@@ -189,7 +189,7 @@ def test_an_attack_from_the_command_line_builds_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    whole = node_of(load(f"{ROOT}/experiments/quickstart.py"))
+    whole = node_of(load_config(f"{ROOT}/experiments/quickstart.py"))
     if place == "an item of a tuple":
         whole["args"]["data"]["args"]["paths"] = {"tuple": ["a", node]}
     else:
@@ -210,7 +210,7 @@ def test_what_lies_beside_a_record_is_not_run(
     Path("run").mkdir()
     for name in ("models", "noises", "graphs", "datas", "samplers", "monitors", "config", "conftest"):
         Path(f"run/{name}.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')\ndef medium(*a): pass\n")
-    Record(run=node_of(load(f"{ROOT}/experiments/quickstart.py"))).write(Path("run/config.json"))
+    Record(run=node_of(load_config(f"{ROOT}/experiments/quickstart.py"))).write(Path("run/config.json"))
     said(capsys, "--fdl_config_file=run", *arguments, code=0 if arguments == ["--fdl_help"] else 1)
     assert not Path("owned").exists()
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from sedd_core import load_model
+from sedd_core.build.build import build
+from sedd_core.checkpoints.load import load_checkpoint
 from sedd_core.cli.main import main
-from sedd_core.draws import Draws
-from sedd_core.loading import load
-from sedd_core.record import Record, build
+from sedd_core.maths.draws import Draws
+from sedd_core.record.record import Record
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -132,7 +133,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(text: Path) -
     weights = []
     for folder, seed in [("a", 0), ("b", 0), ("c", 1)]:
         train(folder, "training.steps=3", f"seed={seed}")
-        weights.append(load(folder).model.backbone.head.weight)
+        weights.append(load_checkpoint(folder).model.backbone.head.weight)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sedd_core import plugin
+from sedd_core.checkpoints.export import export
 from sedd_core.cli.main import main
-from sedd_core.codec import character_codec
-from sedd_core.export import export
-from sedd_core.watch import Trajectory
+from sedd_core.text.codec import character_codec
+from sedd_core.trajectory import Trajectory
 from tests.golden_figures import GOLDEN
 from tests.lasting.runs import TINY, apart, run, write_text
 
@@ -33,8 +33,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("SEDD_CACHE", str(folder / "cache"))
         patch.chdir(folder)
         write_text(folder)
-        run(*TINY, "training.steps=2", "training.snapshot_every=0", "--run_folder=absorb")
-        run(*TINY, "training.steps=2", "training.snapshot_every=0", "graph=uniform", "--run_folder=uniform")
+        run(*TINY, "training.steps=2", "training.eval_every=0", "--run_folder=absorb")
+        run(*TINY, "training.steps=2", "training.eval_every=0", "graph=uniform", "--run_folder=uniform")
     return folder
 
 

@@ -10,15 +10,15 @@ import fiddle as fdl
 import pytest
 
 from sedd_core import UserError
+from sedd_core.build.build import build
 from sedd_core.cli import settings
 from sedd_core.cli.config import node_of, stage
 from sedd_core.cli.experiment import load_experiment, named_sizes
 from sedd_core.cli.main import main
-from sedd_core.cli.show import history_of, resolved, settable
+from sedd_core.cli.show import resolved, settable, with_history
 from sedd_core.cli.tags import add_tags
-from sedd_core.cli.values import parse
-from sedd_core.installed import variants
-from sedd_core.record import build
+from sedd_core.cli.values import parse_value
+from sedd_core.registry.installed import variants
 
 EXPERIMENTS = sorted(
     path
@@ -60,7 +60,7 @@ def quickstart() -> fdl.Config[Any]:
     ],
 )
 def test_values(text: str, annotation: Any, value: Any) -> None:
-    parsed = parse(text, annotation, "here")
+    parsed = parse_value(text, annotation, "here")
     assert (parsed, type(parsed)) == (value, type(value))
 
 
@@ -82,13 +82,13 @@ def test_values(text: str, annotation: Any, value: Any) -> None:
 )
 def test_values_of_another_type(text: str, annotation: Any) -> None:
     with pytest.raises(UserError, match="here takes"):
-        parse(text, annotation, "here")
+        parse_value(text, annotation, "here")
 
 
 @pytest.mark.parametrize("text", ["(a, b", "('a', 'b'", "('a, b)", "('a', b)", "[a, b)"])
 def test_brackets_and_quotes_left_open(text: str) -> None:
     with pytest.raises(UserError, match="here cannot be read from"):
-        parse(text, tuple[str, ...], "here")
+        parse_value(text, tuple[str, ...], "here")
 
 
 def test_a_value_deep_in_the_config() -> None:
@@ -201,7 +201,7 @@ def test_what_a_value_was_before_is_shown() -> None:
     config = quickstart()
     settings.apply(config, "training.steps=7")
     settings.apply(config, "training.steps=8")
-    lines = history_of(config).splitlines()
+    lines = with_history(config).splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("training.steps = 8"))
     assert lines[place + 1].strip() == "before: 7  # command line"
     assert lines[place + 2].strip().startswith("before: 1500  # ")
@@ -283,7 +283,7 @@ def test_tags_leave_places_and_history_as_they_are() -> None:
     add_tags(config)
     assert "quickstart.py:" in resolved(config).splitlines()[-1]
     settings.apply(config, "seed=3")
-    last, before = history_of(config).splitlines()[-2:]
+    last, before = with_history(config).splitlines()[-2:]
     assert (last.split()[0], last.endswith("# command line")) == ("seed", True)
     assert before.strip().startswith("before: 0  # ")
     assert "quickstart.py:" in before

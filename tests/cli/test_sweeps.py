@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from sedd_core import UserError, checkpoint
+from sedd_core import UserError, checkpoints
 from sedd_core.cli.compose import Changes, _alternatives, compose, folder_names
 from sedd_core.cli.main import main
 from sedd_core.cli.sweep import Row, as_csv, by_column, compared
-from sedd_core.record import Record
-from sedd_core.runs.figures import Figure
+from sedd_core.record.figures import Figure
+from sedd_core.record.record import Record
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "experiments" / "quickstart.py")
@@ -155,14 +155,14 @@ def test_nothing_starts_when_one_of_them_cannot(text: Path, capsys: pytest.Captu
 def test_a_run_that_fails_leaves_the_others(
     text: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = checkpoint.save
+    save = checkpoints.save
 
     def full_at_first(folder: Path, *rest: object) -> None:
         if "seed=0" in str(folder):
             raise UserError("The disk is full.")
         save(folder, *rest)
 
-    monkeypatch.setattr(checkpoint, "save", full_at_first)
+    monkeypatch.setattr(checkpoints, "save", full_at_first)
     assert main(["launch.py", f"--fdl_config={QUICKSTART}", *SMALL, "seed=0,1", "--run_folder=sweep"]) == 1
     captured = capsys.readouterr()
     assert "error: The disk is full." in captured.out

@@ -22,7 +22,7 @@ TINY = [
     *("data.paths=text.txt", "data.tokenizer=char", "data.length=16", "model.hidden_size=16", "model.n_heads=2"),
     *("model.n_blocks=1", "model.dropout=0.1", "training.batch_size=8", "training.steps=12", "training.log_every=2"),
     *("optimizer.warmup=2", "validation.sequences=8", "validation.points=2", "validation.references=false"),
-    *("samples.steps=4", "samples.count=2", "checkpoints.every=3", "training.snapshot_every=4"),
+    *("samples.steps=4", "samples.count=2", "checkpoints.every=3", "training.eval_every=4"),
 ]
 KILLED_AT_A_FILE = """
 import os, signal, sys
@@ -41,7 +41,7 @@ from sedd_core.cli.main import main
 place, calls = sys.argv[1], int(sys.argv[2])
 owner, name = {
     "in a step": (training.Trainer, "update"),
-    "in a save": (checkpoint, "_write_weights"),
+    "in a save": (checkpoints.folder, "_write_weights"),
     "before the rename": (checkpoint.os, "rename"),
     "in evaluation": (snapshot.bound, "estimate"),
     "in sampling": (snapshot, "sample"),

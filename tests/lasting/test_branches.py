@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sedd_core import UserError, checkpoint
-from sedd_core.objective import ScoreEntropy
-from sedd_core.record import Change, Record
-from sedd_core.runs.base import Workspace
-from sedd_core.runs.meter import Meter
-from sedd_core.training import StepResult, Trainer
+from sedd_core import UserError, checkpoints
+from sedd_core.build.workspace import Workspace
+from sedd_core.record.record import Change, Record
+from sedd_core.training.meter import Meter
+from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.trainer import StepResult, Trainer
 
 from .runs import TINY, assert_same, log, run, weights, write_text
 
@@ -30,7 +30,7 @@ def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def saved(folder: str = "run") -> list[int]:
     """The steps of a run's checkpoints."""
-    return [checkpoint.step_of(one) for one in reversed(checkpoint.steps(Path(folder)))]
+    return [checkpoints.step_of(one) for one in reversed(checkpoints.steps(Path(folder)))]
 
 
 def append(file: Path, text: str) -> None:
@@ -61,7 +61,7 @@ def test_the_checkpoint_before_the_ruining_update_stays(
 ) -> None:
     with monkeypatch.context() as patch:
         ruin(patch, 6)
-        every = ["checkpoints.every=1", "checkpoints.keep=1", "training.bad_steps=4", "training.snapshot_every=0"]
+        every = ["checkpoints.every=1", "checkpoints.keep=1", "training.bad_steps=4", "training.eval_every=0"]
         run(*TINY, "--run_folder=run", *every, code=1)
     assert saved() == [5, 6]  # 6 holds the ruined weights
     error = capsys.readouterr().err
@@ -90,7 +90,7 @@ def test_with_one_to_keep_the_one_before_goes_when_an_update_succeeds(monkeypatc
 
 def test_no_checkpoint_is_made_of_weights_that_a_rate_too_high_has_ruined(capsys: pytest.CaptureFixture[str]) -> None:
     run(*TINY, "--run_folder=run", "training.steps=8", "checkpoints.every=4")
-    hot = ["optimizer.lr=1e37", "--allow_changes", "training.steps=40", "training.snapshot_every=0"]
+    hot = ["optimizer.lr=1e37", "--allow_changes", "training.steps=40", "training.eval_every=0"]
     run("--resume", "--run_folder=run", *hot, "training.log_every=1", code=1)
     assert saved() == [4, 8]
     error = capsys.readouterr().err
@@ -116,7 +116,7 @@ def spoil(patch: pytest.MonkeyPatch, bad: set[int]) -> None:
 
 def test_a_save_that_falls_due_meanwhile_follows_the_next_update(monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch, {5, 6})
-    run(*TINY, "--run_folder=run", "training.snapshot_every=0", "training.steps=9", "checkpoints.keep=9")
+    run(*TINY, "--run_folder=run", "training.eval_every=0", "training.steps=9", "checkpoints.keep=9")
     assert saved() == [3, 8, 9]
     assert re.findall(r"skipped_share (\S+)", " ".join(log("run"))) == ["0.5", "0.5"]
 
@@ -133,7 +133,7 @@ def test_a_stop_meanwhile_saves_nothing_and_says_from_where_it_continues(
         return step(*arguments)
 
     monkeypatch.setattr(Trainer, "step", told)
-    run(*TINY, "--run_folder=run", "training.snapshot_every=0", code=143)
+    run(*TINY, "--run_folder=run", "training.eval_every=0", code=143)
     assert saved() == [3]
     out = capsys.readouterr().out
     assert "nothing was saved, because the last" in out
@@ -205,7 +205,7 @@ def test_a_run_goes_on_from_an_earlier_step(capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_a_step_that_cannot_be_resumed_from(step: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run(*TINY, "--run_folder=run", "training.steps=6", "training.snapshot_every=0")
+    run(*TINY, "--run_folder=run", "training.steps=6", "training.eval_every=0")
     Path("run/checkpoints/step_000000003/ema.safetensors").unlink()
     run(f"--resume={step}", "--run_folder=run", *(["training.steps=5"] if step == "6" else []), code=1)
     error = capsys.readouterr().err

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sedd_core.record import Record
+from sedd_core.record.record import Record
 
 from .runs import ROOT, TINY, points, run
 
@@ -16,7 +16,7 @@ END = "<|endoftext|>"
 DOCUMENTS = [
     *TINY,
     *("data=hub", "data.name=documents.jsonl", "data.tokenizer=byte", "data.vocab=257", "data.packing=document"),
-    *("data.length=16", "data.valid_documents=20", "training.steps=2", "training.snapshot_every=0", "monitor=None"),
+    *("data.length=16", "data.valid_documents=20", "training.steps=2", "training.eval_every=0", "monitor=None"),
 ]
 SAMPLE = [f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "steps=4", "count=3"]
 
@@ -76,7 +76,7 @@ def test_ids_without_a_tokenizer_have_no_figures_per_character() -> None:
         *settings,
         *("data=tokens", "data.path=ids.npy", "data.vocab=7", "data.tokenizer=None", "data.length=16"),
         "validation.references=true",
-        *("training.steps=2", "training.snapshot_every=0", "--run_folder=run"),
+        *("training.steps=2", "training.eval_every=0", "--run_folder=run"),
     )
     assert "nats/token" in Path("run/validation.txt").read_text()
     for name in ("validation.txt", "results.json", "log.txt"):

@@ -15,12 +15,12 @@ import pytest
 from filelock import FileLock
 
 from sedd_core import UserError
+from sedd_core.build import lock
+from sedd_core.build.lock import LOCK, locked
+from sedd_core.build.workspace import Workspace
 from sedd_core.cli.experiment import name_of_run
 from sedd_core.files import kernel_lock, new_folder
-from sedd_core.record import Record
-from sedd_core.runs import lock
-from sedd_core.runs.base import Workspace
-from sedd_core.runs.lock import LOCK, locked
+from sedd_core.record.record import Record
 
 from .runs import ROOT, TINY, apart, run, write_text
 

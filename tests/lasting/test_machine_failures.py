@@ -13,9 +13,9 @@ import pytest
 
 from sedd_core import UserError
 from sedd_core.cli import main as cli
+from sedd_core.distributed.rank import process_rank
 from sedd_core.errors import machine_failures_explained
 from sedd_core.files import writing, writing_folder
-from sedd_core.place import place
 
 from .runs import TINY, run, write_text
 
@@ -63,7 +63,9 @@ def test_what_was_to_be_written_is_named(writer: Callable[[Path], Any], tmp_path
     assert caught.value.filename == str(tmp_path / "figures")
 
 
-@pytest.mark.parametrize("where", ["sedd_core.runs.snapshot.report_samples", "sedd_core.training.Trainer.update"])
+@pytest.mark.parametrize(
+    "where", ["sedd_core.training.evaluation.report_samples", "sedd_core.training.trainer.Trainer.update"]
+)
 @pytest.mark.parametrize("sweep", [(), ("seed=0,1",)])
 def test_a_run_that_meets_one_ends_with_one_message(
     where: str, sweep: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -72,7 +74,7 @@ def test_a_run_that_meets_one_ends_with_one_message(
         raise OSError(errno.ESTALE, "Stale file handle")
 
     monkeypatch.setattr(where, fail)
-    run(*TINY, "training.steps=2", "training.snapshot_every=0", *sweep, "--run_folder=run", code=1)
+    run(*TINY, "training.steps=2", "training.eval_every=0", *sweep, "--run_folder=run", code=1)
     captured = capsys.readouterr()
     folder = "run/seed=0" if sweep else "run"
     assert f"error: {folder}: Stale file handle." in captured.out + captured.err
@@ -153,4 +155,4 @@ def test_an_environment_that_describes_no_process(
 
 def test_tasks_of_slurm_are_no_processes_of_a_run_that_srun_did_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_NTASKS", "2")  # within salloc
-    assert place() == (0, 1, 0)
+    assert process_rank() == (0, 1, 0)

@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from sedd_core import UserError
+from sedd_core.build.workspace import Workspace
 from sedd_core.cli.processes import command_of
-from sedd_core.distributed import World
-from sedd_core.draws import Draws
-from sedd_core.place import place
-from sedd_core.record import Record
-from sedd_core.runs.base import Workspace
-from sedd_core.runs.settings import Training
-from sedd_core.training import accumulation, parts, times
+from sedd_core.distributed.rank import process_rank
+from sedd_core.distributed.world import World
+from sedd_core.maths.draws import Draws
+from sedd_core.record.record import Record
+from sedd_core.training.batches import accumulation, draw_times, microbatches
+from sedd_core.training.settings import Training
 
 from .runs import ROOT, TINY, apart, log, losses, points, run, weights, write_text
 
@@ -57,11 +57,11 @@ def test_parts_follow_from_the_sequences_that_fit() -> None:
     """The fewest parts of at most `microbatch` sequences: the same command on 1 and on 8 processes."""
     published = Training(steps=1, batch_size=512, microbatch=16)
     assert [accumulation(published, processes) for processes in (1, 2, 8, 32, 64)] == [32, 16, 4, 1, 1]
-    assert [len(parts(published, World(size=size))[0]) for size in (1, 8, 64)] == [16, 16, 8]
+    assert [len(microbatches(published, World(size=size))[0]) for size in (1, 8, 64)] == [16, 16, 8]
     assert accumulation(Training(steps=1, batch_size=36, microbatch=8), 1) == 6  # of 6: 5 parts would leave a rest
     assert accumulation(Training(steps=1, batch_size=7, microbatch=3), 1) == 7
     with pytest.raises(UserError, match="batch_size=9 cannot be divided among 2 processes in 1 parts"):
-        parts(Training(steps=1, batch_size=9, microbatch=2), World(size=2))
+        microbatches(Training(steps=1, batch_size=9, microbatch=2), World(size=2))
     with pytest.raises(ValueError, match="microbatch=8 and accum=2 both state the parts of a batch"):
         Training(steps=1, batch_size=16, microbatch=8, accum=2)
     run(*EXACT, "--run_folder=one", "training.accum=4", "training.steps=4")
@@ -266,7 +266,7 @@ LOUD = """
 import warnings
 import fiddle as fdl
 from experiments.quickstart import config as quickstart
-from sedd_core.runs.settings import Optimizer
+from sedd_core.training.settings import Optimizer
 
 class Loud(Optimizer):
     def make(self, parameters):
@@ -304,32 +304,32 @@ def test_things_are_shared_whole_also_among_more_processes_than_things(count: in
 
 def test_every_sequence_of_a_batch_is_taken_once() -> None:
     training = Training(steps=1, batch_size=24, accum=3)
-    shares = [torch.cat(parts(training, World(rank=rank, size=4))) for rank in range(4)]
+    shares = [torch.cat(microbatches(training, World(rank=rank, size=4))) for rank in range(4)]
     assert sorted(torch.cat(shares).tolist()) == list(range(24))
-    assert {len(part) for rank in range(4) for part in parts(training, World(rank=rank, size=4))} == {2}
+    assert {len(part) for rank in range(4) for part in microbatches(training, World(rank=rank, size=4))} == {2}
     with pytest.raises(UserError, match=r"must be one of 1, 2, 3, 4, 6, 8, 12, 24\."):
-        parts(training, World(rank=0, size=5))
+        microbatches(training, World(rank=0, size=5))
 
 
 @pytest.mark.parametrize("accum", [1, 4])
 def test_every_process_and_every_part_sees_all_times_alike(accum: int) -> None:
     """Each of 8 processes has one time in each of its parts' equal shares of (0, 1), as the whole batch has."""
     training, size = Training(steps=1, batch_size=256, accum=accum, t_min=1e-9), 8
-    whole = times(Draws(0, torch.arange(256)), training)
+    whole = draw_times(Draws(0, torch.arange(256)), training)
     each = 256 // (size * accum)
-    for part in (part for rank in range(size) for part in parts(training, World(rank=rank, size=size))):
+    for part in (part for rank in range(size) for part in microbatches(training, World(rank=rank, size=size))):
         assert (whole[part] * each).floor().tolist() == list(range(each))
-        assert torch.equal(times(Draws(0, part), training), whole[part])  # the same batch, divided otherwise
+        assert torch.equal(draw_times(Draws(0, part), training), whole[part])  # the same batch, divided otherwise
 
 
 def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert place() == (0, 1, 0)
+    assert process_rank() == (0, 1, 0)
     for name, value in {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1"}.items():
         monkeypatch.setenv(name, value)
-    assert place() == (5, 8, 1)
+    assert process_rank() == (5, 8, 1)
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3"}.items():
         monkeypatch.setenv(name, value)
-    assert place() == (3, 4, 3)
+    assert process_rank() == (3, 4, 3)
 
 
 def test_parts_of_a_batch_are_synchronised_once(tmp_path: Path) -> None:

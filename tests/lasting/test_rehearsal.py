@@ -12,12 +12,14 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
-from sedd_core import checkpoint
-from sedd_core.objective import ScoreEntropy
-from sedd_core.runs import rehearsal, snapshot, train
+from sedd_core import checkpoints
 from sedd_core.runs import sample as sampling_run
+from sedd_core.runs import train
 from sedd_core.stages import Data
-from sedd_core.training import Trainer
+from sedd_core.training import evaluation as snapshot
+from sedd_core.training import rehearsal
+from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.trainer import Trainer
 
 from .runs import TINY, assert_same, run, weights, write_text
 
@@ -82,7 +84,7 @@ def test_its_pass_is_the_largest_there_is(graph: str, monkeypatch: pytest.Monkey
     def watched(self: ScoreEntropy, x: Any, x0: Any, level: Any, weight: Any, counts: Any, cond: Any) -> Any:
         if not calls:
             assert all(p.grad is not None for p in self.parameters())
-        calls.append((x.clone(), counts, self.model.graph.active(x).all().item(), level.sigma.min().item()))
+        calls.append((x.clone(), counts, self.model.graph.reachable(x).all().item(), level.sigma.min().item()))
         return forward(self, x, x0, level, weight, counts, cond)
 
     monkeypatch.setattr(ScoreEntropy, "forward", watched)
@@ -92,14 +94,14 @@ def test_its_pass_is_the_largest_there_is(graph: str, monkeypatch: pytest.Monkey
     assert counts is None
     assert everywhere
     assert sigma > 6.9
-    saved = checkpoint.save
+    saved = checkpoints.save
     sizes = []
 
     def measured(folder: Path, *arguments: Any) -> None:
         saved(folder, *arguments)
         sizes.append(sum(file.stat().st_size for file in folder.iterdir()))
 
-    monkeypatch.setattr(checkpoint, "save", measured)
+    monkeypatch.setattr(checkpoints, "save", measured)
     run(*TINY, f"graph={graph}", "--run_folder=other", "training.steps=1")
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)  # the moments are in it
 
@@ -149,8 +151,13 @@ LATE = {
     "the bound": (rehearsal, "terms", MEMORY, "Out of memory in validation: CUDA out of memory. Tried to allocate"),
     "a sample": (rehearsal, "sample", MEMORY, "Lower samples.count, or data.length."),
     "a pass": (ScoreEntropy, "forward", MEMORY, "Lower training.microbatch (or raise training.accum)"),
-    "a save": (checkpoint.torch, "save", OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
-    "memory in a save": (checkpoint.torch, "save", MEMORY, "Out of memory in"),
+    "a save": (
+        checkpoints.folder.torch,
+        "save",
+        OSError(errno.ENOSPC, "No space left on device"),
+        "No space left on device",
+    ),
+    "memory in a save": (checkpoints.folder.torch, "save", MEMORY, "Out of memory in"),
 }
 
 

@@ -18,14 +18,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sedd_core import checkpoint
+from sedd_core import checkpoints
+from sedd_core.build.workspace import Workspace
 from sedd_core.files import digest
-from sedd_core.record import Record
-from sedd_core.runs import snapshot
-from sedd_core.runs.base import Workspace
-from sedd_core.runs.log import RunLog, figures_line
-from sedd_core.runs.settings import Checkpoints
-from sedd_core.training import Trainer
+from sedd_core.record.record import Record
+from sedd_core.training import evaluation as snapshot
+from sedd_core.training.log import RunLog, figures_line
+from sedd_core.training.settings import Checkpoints
+from sedd_core.training.trainer import Trainer
 
 from .runs import KILLER, TINY, apart, assert_same, log, run, weights, write_text
 
@@ -344,11 +344,11 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(
             raise OSError(errno.ENOSPC, "No space left on device")
         save(state, path)
 
-    monkeypatch.setattr(checkpoint.torch, "save", full)
+    monkeypatch.setattr(checkpoints.folder.torch, "save", full)
     run(*TINY, "--run_folder=run", code=1)
     assert "No space left on device" in capsys.readouterr().err
     assert sorted(path.name for path in Path("run/checkpoints").iterdir()) == ["newest", "step_000000003"]
-    assert checkpoint.fault(Path("run/checkpoints/newest")) is None
+    assert checkpoints.find_damage(Path("run/checkpoints/newest")) is None
 
 
 def test_a_full_disk_elsewhere_is_one_message(

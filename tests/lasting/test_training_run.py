@@ -19,16 +19,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sedd_core import UserError, bound, load_model, plugin, tokens
-from sedd_core.bound import Terms
-from sedd_core.objective import ScoreEntropy
-from sedd_core.record import Record, build
-from sedd_core.references import ngram_bits_per_character
-from sedd_core.runs import report
-from sedd_core.runs.loop import Loop
-from sedd_core.runs.settings import Optimizer, Training
-from sedd_core.tokens import Corpus, PackedData
-from sedd_core.training import Trainer
+from sedd_core import UserError, load_model, plugin
+from sedd_core.build.build import build
+from sedd_core.data import cache as tokens
+from sedd_core.data.cache import Corpus
+from sedd_core.data.packed import PackedData
+from sedd_core.evaluation import bound, report
+from sedd_core.evaluation.bound import Terms
+from sedd_core.evaluation.ngrams import ngram_bits_per_character
+from sedd_core.record.record import Record
+from sedd_core.training.loop import Loop
+from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training.trainer import Trainer
 
 from .runs import ROOT, TINY, log, losses, metrics, points, run, weights, write_text
 
@@ -115,7 +118,7 @@ from experiments.quickstart import config as quickstart
 from sedd_core.references import ngram_bits_per_character
 from sedd_core.runs import report
 from sedd_core.runs.loop import Loop
-from sedd_core.runs.settings import Optimizer, Training
+from sedd_core.training.settings import Optimizer, Training
 
 class SGD(Optimizer):
     '''torch's SGD; the learning rate halves every four updates.'''

@@ -18,7 +18,7 @@ from tests.lasting.runs import ROOT, TINY, apart, assert_same, run, write_text
 pytestmark = pytest.mark.slow
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED", "NODE_FAIL")
-EVEN = [*TINY, "checkpoints.every=0", "training.snapshot_every=0", "training.log_every=50"]
+EVEN = [*TINY, "checkpoints.every=0", "training.eval_every=0", "training.log_every=50"]
 
 
 @pytest.fixture(scope="module", autouse=True)

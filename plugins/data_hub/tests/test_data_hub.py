@@ -13,8 +13,8 @@ import torch
 from tokenizers import Tokenizer
 
 from sedd_core import UserError, plugin
-from sedd_core.codec import byte_codec
 from sedd_core.stages import Data
+from sedd_core.text.codec import byte_codec
 
 DOCUMENTS = [f"Document {i} says hello, and goodbye." for i in range(40)]
 END = "<|end|>"
@@ -265,12 +265,15 @@ def test_blank_documents_are_left_out(folder: Path) -> None:
 def test_a_document_a_sequence(folder: Path) -> None:
     source = data(folder, packing="document", length=40)
     batch = source.split("train").batch(torch.tensor([2, 11]))
-    assert batch.counts is None
-    assert batch.in_text().sum(-1).tolist() == [len(DOCUMENTS[2]) + 1, len(DOCUMENTS[11]) + 1]
-    for row, text, index in zip(batch.tokens, batch.in_text(), (2, 11), strict=True):
+    assert batch.loss_mask is None
+    assert batch.full_text_mask().sum(-1).tolist() == [len(DOCUMENTS[2]) + 1, len(DOCUMENTS[11]) + 1]
+    for row, text, index in zip(batch.tokens, batch.full_text_mask(), (2, 11), strict=True):
         assert source.codec().decode(row[text].tolist()) == DOCUMENTS[index] + END
     given = data(folder, packing="document", padding="conditioned", length=40).split("train")
-    assert given.batch(torch.tensor([2, 11])).counted().sum(-1).tolist() == [len(DOCUMENTS[2]), len(DOCUMENTS[11])]
+    assert given.batch(torch.tensor([2, 11])).full_loss_mask().sum(-1).tolist() == [
+        len(DOCUMENTS[2]),
+        len(DOCUMENTS[11]),
+    ]
     pieces = data(folder, packing="document", long_documents="split", length=5).split("train")
     assert len(pieces) == sum(-(-(len(document) + 1) // 5) for document in DOCUMENTS[:30])
     assert data(folder, packing="document", length=5).split("train").batch(torch.tensor([0])).tokens.shape == (1, 5)
@@ -474,9 +477,9 @@ def test_bert_tokens_of_lm1b(shared: Path) -> None:
     train = source.split("train")
     assert len(train) == 12216 - 100
     batch = train.batch(torch.arange(1000))
-    assert batch.counts is None
-    assert 20 < batch.in_text().sum(-1).double().mean() < 40
-    last = batch.in_text().sum(-1) - 1
+    assert batch.loss_mask is None
+    assert 20 < batch.full_text_mask().sum(-1).double().mean() < 40
+    last = batch.full_text_mask().sum(-1) - 1
     short = last < 127
     assert (batch.tokens.gather(1, last[:, None])[short] == 102).all()  # [SEP]
 

@@ -9,12 +9,14 @@ from string import ascii_lowercase
 import numpy as np
 
 from sedd_core import UserError, console, hookimpl
-from sedd_core.codec import Codec, character_codec
+from sedd_core.data.cache import Tokenized, Tokens, content_hash, corpus_key
+from sedd_core.data.packed import PackedData
+from sedd_core.data.sequences import title_of
 from sedd_core.files import check_readable, expanded
 from sedd_core.stages import Data
-from sedd_core.stages.data import Split, title_of
-from sedd_core.texts import read_text
-from sedd_core.tokens import PackedData, Tokenised, Tokens, content_hash, corpus_key
+from sedd_core.stages.data import Split
+from sedd_core.text.codec import Codec, character_codec
+from sedd_core.text.files import read_text
 
 REPOSITORY = "afmck/text8"
 WHOLE = 100_000_000
@@ -65,7 +67,7 @@ class Text8(PackedData):
             return corpus_key("text8 1", name, content_hash(self._file()))
         return corpus_key("text8 1", name, *(rows._fingerprint for rows in self._hub()))
 
-    def tokenise(self, name: Split) -> Tokenised:
+    def tokenise(self, name: Split) -> Tokenized:
         """A part of the text. UserError when it is not text8."""
         text = self._text()
         if len(text) != WHOLE and name == "valid":
@@ -76,7 +78,7 @@ class Text8(PackedData):
         part = text[(PARTS if len(text) == WHOLE else SHORT_PARTS)[name]]
         if not part:
             raise UserError(f"{self.path} has only {len(text):,} characters; text8 is to be split: 300,000 at least.")
-        return Tokenised(self.codec(), [_encoded(part)])
+        return Tokenized(self.codec(), [_encoded(part)])
 
     def _text(self) -> str:
         if self.path is None:

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from sedd_core import UserError, plugin
-from sedd_core.codec import byte_codec
-from sedd_core.stages import Data, PackedSequences
+from sedd_core.data.sequences import PackedSequences
+from sedd_core.stages import Data
+from sedd_core.text.codec import byte_codec
 
 IDS = np.arange(1000) % 300
 

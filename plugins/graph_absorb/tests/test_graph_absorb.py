@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sedd_core import plugin
-from sedd_core.draws import Draws
+from sedd_core.maths.draws import Draws
 from sedd_core.testing import check_graph
 
 
@@ -18,7 +18,7 @@ def test_conformance(vocab_size: int) -> None:
 def test_only_masks_move_and_count() -> None:
     graph = plugin("graph_absorb")(vocab_size=5)
     assert (graph.mask, graph.num_states) == (5, 6)
-    assert graph.active(torch.arange(6)).tolist() == [False] * 5 + [True]
+    assert graph.reachable(torch.arange(6)).tolist() == [False] * 5 + [True]
     assert (graph.prior(Draws(0, torch.arange(3)), 4) == 5).all()
 
 

@@ -15,7 +15,7 @@ def test_conformance(vocab_size: int) -> None:
 def test_every_token_moves_and_counts() -> None:
     graph = plugin("graph_uniform")(vocab_size=5)
     assert (graph.mask, graph.num_states) == (None, 5)
-    assert graph.active(torch.arange(5)).all()
+    assert graph.reachable(torch.arange(5)).all()
 
 
 @pytest.mark.parametrize(("sigma", "nats"), [(20.0, 1e-13), (10.0, 3e-5), (5.0, 0.033)])

@@ -6,10 +6,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.stages import FactorisedSampler, Graph, Sampler, Step, Weights
+from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeights
 
 
-class Analytic(FactorisedSampler):
+class Analytic(FactorizedSampler):
     """Tweedie tau-leaping: each position by its exact posterior given the scores (SEDD, theorem 4.2).
 
     First order, and exact for one position alone. Negative probabilities are set to 0; the excess is counted.
@@ -17,7 +17,9 @@ class Analytic(FactorisedSampler):
 
     order = 1.0
 
-    def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
+    def step_weights(
+        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
+    ) -> StepWeights:
         """The graph's posterior weights from the noise now to the noise after the step."""
         return graph.posterior_weights(x, score, step.now.sigma, step.then.sigma)
 

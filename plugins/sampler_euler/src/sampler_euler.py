@@ -6,10 +6,10 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.stages import FactorisedSampler, Graph, Sampler, Step, Weights
+from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeights
 
 
-class Euler(FactorisedSampler):
+class Euler(FactorizedSampler):
     """p_y = 1{y = x} + dt dsigma Q_reverse(x -> y) (SEDD, equation 18, Euler's method).
 
     First order. A negative probability of staying is set to 0; the excess is counted.
@@ -17,13 +17,15 @@ class Euler(FactorisedSampler):
 
     order = 1.0
 
-    def weights(self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> Weights:
+    def step_weights(
+        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
+    ) -> StepWeights:
         """dt dsigma Q(y -> x) s_y for y != x, and what is left of one for y = x."""
         rate = graph.reverse_rate(x, score) * (step.dt * step.now.rate)[:, None]
         here = score.gather(-1, x[:, None]).double()  # 1, but for the factor of a row
         staying = here + rate.gather(-1, x[:, None])
         values = rate.scatter(-1, x[:, None], staying.clamp(min=0))
-        return Weights(values, here[:, 0])
+        return StepWeights(values, here[:, 0])
 
 
 @hookimpl

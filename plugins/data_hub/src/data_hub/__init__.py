@@ -10,11 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from sedd_core import UserError, hookimpl
-from sedd_core.codec import Codec
+from sedd_core.data.cache import Tokenized, Tokens, corpus_key
+from sedd_core.data.packed import PackedData, Packing
+from sedd_core.data.sequences import LongDocuments, Padding
 from sedd_core.stages import Data
-from sedd_core.stages.data import LongDocuments, Padding, Split
-from sedd_core.tokenizer import EndedCodec
-from sedd_core.tokens import PackedData, Packing, Tokenised, Tokens, corpus_key
+from sedd_core.stages.data import Split
+from sedd_core.text.codec import Codec
+from sedd_core.text.tokenizer import EndedCodec
 
 from .presets import PRESETS
 from .sources import Source
@@ -150,7 +152,7 @@ class HubDataset(PackedData):
             own = [self._vocabulary.codec.tokenizer.to_str(), str(self._vocabulary.end)]
         return corpus_key("data_hub 3", self._identity(name), *own)
 
-    def tokenise(self, name: Split) -> Tokenised:
+    def tokenise(self, name: Split) -> Tokenized:
         """Every document that is not blank, each with its end-of-text token."""
         if self.tokenizer != "char":
             self.codec()  # of the size that is stated
@@ -160,7 +162,7 @@ class HubDataset(PackedData):
             vocabulary = ended_characters(learned, self.end_token)
         else:
             vocabulary = ended_characters(self.codec(), self.end_token)
-        return Tokenised(vocabulary.codec, self._encoded(name, vocabulary))
+        return Tokenized(vocabulary.codec, self._encoded(name, vocabulary))
 
     def _encoded(self, name: Split, vocabulary: EndedCodec) -> Iterator[Tokens]:
         encode = vocabulary.codec.tokenizer.encode_batch

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sedd_core.codec import Codec, byte_codec, character_codec
-from sedd_core.tokenizer import END, EndedCodec, ended, read_ended_tokenizer
+from sedd_core.text.codec import Codec, byte_codec, character_codec
+from sedd_core.text.tokenizer import END, EndedCodec, read_ended_tokenizer, with_end_token
 
 
 def load(name: str, end_token: str | None) -> EndedCodec:
     """A tokenizer by its name. UserError when it cannot be had, or has no token to end a document with."""
     if name == "byte":
-        return ended(_with_end(byte_codec()), end_token, "The tokenizer of bytes")
+        return with_end_token(_with_end(byte_codec()), end_token, "The tokenizer of bytes")
     return read_ended_tokenizer(name, end_token)
 
 
@@ -25,7 +25,7 @@ def characters_of(texts: Iterable[str], unknown: bool) -> Codec:
 
 def ended_characters(codec: Codec, end_token: str | None) -> EndedCodec:
     """Of a codec that `characters_of` made. UserError where it has no such token."""
-    return ended(codec, end_token, "The tokenizer of characters")
+    return with_end_token(codec, end_token, "The tokenizer of characters")
 
 
 def _with_end(codec: Codec) -> Codec:

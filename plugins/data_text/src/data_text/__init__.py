@@ -8,13 +8,15 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from sedd_core import UserError, console, hookimpl
-from sedd_core.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.data.cache import Tokenized, content_hash, corpus_key
+from sedd_core.data.packed import PackedData
+from sedd_core.data.sequences import title_of
 from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages import Data
-from sedd_core.stages.data import Split, title_of
-from sedd_core.texts import ending, read_text, starts_with_mark
-from sedd_core.tokenizer import read_tokenizer
-from sedd_core.tokens import PackedData, Tokenised, content_hash, corpus_key
+from sedd_core.stages.data import Split
+from sedd_core.text.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.text.files import ending, read_text, starts_with_mark
+from sedd_core.text.tokenizer import read_tokenizer
 
 from .docstrings import docstring_corpus
 from .pieces import depends_on_context, encoded_pieces
@@ -102,15 +104,15 @@ class TextFiles(PackedData):
             )
         return [*train, "", *valid]
 
-    def tokenise(self, name: Split) -> Tokenised:
+    def tokenise(self, name: Split) -> Tokenized:
         """The codec is made from the training text, or read."""
         train, valid = self._texts()
         if name == "valid":
             if not self.unknown:
                 self._check_alphabet(train, valid)
-            return Tokenised(self.codec(), encoded_pieces(self.codec(), valid, PIECE))
+            return Tokenized(self.codec(), encoded_pieces(self.codec(), valid, PIECE))
         codec = self._make_codec(train)
-        return Tokenised(codec, encoded_pieces(codec, train, PIECE))
+        return Tokenized(codec, encoded_pieces(codec, train, PIECE))
 
     def _make_codec(self, train: str) -> Codec:
         if self.tokenizer == "bpe":

@@ -1,0 +1,1 @@
+"""From records to objects, and the folder of a run."""

@@ -1,0 +1,129 @@
+"""From a record's nodes to the objects that they stand for.
+
+Only plugins that a node names are imported, and only their classes and those marked `@recordable` are called, with
+arguments whose names their signatures have. So a record from elsewhere can be built without trusting it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, get_type_hints
+
+from ..errors import UserError, nearest
+from ..record import Node, recordable_classes
+from ..record.limits import MOST_PARAMETERS, MOST_TOKENS
+from ..registry.plugins import plugin
+from ..registry.table import STAGES, contracts
+from .limits import at_most
+from .trust import class_of_file
+from .types import coerce, describe_type
+
+_SCALARS = (bool, int, float, str, tuple)
+
+
+def build(value: Any, path: str = "") -> Any:
+    """The object that a node stands for, or a scalar as it is.
+
+    Args:
+        value: A node, or a value of one of its arguments.
+        path: Path of the value in the run, for messages.
+
+    Returns:
+        The object; of a class whose arguments a run binds late (a graph, a model), a partial for `bind`.
+
+    Raises:
+        UserError: The node names an unknown class or argument, or a value is refused; with the path.
+    """
+    if isinstance(value, Node):
+        cls = class_of(value, path)
+        built = value.map_args(build, path)
+        arguments = {name: _typed(cls, name, argument, path) for name, argument in built.items()}
+        return partial(cls, **arguments) if is_late_bound(cls) else construct(cls, arguments, path)
+    if isinstance(value, str) and "\0" in value:
+        raise UserError(f"{path} is {value!r}; no setting can contain a NUL character.")
+    if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise UserError(f"{path or 'The record'} contains {value!r}, which cannot be stored in a record.")
+
+
+def is_late_bound(cls: type) -> bool:
+    """Whether a run binds some arguments of this class late: see `registry.table`."""
+    return any(stage.late and issubclass(cls, contracts()[name]) for name, stage in STAGES.items())
+
+
+def class_of(node: Node, path: str = "") -> type:
+    """The class that a node names.
+
+    Args:
+        node: The node.
+        path: Path of the node in the run, for messages.
+
+    Raises:
+        UserError: There is no such class, or it has no argument of a name that the node has.
+    """
+    where = path or "the run"
+    if node.kind == "plugin":
+        cls = plugin(node.name)
+    elif node.kind == "file":
+        cls = class_of_file(node)
+    elif node.name in recordable_classes():
+        cls = recordable_classes()[node.name]
+    else:
+        raise UserError(
+            f"The record names the class '{node.name}' at {where}, which is not a class of a run "
+            f"({', '.join(recordable_classes())})."
+        )
+    known = list(inspect.signature(cls).parameters)
+    for name in node.args:
+        if name not in known:
+            its = ", ".join(known) or "none"
+            raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {its}.")
+    return cls
+
+
+def _typed(cls: type, name: str, value: Any, path: str) -> Any:
+    """A value of the type that the class states for an argument; UserError when it is of another."""
+    hint = get_type_hints(cls.__init__).get(name, Any)
+    try:
+        return coerce(value, hint)
+    except TypeError:
+        here = f"{path}.{name}".lstrip(".")
+        kind = value.func if isinstance(value, partial) else type(value)
+        shown = repr(value) if value is None or isinstance(value, _SCALARS) else f"a {kind.__name__}"
+        raise UserError(f"{here} takes {describe_type(hint)}, not {shown}.") from None
+
+
+def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> Any:
+    """cls(**arguments), with what the class refuses said as a UserError."""
+    try:
+        with at_most(MOST_PARAMETERS):
+            return cls(**arguments)
+    except (ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:  # torch's for impossible sizes
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(f"{path or 'The run'} cannot be made: {reason}.") from error
+
+
+def bind(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict[str, Any]]:
+    """The object of a partial from `build`, and all its arguments.
+
+    Args:
+        waiting: The class with the arguments that were set.
+        path: Path of the stage in the run, for messages.
+        values: The arguments that the run binds late.
+
+    Raises:
+        UserError: A value that was set differs from the run's, or the object cannot be made.
+    """
+    if values.get("vocab_size", 0) > MOST_TOKENS:
+        raise UserError(f"{path} cannot have {values['vocab_size']:,} tokens; {MOST_TOKENS:,} are the most.")
+    for name, value in values.items():
+        stated = waiting.keywords.get(name)
+        if stated is not None and stated != value:
+            raise UserError(
+                f"{path}.{name} is {stated}, but this run's is {value}. Leave it out, or set it to {value}."
+            )
+    arguments = {**waiting.keywords, **values}
+    return construct(waiting.func, arguments, path), arguments

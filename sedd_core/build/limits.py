@@ -1,0 +1,26 @@
+"""A limit on the size of a network that a record describes, enforced while it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
+
+@contextmanager
+def at_most(parameters: int) -> Iterator[None]:
+    """Within: a network that is being built may have so many parameter tensors; ValueError at the next one."""
+    found = count(1)
+
+    def check(module: nn.Module, name: str, parameter: object) -> None:
+        if next(found) > parameters:
+            raise ValueError(f"it would have more than {parameters:,} parameter tensors")
+
+    handle = register_module_parameter_registration_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()

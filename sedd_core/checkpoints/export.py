@@ -1,0 +1,151 @@
+"""A checkpoint in the published layout, for the hub or for the original's code, with a model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from ..console import say
+from ..errors import UserError
+from ..files import TEMPORARY, check_readable, write_text, writing_folder
+from ..record.node import Node
+from ..record.record import Record
+from ..text.hub import without_folders
+from .folder import CODEC, CONFIG, MODEL
+from .load import Loaded, find_checkpoint, load_checkpoint
+from .published import published_config, trained_length
+
+CARD = "README.md"
+
+
+def export(path: str | Path, folder: str | Path, *, ema: bool = True) -> None:
+    """Write config.json, model.safetensors, tokenizer.json (where there is one) and a model card into a new folder.
+
+    path: whatever `load` takes. ema: the averaged weights. UserError when the layout cannot say what the model is,
+    or when the folder holds something or cannot be written; then nothing is written.
+    """
+    source, target = find_checkpoint(Path(path)), Path(folder)
+    beside = target.with_name(target.name + TEMPORARY)
+    for place in (target, beside):
+        check_readable(place)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UserError(f"{target} holds something already: name a folder that is not there yet.")
+    if beside.exists():
+        raise UserError(f"{beside}, where the export is written first, exists: remove it, or name another folder.")
+    loaded = load_checkpoint(source, ema=ema)
+    config = published_config(loaded.record)
+    try:
+        with writing_folder(target) as temporary:
+            write_text(temporary / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
+            save_file(loaded.model.backbone.state_dict(), temporary / MODEL, {"format": "pt"})
+            if loaded.codec is not None:
+                loaded.codec.save(temporary / CODEC)
+            write_text(temporary / CARD, model_card(target.name, loaded, source, ema))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{target} cannot be written: {error}. Name another folder.") from error
+
+
+def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
+    """README.md of a published model: what it is, how it was trained as far as its record says, how to load it.
+
+    Paths of the record appear as the names of their files alone.
+
+    source: the folder it was loaded from, whose run's bound is quoted if it is that of these weights.
+    """
+    parts = [FRONT, f"# {name}\n\n{WHAT}", _table(_model_rows(loaded, ema))]
+    training = _training_rows(loaded.record)
+    if training:
+        parts.append(f"## Training\n\n{_table(training)}")
+    bound = _bound(source.resolve(), loaded.record) if ema else ""
+    if bound:
+        parts.append(f"## Likelihood bound\n\n```\n{bound}\n```")
+    tokenizer = "" if loaded.codec else " tokenizer=..."
+    parts.append(f"## Use\n\n{USE.format(name=name, tokenizer=tokenizer)}")
+    return "\n\n".join(parts) + "\n"
+
+
+FRONT = """---
+library_name: sedd-core
+tags:
+- sedd
+- discrete-diffusion
+- text-generation
+---"""
+
+
+WHAT = """A discrete diffusion language model, trained by score entropy
+([SEDD, arXiv 2310.16834](https://arxiv.org/abs/2310.16834))."""
+
+
+USE = """    from sedd_core import load_model
+
+    model, graph, noise = load_model("{name}")    # this folder's path, or its id on the hub
+    log_score = model(x, sigma)                   # [B, L, S]: log p(x_i := y) / p(x), 0 at y = x_i
+
+Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name}{tokenizer}`. `config.json` and
+`model.safetensors` are in the layout of the published SEDD models."""
+
+
+def _model_rows(loaded: Loaded, ema: bool) -> dict[str, str]:
+    """What the model is, by name."""
+    parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
+    mask = "" if loaded.graph.mask is None else " and a mask"
+    rows = {stage: _shown(loaded.record.node(stage)) for stage in ("graph", "noise", "model", "score")}
+    rows["states"] = f"{loaded.graph.num_states:,}: {loaded.graph.vocab_size:,} tokens{mask}"
+    rows["parameters"] = f"{parameters:,}"
+    length = trained_length(loaded.record)
+    if length is not None:
+        rows["sequence length"] = f"{length:,} tokens"
+    return rows | {"weights": "averaged over training" if ema else "without averaging, where the source has both"}
+
+
+def _training_rows(record: Record) -> dict[str, str]:
+    """The data, the optimizer, the training settings and the code, as far as the record has them."""
+    arguments = record.run.args
+    rows = {name: _shown(arguments[name]) for name in ("data", "optimizer", "training") if name in arguments}
+    rows |= {name: version for name, version in record.versions.items() if name in ("sedd-core", "torch")}
+    if record.git.get("commit"):
+        rows["commit"] = record.git["commit"] + (" with changes" if record.git.get("diff") else "")
+    return rows
+
+
+def _bound(source: Path, record: Record) -> str:
+    """What the run that a checkpoint belongs to says of its bound; "" unless it is the one after its last step."""
+    file = source.parents[1] / "validation.txt" if source.parent.name == "checkpoints" else None
+    training = record.run.args.get("training")
+    last = training.args.get("steps") if isinstance(training, Node) else None
+    if file is None or source.name != f"step_{last or 0:09d}":
+        return ""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):  # missing, or unreadable: no checkpoint depends on it
+        return ""
+
+
+def _shown(node: Node) -> str:
+    """A node as a call, its default arguments left out."""
+    return f"`{node.name}({', '.join(f'{name}={_value(value)}' for name, value in node.args.items())})`"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Node):
+        return _shown(value).strip("`")
+    if isinstance(value, tuple):
+        items = [_value(item) for item in value]
+        return f"({', '.join(items)}{',' * (len(items) == 1)})"
+    return repr(without_folders(value) if isinstance(value, str) else value).replace("|", "\\|")
+
+
+def _table(rows: dict[str, str]) -> str:
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def main(path: str, folder: str) -> int:
+    """`python -m sedd_core export RUN FOLDER`: the exit code. UserError as `export`."""
+    export(path, folder)
+    say(f"Written to {folder}: look at its {CARD}, and add a license before you share it.")
+    return 0

@@ -1,0 +1,180 @@
+"""Tokenised texts on disk: written once, whole or not at all, and read by memory map.
+
+A split of a data set is a folder <cache>/<key>/, its key a hash of the content and of how it was tokenised:
+
+    tokens           one run of token ids: uint16, or int32 for a vocabulary above 65536
+    ends             int64: where each document ends in the run
+    tokenizer.json   the codec
+    corpus.json      {"tokens": N, "documents": D, "crc32": {"tokens": ..., "ends": ..., "tokenizer.json": ...}},
+                     written last
+
+One process builds it under the lock <key>.lock while the others wait. The cache is $SEDD_CACHE, or ~/.cache/sedd.
+The checksums are checked once per start by one process per machine, see `PackedData.check_cache`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from filelock import Timeout
+from jaxtyping import Int64, Integer
+from torch import Tensor
+
+from .. import console
+from ..errors import UserError
+from ..files import cache_folder, check_readable, digest, kernel_lock, write_text, writing_folder
+from ..text.codec import Codec
+from .checksums import SummedFile, crc32
+
+Tokens = Integer[np.ndarray, " n"]
+
+
+PATIENCE = 3.0
+"""Seconds of waiting for another process before it is said."""
+
+
+NEWS_EVERY = 30.0
+"""Seconds between lines on how far tokenising has come."""
+
+
+class Tokenized(NamedTuple):
+    """A codec, and the tokens of each document (of a long text: of each piece), made as they are asked for."""
+
+    codec: Codec
+    documents: Iterable[Tokens]
+
+
+class Corpus(NamedTuple):
+    """A split in the cache: its codec, one run of tokens [N], and where each document ends in it [D]."""
+
+    codec: Codec
+    tokens: Integer[Tensor, " N"]
+    ends: Int64[Tensor, " D"]
+
+
+def _folder(key: str) -> Path:
+    return cache_folder() / key[:32]
+
+
+def corpus_key(*parts: str) -> str:
+    """A hash of contents and settings; the order counts."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file's bytes, or of a folder's files and their names; hidden ones are left out.
+
+    OSError when it is missing; UserError when the user may not read all of it.
+    """
+    check_readable(path)
+    if not path.is_dir():
+        return digest(path)
+    visible = [p for p in path.rglob("*") if not _hidden(p.relative_to(path))]
+    for inner in visible:
+        check_readable(inner)  # `rglob` leaves out what it may not list
+    inside = sorted(p for p in visible if p.is_file())
+    return corpus_key(*(part for p in inside for part in (str(p.relative_to(path)), content_hash(p))))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def cached_corpus(key: str, build: Callable[[], Tokenized]) -> Corpus:
+    """The corpus of this key, built when there is none or it is cut; by one process, for which others wait.
+
+    A builder that is killed releases the lock, and what it left is removed by the next. UserError when the cache
+    cannot be written.
+    """
+    folder = _folder(key)
+    corpus = _read(folder)
+    if corpus is not None:
+        return corpus
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_suffix(".lock")):
+            if _read(folder) is None:
+                _build(folder, build)
+    except OSError as error:
+        raise UserError(
+            f"Tokens cannot be kept in {folder.parent}: {error.strerror or error}. Name a folder that can be "
+            "written, with room: SEDD_CACHE=..."
+        ) from error
+    corpus = _read(folder)
+    if corpus is None:
+        raise UserError(f"{folder} was written and cannot be read: check the disk, or name another: SEDD_CACHE=...")
+    return corpus
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Within: no other process holds the lock of this file, which stays."""
+    lock = kernel_lock(path)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        console.say(f"Waiting for another process, which tokenises the same data (it holds {path}).")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(folder: Path, build: Callable[[], Tokenized]) -> None:
+    """Write beside the folder, then rename."""
+    with writing_folder(folder) as temporary:
+        _write(temporary, build())
+
+
+def _write(folder: Path, made: Tokenized) -> None:
+    codec, documents = made
+    size, count, number, news = codec.vocab_size, 0, 0, time.monotonic()
+    with SummedFile(folder / "tokens") as tokens, SummedFile(folder / "ends") as ends:
+        for document in documents:
+            if len(document) and not 0 <= document.min() <= document.max() < size:
+                raise UserError(f"The tokenizer gave a token outside its {size} of them: it cannot be used.")
+            tokens.write(document.astype(_kind(codec)).tobytes())
+            count, number = count + len(document), number + 1
+            ends.write(np.int64(count).tobytes())
+            if time.monotonic() - news > NEWS_EVERY:
+                news = time.monotonic()
+                console.say(f"Tokenising: {count:,} tokens so far")
+    codec.save(folder / "tokenizer.json")
+    sums = {"tokens": tokens.crc32, "ends": ends.crc32, "tokenizer.json": crc32(folder / "tokenizer.json")}
+    write_text(folder / "corpus.json", json.dumps({"tokens": count, "documents": number, "crc32": sums}))
+
+
+def _kind(codec: Codec) -> type[np.integer]:
+    return np.uint16 if codec.vocab_size <= 2**16 else np.int32
+
+
+def _read(folder: Path) -> Corpus | None:
+    """None where there is none, or a damaged one."""
+    try:
+        codec, sizes = Codec.load(folder / "tokenizer.json"), json.loads((folder / "corpus.json").read_text())
+        tokens = _map(folder / "tokens", sizes["tokens"], _kind(codec))
+        return Corpus(codec, tokens, _map(folder / "ends", sizes["documents"], np.int64))
+    except (OSError, ValueError, KeyError, UserError):
+        return None
+
+
+def _map(path: Path, count: int, kind: type[np.integer]) -> Integer[Tensor, " N"]:
+    """A file as a tensor, read where it is indexed. ValueError for a file of another size."""
+    if path.stat().st_size != count * np.dtype(kind).itemsize:
+        raise ValueError(f"{path} has not the size of {count} numbers")
+    if not count:
+        return torch.from_numpy(np.zeros(0, kind))
+    mapped = np.memmap(path, kind, "r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it cannot be written: it never is
+        return torch.from_numpy(mapped)

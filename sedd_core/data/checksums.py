@@ -1,0 +1,90 @@
+"""Checksums of the token cache: recorded while it is written, checked in blocks, so that any size takes no memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from pathlib import Path
+from types import TracebackType
+
+from .. import console
+from ..errors import UserError
+from ..files import TEMPORARY, check_readable
+
+FILES = ("tokens", "ends", "tokenizer.json")
+"""Files of a corpus that have a checksum; corpus.json holds them."""
+
+
+BLOCK = 2**22
+"""Bytes that are read at a time."""
+
+
+class SummedFile:
+    """A new file, and the CRC-32 of what has been written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self.crc32 = path.open("wb"), 0
+
+    def __enter__(self) -> SummedFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def write(self, data: bytes) -> None:
+        """Append. OSError when it cannot be written."""
+        self._file.write(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
+
+
+def crc32(path: Path) -> int:
+    """The CRC-32 of a file of any size. OSError when it cannot be read."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def remove_damaged(folder: Path) -> None:
+    """Remove a corpus whose checksums are missing or differ, and say so in one line.
+
+    Processes on this machine that have opened it keep what they have opened.
+
+    Raises:
+        UserError: It may not be read, or cannot be removed.
+    """
+    reason = _damage(folder)
+    if reason is None:
+        return
+    console.say(f"warning: The token cache {folder} {reason}: it is built again.")
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        os.rename(folder, aside)  # at once: another process may be about to build it
+    except FileNotFoundError:  # another process has removed it
+        return
+    except OSError as error:
+        raise UserError(
+            f"The damaged token cache {folder} cannot be removed: {error.strerror}. Name another: SEDD_CACHE=..."
+        ) from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with a corpus by its checksums; None where there is no corpus."""
+    for name in (".", "corpus.json", *FILES):
+        check_readable(folder / name)
+    if not folder.is_dir():
+        return None
+    try:
+        sums = json.loads((folder / "corpus.json").read_text())["crc32"]
+        damaged = [name for name in FILES if crc32(folder / name) != sums[name]]
+    except OSError as error:
+        return f"cannot be read ({Path(error.filename or folder).name}: {error.strerror})"
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "has no checksums (version 0.1.0 wrote none)"
+    return f"is damaged ({', '.join(damaged)})" if damaged else None

@@ -1,0 +1,1 @@
+"""Figures of a model: the likelihood bound, references."""

@@ -1,0 +1,1 @@
+"""Draws, categorical laws, and forms that keep their digits."""

@@ -1,0 +1,84 @@
+"""Addressed randomness: every uniform number is a function of (seed, stream, step, sequence, position).
+
+Nothing is streamed, so world size, accumulation, batch division and resuming change no draw, and only the address
+has to be remembered. Bits come from the finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from .numerics import float64_device
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+_WORD = (1 << 64) - 1
+
+
+def _signed(word: int) -> int:
+    word &= _WORD
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _shift_right(z: Tensor, bits: int) -> Tensor:
+    """Logical shift: torch's own repeats the sign bit."""
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _mix(z: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    z = (z ^ _shift_right(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shift_right(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shift_right(z, 31)
+
+
+def key(*parts: int | str) -> int:
+    """A 64-bit key of an address; parts are told apart, so ("a", 1) and ("a1",) differ."""
+    return _signed(int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little"))
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Uniform numbers for a batch of sequences at one step.
+
+    seed: of the run. indices [B]: each sequence's index in the global batch (or among all samples).
+    step: training or sampling step. parts: names of the parts of that step, outermost first (see `part`).
+
+    A stream gives the same numbers whenever it is asked for again at the same address.
+    """
+
+    seed: int
+    indices: Int64[Tensor, " B"]
+    step: int = 0
+    parts: tuple[str, ...] = ()
+
+    def at(self, step: int) -> Draws:
+        """The same sequences at another step."""
+        return replace(self, step=step)
+
+    def part(self, name: str) -> Draws:
+        """Independent draws for one named part of a step, such as each of two stages of a sampler."""
+        return replace(self, parts=(*self.parts, name))
+
+    def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
+        """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for.
+
+        On the device of the indices, or on the CPU where that has no float64.
+        """
+        indices = self.indices.to(float64_device(self.indices.device))
+        positions = torch.arange(math.prod(shape), device=indices.device) * _signed(_GOLDEN)
+        sequences = _mix(indices * _signed(_GOLDEN) + key(self.seed, stream, self.step, *self.parts))
+        words = _mix(_mix(sequences[:, None] + positions))
+        uniform = (_shift_right(words, 12).double() + 0.5) * 2.0**-52
+        return uniform.reshape(len(self.indices), *shape)
+
+
+def permutation(size: int, seed: int, stream: str) -> Int64[Tensor, " size"]:
+    """A random order of `size` things, a function of (seed, stream)."""
+    return torch.argsort(Draws(seed, torch.arange(size)).uniform(stream))

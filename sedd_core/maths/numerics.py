@@ -1,0 +1,88 @@
+"""Forms that keep their digits at small and at large noise."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Float64, Int64, Shaped
+from torch import Tensor
+
+LN2 = math.log(2.0)
+
+
+LARGEST = 64.0
+"""Largest exponent that is taken as it is: sums and products of exp(64) over any vocabulary fit into float32."""
+
+
+WITHOUT_FLOAT64 = ("mps",)
+"""Types of devices that have no float64: only the network runs there."""
+
+
+def float64_device(device: torch.device | str) -> torch.device:
+    """Where draws, noise levels and laws are computed for a network on this device: there, else on the CPU."""
+    device = torch.device(device)
+    return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
+
+
+def to_float64(x: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """The same numbers in float64, on the `float64_device` of theirs."""
+    return x.to(float64_device(x.device)).double()
+
+
+def log1mexp(s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """log(1 - exp(-s)) for s > 0 (-inf at 0), accurate on both sides of ln 2."""
+    return torch.where(s < LN2, torch.log(-torch.expm1(-s)), torch.log1p(-torch.exp(-s)))
+
+
+def log_expm1(s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """log(exp(s) - 1) = s + log(1 - exp(-s)) for s > 0, without overflow."""
+    return s + log1mexp(s)
+
+
+def student_t(level: float, freedom: int) -> float:
+    """The t with P(|T| < t) = level, T being Student's with `freedom` degrees of freedom (12.7, 4.30, ... at .95).
+
+    P is a finite sum in theta = atan(t / sqrt(freedom)) (Abramowitz and Stegun, 26.7.3 and 26.7.4), here bisected.
+    """
+    odd, power = freedom % 2, torch.arange(freedom // 2, dtype=torch.float64)
+    factors = 1 - 1 / (2 * power + odd)
+    factors[:1] = 1.0
+    factors = factors.cumprod(0)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        theta = (low + high) / 2
+        terms = factors * math.cos(theta) ** (2 * power + odd)
+        inside = math.sin(theta) * terms.sum().item()
+        inside = 2 / math.pi * (theta + inside) if odd else inside
+        low, high = (theta, high) if inside < level else (low, theta)
+    return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def row_scores(log_score: Float[Tensor, "*shape S"], here: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape S"]:
+    """exp(log_score) without overflow, and without rows that vanish: up to one positive factor per row.
+
+    The factor is 1 where the largest log-score of a state other than `here` lies within +-LARGEST, and brings it back
+    to that range elsewhere; the score at `here` is held at exp(LARGEST) there, next to which all others are nothing.
+    A log-score of -inf gives 0.
+
+    Args:
+        log_score: Log-scores, 0 at the current state; -inf where a state is forbidden.
+        here: Current states.
+    """
+    others = log_score.scatter(-1, here[..., None], -math.inf)
+    top = others.amax(-1, keepdim=True)
+    shift = (top - top.clamp(-LARGEST, LARGEST)).masked_fill(top == -math.inf, 0.0)
+    own = (log_score.gather(-1, here[..., None]) - shift).clamp(max=LARGEST)
+    return others.sub_(shift).scatter_(-1, here[..., None], own).exp_()
+
+
+def expand_to(values: Shaped[Tensor, "*lead"], x: Shaped[Tensor, "*lead_and_more"]) -> Shaped[Tensor, "..."]:
+    """`values` repeated over the trailing axes of `x`: [B] or [B, L] against x of shape [B, L].
+
+    Axes are aligned at the front, so that a noise level of shape [B] never meets the length axis by accident,
+    not even when B = L.
+    """
+    if values.shape != x.shape[: values.ndim]:
+        raise ValueError(f"{tuple(values.shape)} does not lead {tuple(x.shape)}: one value per sequence or position")
+    return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)).expand(x.shape)

@@ -1,0 +1,1 @@
+"""The model as samplers and evaluators call it."""

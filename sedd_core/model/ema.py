@@ -1,0 +1,54 @@
+"""Exponential moving average of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ..maths.numerics import to_float64
+
+
+class EMA:
+    """average += (1 - d) (parameter - average) after each update, d = min(decay, (1 + n) / (10 + n)) at the n-th.
+
+    The published rule: an average that starts as a copy forgets its start fast.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
+        self.parameters = [p for p in parameters if p.requires_grad]
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters as they are now."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self.average, self.parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
+    def distance(self) -> float:
+        """|parameters - average| / |parameters|."""
+        apart = sum(to_float64(p - a).square().sum() for p, a in zip(self.parameters, self.average, strict=True))
+        size = sum(to_float64(p).square().sum() for p in self.parameters)
+        return (torch.as_tensor(apart) / torch.as_tensor(size)).sqrt().item()
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within: the parameters hold their average."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for parameter, average in zip(self.parameters, self.average, strict=True):
+            held = parameter.clone()
+            parameter.copy_(average)
+            average.copy_(held)

@@ -1,0 +1,1 @@
+"""The stages, their hooks, and the plugins that are installed."""

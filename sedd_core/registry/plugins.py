@@ -1,0 +1,117 @@
+"""The class behind a plugin's name, imported and checked against its stage's contract when a run names it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import FunctionType, ModuleType
+from typing import Any
+
+import pluggy
+
+from ..errors import UserError
+from .hookspecs import PROJECT, hook_of, specifications
+from .installed import Installed, find_plugin, stage_of
+from .table import contracts
+
+
+@cache
+def plugin(name: str) -> type:
+    """The class that a plugin provides: `plugin("graph_absorb")(vocab_size=50257)`.
+
+    Raises UserError when it is not installed, fails to import, or does not keep to its stage's contract.
+    """
+    entry = find_plugin(name)
+    module = _guarded(entry, entry.entry_point.load, "it fails to import")
+    cls = _checked_class(entry, module)
+    _names[cls] = name
+    return cls
+
+
+_names: dict[type, str] = {}
+
+
+def name_of(cls: type) -> str | None:
+    """The name under which `plugin` gave this class, or None."""
+    return _names.get(cls)
+
+
+def _checked_class(entry: Installed, module: ModuleType) -> type:
+    hook = hook_of(stage_of(entry.name))
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(specifications())
+    implemented = [key for key in dir(module) if manager.parse_hookimpl_opts(module, key) is not None]
+    if implemented != [hook]:
+        raise _broken(entry, f"it must implement the hook {hook} and no other; it implements {implemented or 'none'}")
+    try:
+        manager.register(module, name=entry.name)
+    except pluggy.PluginValidationError as error:
+        raise _broken(entry, str(error)) from error
+    (cls,) = _guarded(entry, getattr(manager.hook, hook), "its hook fails")
+    fault = contract_fault(cls, contracts()[stage_of(entry.name)])
+    if fault:
+        raise _broken(entry, fault)
+    return cls
+
+
+def _guarded(entry: Installed, call: Callable[[], Any], failing: str) -> Any:
+    """The result of a plugin's own code; whatever it raises, `SystemExit` of an exit() too, as a UserError."""
+    try:
+        return call()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise _broken(entry, f"{failing}: {type(error).__name__}: {error}") from error
+
+
+def contract_fault(cls: object, contract: type) -> str | None:
+    """What keeps a class from meeting its stage's contract, or None."""
+    if not (inspect.isclass(cls) and issubclass(cls, contract)):
+        return f"its hook must return a subclass of {contract.__name__}, not {cls!r}"
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        return f"{cls.__name__} lacks the methods {', '.join(missing)}"
+    for parameter in inspect.signature(cls).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            return (
+                f"{cls.__name__}.__init__ takes '{parameter}': every argument must be named and keyword-only "
+                "(def __init__(self, *, ...)), so that no misspelling passes"
+            )
+        if parameter.annotation is parameter.empty:
+            return f"{cls.__name__}.__init__ has no type for its argument '{parameter.name}'"
+    faults = (_member_fault(cls, name, ours) for name, ours in _members(cls))
+    return next(filter(None, faults), None)
+
+
+def _members(cls: type) -> Iterator[tuple[str, object]]:
+    """The public members of the contracts that a class inherits from, its stage's and more special ones.
+
+    An attribute that a contract only annotates comes with the value None.
+    """
+    for base in cls.__mro__[1:]:
+        if base.__module__.startswith("sedd_core."):
+            own = {**dict.fromkeys(inspect.get_annotations(base)), **vars(base)}
+            yield from ((name, value) for name, value in own.items() if not name.startswith("_"))
+
+
+def _member_fault(cls: type, name: str, ours: object) -> str | None:
+    """How what a class has under a name differs in kind or signature from its contract's; None where it agrees."""
+    theirs, shown = inspect.getattr_static(cls, name, None), f"{cls.__name__}.{name}"
+    is_method = isinstance(theirs, FunctionType | staticmethod | classmethod)
+    if not isinstance(ours, FunctionType):
+        kind = "a property: put @property before it" if isinstance(ours, property) else "a value"
+        return f"{shown} is a method; its contract has {kind}" if is_method else None
+    if not isinstance(theirs, FunctionType):
+        return f"{shown} must be a method: its contract has {name}{inspect.signature(ours)}"
+    signatures = inspect.signature(theirs), inspect.signature(ours)
+    if list(signatures[0].parameters) != list(signatures[1].parameters):
+        return f"{shown}{signatures[0]} differs from its contract, {name}{signatures[1]}"
+    return None
+
+
+def _broken(entry: Installed, fault: str) -> UserError:
+    return UserError(
+        f"The plugin '{entry.name}' ({entry.distribution} {entry.version}) cannot be used: {fault}. "
+        f"Fix it or uninstall it: pip uninstall {entry.distribution}"
+    )

@@ -1,0 +1,77 @@
+"""Sampling: batches of sequences from the prior to data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from ..maths.draws import Draws
+from ..maths.numerics import float64_device
+from ..model.score import ScoreModel
+from ..stages import Noise, Sampler
+from ..stages.sampler import FixedTokens
+from .conditioning import FixedTokenNoise, condition_on, timed_score
+from .grid import Grid, time_grid
+
+
+@torch.no_grad()
+def sample(
+    model: ScoreModel,
+    noise: Noise,
+    sampler: Sampler,
+    *,
+    count: int,
+    length: int,
+    steps: int,
+    t_min: float,
+    seed: int,
+    batch_size: int,
+    which: Int64[Tensor, " n"] | None = None,
+    grid: Grid = "uniform",
+    fixed_tokens: FixedTokens | None = None,
+    fixed_token_noise: FixedTokenNoise = "same",
+    cond: Tensor | None = None,
+    on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
+) -> Int64[Tensor, "n L"]:
+    """Draw `count` sequences. The i-th is a function of (seed, i), whatever the batch size.
+
+    Args:
+        model: The score model.
+        noise: The noise schedule.
+        sampler: The sampler; it adds to its statistics.
+        count: Number of sequences.
+        length: L, tokens per sequence.
+        steps: Number of sampling steps.
+        t_min: Time at which the last step ends, before the final denoising.
+        seed: Random seed.
+        batch_size: Sequences per network call.
+        which: Indices of the sequences to draw, such as a process's share; None: all.
+        grid: Where in time the steps lie: see `grid.time_grid`.
+        fixed_tokens: Tokens [count, L] that are kept through every step.
+        fixed_token_noise: The noise level that the network is given at fixed tokens: the "same" as elsewhere, or
+            "none" (sigma 0, which is the truth).
+        cond: Conditions [count, ...] of the sequences, for the network.
+        on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result.
+
+    Returns:
+        The sequences, on the CPU.
+    """
+    device = float64_device(next(model.parameters()).device)
+    times = time_grid(steps, t_min, grid, noise, device)
+    done: list[Tensor] = []
+    for indices in (torch.arange(count) if which is None else which).split(batch_size):
+        draws = Draws(seed, indices.to(device))
+        condition = None if cond is None else cond[indices].to(device)
+        score, known = timed_score(model, noise, cond=condition), None
+        if fixed_tokens:
+            known = FixedTokens(fixed_tokens.tokens[indices].to(device), fixed_tokens.positions[indices].to(device))
+            clean = known.positions if fixed_token_noise == "none" else None
+            score = condition_on(timed_score(model, noise, clean, condition), known)
+        keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
+        x = keep(model.graph.prior(draws, length))
+        out = sampler.run(x, times, score, noise, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x)))
+        done.append(keep(out).cpu())
+    return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)

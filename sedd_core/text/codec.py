@@ -1,0 +1,201 @@
+"""Between text and tokens: every codec is a `tokenizers` tokenizer.json, so a checkpoint carries its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from ..errors import UserError
+from ..files import check_readable
+from .tokenizer_json import panics_as_user_errors, read_tokenizer_file
+
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+
+
+class Codec:
+    """A tokenizer, with what a language model needs to know of it.
+
+    Whoever made the tokenizer, a text's tokens are all of its tokens and a function of the text: truncation, padding
+    and random splits (BPE dropout, sampling of unigrams), which files and objects bring along, are switched off.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        for chance in ("dropout", "alpha", "nbest_size"):
+            if getattr(tokenizer.model, chance, None) is not None:
+                setattr(tokenizer.model, chance, None)
+        self.tokenizer = tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """V: ids run from 0 to V - 1."""
+        return self.tokenizer.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text, with no special tokens added. UserError for a character that it has no token for."""
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        with panics_as_user_errors(f"The tokenizer has no tokens for all of {shown!r}"):
+            return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def unknown(self, text: str) -> str | None:
+        """The first part of a text that has no token, or only that for the unknown; None where all is known."""
+        try:
+            with panics_as_user_errors("The tokenizer fails"):
+                encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        except UserError:
+            return next((part for part in text if part != text and self.unknown(part)), text)
+        parts = zip(encoding.tokens, (text[start:end] for start, end in encoding.offsets), strict=True)
+        unknown = getattr(self.tokenizer.model, "unk_token", None)
+        return next((part for token, part in parts if token == unknown != part), None)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included. UserError where the tokenizer fails at them."""
+        with panics_as_user_errors("The tokenizer cannot decode its own tokens"):
+            return self.tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    def characters(self, ids: Sequence[int]) -> int:
+        """How many characters a sequence stands for; special tokens, such as the end of a text, stand for none.
+
+        A byte-level sequence that is cut within a character counts those whose first byte it holds, so that the
+        counts of the pieces of a text add up; other codecs count their decoded text.
+        """
+        if self.of_ids:
+            return 0
+        if self._bytes is None:
+            return len(self.text(ids))
+        return sum(byte & 0xC0 != 0x80 for index in ids for byte in self._bytes[index])
+
+    def bytes(self, ids: Sequence[int]) -> int:
+        """How many bytes of UTF-8 a sequence stands for; exact for pieces of a byte-level text."""
+        if self._bytes is None:
+            return len(self.text(ids).encode())
+        return sum(len(self._bytes[index]) for index in ids)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of token ids without special tokens: what `characters` and `bytes` count."""
+        with panics_as_user_errors("The tokenizer cannot decode its own tokens"):
+            return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def difference(self, other: Codec) -> str | None:
+        """What makes another codec give a text other tokens, as a clause about the two; None where nothing does.
+
+        Compares the vocabularies and the rules of encoding. What changes no token id, such as a decoder or a
+        post-processor, does not count.
+        """
+        if self.vocab_size != other.vocab_size:
+            return f"the one has {self.vocab_size:,} tokens and the other {other.vocab_size:,}"
+        pieces = [{i: piece for piece, i in codec.tokenizer.get_vocab().items()} for codec in (self, other)]
+        if pieces[0] != pieces[1]:
+            token = min(i for i in pieces[0].keys() | pieces[1].keys() if pieces[0].get(i) != pieces[1].get(i))
+            return f"token {token} is {pieces[0].get(token)!r} in the one and {pieces[1].get(token)!r} in the other"
+        if _rules(self.tokenizer) != _rules(other.tokenizer):
+            return "both have the same tokens, but their merges, normalizers or pre-tokenizers differ"
+        return None
+
+    @cached_property
+    def of_ids(self) -> bool:
+        """Whether the text of each token is its own number: it stands for no characters."""
+        if not isinstance(self.tokenizer.pre_tokenizer, pre_tokenizers.WhitespaceSplit):
+            return False
+        return all(piece == str(index) for piece, index in self.tokenizer.get_vocab().items())
+
+    @cached_property
+    def _bytes(self) -> list[bytes] | None:
+        """The bytes of each token of a byte-level codec, none of a special one; None for others, and mixed ones."""
+        if not isinstance(self.tokenizer.decoder, decoders.ByteLevel):
+            return None
+        table = _byte_of_character()
+        vocabulary = {index: piece for piece, index in self.tokenizer.get_vocab(with_added_tokens=True).items()}
+        added = {
+            a.content: b"" if a.special else a.content.encode()
+            for a in self.tokenizer.get_added_tokens_decoder().values()
+        }
+        pieces = [vocabulary[index] for index in range(self.vocab_size)]
+        if not all(p in added or set(p) <= set(table) for p in pieces):
+            return None
+        return [added[p] if p in added else bytes(table[character] for character in p) for p in pieces]
+
+    def save(self, path: Path) -> None:
+        """Write tokenizer.json."""
+        self.tokenizer.save(str(path))
+
+    @classmethod
+    def load(cls, path: Path) -> Codec:
+        """Read tokenizer.json. UserError when it is missing or is none."""
+        check_readable(path)
+        if not path.is_file():
+            raise UserError(f"There is no tokenizer at {path}; a tokenizer.json is needed.")
+        return cls(read_tokenizer_file(path))
+
+
+def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
+    """How a tokenizer splits a text into its tokens, without what is unset and the vocabulary's own mapping."""
+    content = json.loads(tokenizer.to_str())
+    if isinstance(content["model"]["vocab"], dict):  # a list holds scores, which decide on the split
+        del content["model"]["vocab"]
+    return {name: _stated(content[name]) for name in ("model", "normalizer", "pre_tokenizer")}
+
+
+def _stated(value: Any) -> Any:
+    """A value without empty entries, which files state or leave out for the same thing, and without trim_offsets."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _stated(inner) for name, inner in value.items() if inner and name != "trim_offsets"}
+
+
+def character_codec(text: str, unknown: bool = True) -> Codec:
+    """One token a character of `text`, and one for any other; without it, a text with others cannot be encoded."""
+    characters = [*([UNKNOWN] if unknown else []), *sorted(set(text) - {UNKNOWN})]
+    vocabulary = {character: index for index, character in enumerate(characters)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return Codec(tokenizer)
+
+
+def id_codec(vocab_size: int) -> Codec:
+    """Token ids without a tokenizer: a text is ids between blanks, and stands for no characters."""
+    tokenizer = Tokenizer(models.WordLevel({str(index): index for index in range(vocab_size)}, unk_token="none"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return Codec(tokenizer)
+
+
+def byte_codec() -> Codec:
+    """One token a byte of UTF-8: 256 of them."""
+    alphabet = {character: byte for character, byte in _byte_of_character().items()}
+    return Codec(_byte_level(models.BPE(alphabet, [])))
+
+
+def bpe_codec(text: str, vocab_size: int) -> Codec:
+    """Byte-pair pieces learned from `text`, over the 256 bytes, so that any text can be encoded.
+
+    UserError when the text has too few pairs for `vocab_size` pieces.
+    """
+    tokenizer = _byte_level(models.BPE())
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
+    codec = Codec(tokenizer)
+    if codec.vocab_size != vocab_size:
+        raise UserError(f"This text gives {codec.vocab_size} byte-pair pieces, not {vocab_size}: ask for fewer.")
+    return codec
+
+
+def _byte_level(model: models.Model) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _byte_of_character() -> dict[str, int]:
+    """The byte-level alphabet: printable bytes stand for themselves, the others for characters from 256 on."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {**{chr(b): b for b in printable}, **{chr(256 + i): b for i, b in enumerate(others)}}

@@ -1,0 +1,150 @@
+"""The figures of training between two lines of the log."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..maths.draws import Draws
+from ..maths.numerics import LN2
+from ..record.upgrade import with_new_names
+from .batches import TIME_BINS
+from .state import alike
+from .trainer import StepResult, Trainer
+
+PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "V100": 125e12, "4090": 165e12, "3090": 71e12}
+"""Dense bf16 (V100: fp16) operations a second of a GPU, as its maker states."""
+
+
+STATE = (
+    *("updates", "clipped", "grad_norm", "loss_by_time_bin", "tokens_by_time_bin"),
+    *("skipped", "in_a_row", "left_out"),
+)
+"""The sums that a checkpoint keeps."""
+
+
+class Meter:
+    """Sums over the updates since the last line, and the figures made of them."""
+
+    def __init__(self, trainer: Trainer, length: int, tokens_per_character: float) -> None:
+        self.trainer, self.length, self.tokens_per_character = trainer, length, tokens_per_character
+        self.flops = flops_per_token(trainer, length)
+        self.skipped = self.in_a_row = 0
+        self.clear()
+
+    def clear(self) -> None:
+        """Count anew, from the next update on."""
+        self.steps = self.updates = self.clipped = self.left_out = 0
+        self.grad_norm = self.data_seconds = 0.0
+        self.loss_by_time_bin, self.tokens_by_time_bin = [0.0] * TIME_BINS, [0.0] * TIME_BINS
+        self.since = time.monotonic()
+
+    def add(self, result: StepResult) -> None:
+        """Take in one update; those that were left out count as such only."""
+        self.steps += 1
+        self.data_seconds += result.data_seconds
+        self.in_a_row = 0 if result.updated else self.in_a_row + 1
+        if not result.updated:
+            self.skipped += 1
+            self.left_out += 1
+            return
+        self.updates += 1
+        self.grad_norm += result.grad_norm
+        self.clipped += result.grad_norm > self.trainer.clip
+        self.loss_by_time_bin = [a + b for a, b in zip(self.loss_by_time_bin, result.loss_by_time_bin, strict=True)]
+        self.tokens_by_time_bin = [
+            a + b for a, b in zip(self.tokens_by_time_bin, result.tokens_by_time_bin, strict=True)
+        ]
+
+    def mean_loss(self) -> float | None:
+        """Nats a token, of those that count; None where there was no update."""
+        return sum(self.loss_by_time_bin) / max(sum(self.tokens_by_time_bin), 1.0) if self.updates else None
+
+    def figures(self) -> dict[str, float]:
+        """Of the updates since the last line, by the names they have in charts."""
+        seconds = time.monotonic() - self.since
+        speed = self.trainer.training.batch_size * self.length * self.steps / seconds
+        figures = {
+            **self._of_updates(),
+            "train/lr": self.trainer.schedule.get_last_lr()[0],
+            "train/ema_distance": self.trainer.ema.distance(),
+            "train/skipped": float(self.skipped),
+            **({"train/skipped_share": self.left_out / (self.updates + self.left_out)} if self.left_out else {}),
+            "train_speed/tokens_per_second": speed,
+            "train_speed/data_wait": self.data_seconds / seconds,
+            **_of_the_gpu(self.trainer, speed * self.flops),
+        }
+        for part, (loss, tokens) in enumerate(zip(self.loss_by_time_bin, self.tokens_by_time_bin, strict=True)):
+            if tokens:
+                figures[f"train_loss_by_time/{part / TIME_BINS:.1f}-{(part + 1) / TIME_BINS:.1f}"] = loss / tokens
+        return figures
+
+    def _of_updates(self) -> dict[str, float]:
+        """Means over the updates; nothing where there was none."""
+        loss = self.mean_loss()
+        if loss is None:
+            return {}
+        return {
+            "train/loss": loss,
+            **self._per_character(loss),
+            "train/grad_norm": self.grad_norm / self.updates,
+            "train/clipped": self.clipped / self.updates,
+        }
+
+    def _per_character(self, loss: float) -> dict[str, float]:
+        """Nothing where tokens have no characters."""
+        per_character = self.tokens_per_character
+        return {"train/bits_per_character": loss * per_character / LN2} if per_character else {}
+
+    def state(self) -> dict[str, Any]:
+        """The sums, so that a resumed run's next line is that of one that was not interrupted; but for its speed."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state. ValueError where it is none of a meter's."""
+        own, state = self.state(), with_new_names("Meter", state)
+        if not set(state) <= set(own) or not alike(state, own):
+            raise ValueError("it is not a meter's")
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def flops_per_token(trainer: Trainer, length: int) -> float:
+    """Operations of training on one token: three times those of the network's forward pass, counted on one batch."""
+    indices = trainer.microbatches[0][:1]
+    batch = trainer.data.batch(trainer.shuffled.indices(0, trainer.training.batch_size)[indices]).to(trainer.device)
+    draws = Draws(trainer.seed, indices.to(trainer.device))
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        x = trainer.objective.model.graph.prior(draws, length)
+        level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device))
+        trainer.objective.model.backbone(x, level.sigma.float(), batch.cond)
+    trunk = counter.get_total_flops() / length
+    head = 2 * trainer.objective.model.backbone.head.weight.numel()
+    return 3 * (trunk + head * _counted_rows(trainer))
+
+
+def _counted_rows(trainer: Trainer) -> float:
+    """The share of positions at which the head runs, in the mean over times: where the process can have entered."""
+    graph, t = (
+        trainer.objective.model.graph,
+        (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64,
+    )
+    x0 = torch.zeros(64, 64, dtype=torch.int64, device=trainer.device)
+    x = graph.perturb(x0, trainer.noise(t).sigma, Draws(0, torch.arange(64, device=trainer.device)))
+    return graph.reachable(x).double().mean().item()
+
+
+def _of_the_gpu(trainer: Trainer, flops: float) -> dict[str, float]:
+    """Memory at most, and the share of the GPUs' peak that is used; nothing on a CPU."""
+    if trainer.device.type != "cuda":
+        return {}
+    figures = {"train_speed/memory_gib": torch.cuda.max_memory_allocated() / 2**30}
+    name = torch.cuda.get_device_name()
+    peak = next((peak for kind, peak in PEAK.items() if kind in name), None)
+    if peak:
+        figures["train_speed/flop_utilisation"] = flops / (peak * trainer.world.size)
+    return figures

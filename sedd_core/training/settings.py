@@ -1,0 +1,208 @@
+"""Groups of a training run's settings, each checked when it is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from ..record import open_recordable, recordable
+from ..record.limits import LARGEST_SEED
+
+LARGEST_FLOAT32 = torch.finfo(torch.float32).max
+
+
+def require(condition: bool, message: str) -> None:
+    """Check a setting.
+
+    Raises:
+        ValueError: The condition does not hold; with the message.
+    """
+    if not condition:
+        raise ValueError(message)
+
+
+def check_seed(seed: int) -> None:
+    """Check a random seed.
+
+    Raises:
+        ValueError: torch cannot take it.
+    """
+    require(0 <= seed < LARGEST_SEED, f"seed must lie between 0 and 2^63 - 1, not {seed}")
+
+
+def check_at_least(least: int, **values: int | None) -> None:
+    """Check that settings are at least `least`; None is none.
+
+    Raises:
+        ValueError: One of them is less.
+    """
+    for name, value in values.items():
+        require(value is None or value >= least, f"{name} must be at least {least}, not {value}")
+
+
+@open_recordable
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """torch's AdamW with a linear warm-up and gradient clipping.
+
+    Another optimizer or schedule is a subclass in the experiment's file, with its own `make` or `factor`.
+    """
+
+    lr: float = 3e-4
+    """Learning rate after the warm-up."""
+    beta1: float = 0.9
+    """AdamW decay rate of the first moment."""
+    beta2: float = 0.999
+    """AdamW decay rate of the second moment."""
+    eps: float = 1e-8
+    """Constant added to the denominator of AdamW's update."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of all weights."""
+    warmup: int = 2500
+    """Number of steps of the linear rise of the learning rate from 0 to lr."""
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    """Learning rate after the warm-up: constant (as published), or a cosine or linear decay to 0 at the last step."""
+    clip: float = 1.0
+    """Largest gradient norm; larger gradients are scaled down to it."""
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, f"betas must lie in [0, 1), not {self.beta1}, {self.beta2}"
+        )
+        largest = LARGEST_FLOAT32 * (1 - self.beta1)  # AdamW's first update takes lr / (1 - beta1), in float32
+        require(0 < self.lr < largest, f"lr must lie between 0 and {largest:.2g}, not {self.lr}")
+        require(self.eps > 0, f"eps must be positive, not {self.eps}")
+        require(self.weight_decay >= 0, f"weight_decay must not be negative, not {self.weight_decay}")
+        require(self.warmup >= 0, f"warmup must not be negative, not {self.warmup}")
+        require(self.clip > 0, f"clip must be positive, not {self.clip}")
+
+    def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """torch's optimizer of these parameters; on a GPU its fused kernel."""
+        return torch.optim.AdamW(
+            parameters,
+            lr=self.lr,
+            betas=(self.beta1, self.beta2),
+            eps=self.eps,
+            weight_decay=self.weight_decay,
+            fused=parameters[0].device.type == "cuda" or None,
+        )
+
+    def factor(self, step: int, steps: int) -> float:
+        """The factor of the learning rate at update `step` (from 0) of `steps`."""
+        done = min(step / steps, 1.0)
+        fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+        return min((step + 1) / max(self.warmup, 1), 1.0) * fall[self.schedule]
+
+
+@recordable
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Length, batches and numerics of training."""
+
+    steps: int
+    """Number of updates."""
+    batch_size: int
+    """Sequences per update, over all processes."""
+    accum: int = 1
+    """Gradient-accumulation steps per update: the same update from less memory, except for dropout masks."""
+    microbatch: int | None = None
+    """Largest number of sequences per process in one forward and backward pass, which sets accum (None: accum)."""
+    times: Literal["stratified", "iid"] = "stratified"
+    """Diffusion times of a batch: one in each of batch_size equal parts of (t_min, 1), or iid (as published)."""
+    t_min: float = 1e-3
+    """Smallest diffusion time of training and validation."""
+    ema_decay: float = 0.9999
+    """Largest decay of the exponential moving average of the weights."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Precision of the network: bf16 (autocast, with float32 sums), fp32, or auto: bf16 on a GPU, fp32 on a CPU."""
+    compile: bool = False
+    """Whether the network is compiled by torch.compile."""
+    log_every: int = 50
+    """Number of steps between lines of the log."""
+    eval_every: int = 0
+    """Number of steps between evaluations (validation and samples); 0: only at the end."""
+    bad_steps: int = 10
+    """Number of consecutive updates with a loss or gradient that is not finite after which the run stops."""
+    profile: tuple[int, int] | None = None
+    """First and last step of a trace by torch's profiler; None: no trace."""
+
+    def __post_init__(self) -> None:
+        check_at_least(1, steps=self.steps, batch_size=self.batch_size, accum=self.accum, log_every=self.log_every)
+        check_at_least(1, microbatch=self.microbatch, bad_steps=self.bad_steps)
+        require(
+            self.microbatch is None or self.accum == 1,
+            f"microbatch={self.microbatch} and accum={self.accum} both set the gradient accumulation: leave one at "
+            "its default (microbatch=None or accum=1)",
+        )
+        require(self.times in ("stratified", "iid"), f"times must be 'stratified' or 'iid', not '{self.times}'")
+        require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
+        require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}")
+        check_at_least(0, eval_every=self.eval_every)
+        rising = self.profile is None or 1 <= self.profile[0] <= self.profile[1]
+        require(rising, f"profile must be two rising steps, not {self.profile}")
+
+
+@recordable
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """When the run is saved; it is also saved at its end and when a signal stops it."""
+
+    every: int = 0
+    """Number of steps between checkpoints to resume from; 0: none."""
+    keep: int = 2
+    """Number of these checkpoints that are kept, the newest."""
+    milestone_every: int = 0
+    """Number of steps between checkpoints that are kept for good; 0: none."""
+
+    def __post_init__(self) -> None:
+        check_at_least(0, every=self.every, milestone_every=self.milestone_every)
+        check_at_least(1, keep=self.keep)
+
+    def due(self, step: int) -> bool:
+        """Whether the run is saved after this many steps."""
+        return any(every and step % every == 0 for every in (self.every, self.milestone_every))
+
+    def is_temporary(self, step: int) -> bool:
+        """Whether the checkpoint of this step is removed once newer ones are there."""
+        return not (self.milestone_every and step % self.milestone_every == 0)
+
+
+@recordable
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The likelihood bound on validation data, during and after training."""
+
+    sequences: int = 256
+    """Number of validation sequences, spread evenly over the split and always the same."""
+    points: int = 16
+    """Number of noise levels drawn per sequence."""
+    batch_size: int = 32
+    """Sequences per network call."""
+    references: bool = False
+    """Whether the bits per character of character n-grams are printed for comparison."""
+
+    def __post_init__(self) -> None:
+        require(self.sequences >= 2, f"sequences must be at least 2 (for a standard error), not {self.sequences}")
+        check_at_least(1, points=self.points, batch_size=self.batch_size)
+
+
+@recordable
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Samples drawn during and after training."""
+
+    count: int = 4
+    """Number of samples."""
+    steps: int = 128
+    """Number of sampling steps (one network call each)."""
+    t_min: float = 1e-5
+    """Diffusion time at which the last sampling step ends, before the final denoising."""
+
+    def __post_init__(self) -> None:
+        check_at_least(0, count=self.count)
+        check_at_least(1, steps=self.steps)
+        require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
