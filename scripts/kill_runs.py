@@ -33,7 +33,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 import sedd_core.cli.compose
 import sedd_core.runs.train  # noqa: F401 - both before the first fork
 from sedd_core.cli.main import main as launch
-from tests.lasting.runs import ROOT, TINY, assert_same, points, write_text
+from tests.support.runs import ROOT, TINY, assert_same, points, write_text
 
 RUN = [
     *(*TINY, "training.steps=16", "training.eval_every=4", "checkpoints.every=4", "training.log_every=2"),

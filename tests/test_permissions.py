@@ -22,9 +22,8 @@ from sedd_core.sampling.prompts import read_prompts
 from sedd_core.text.codec import byte_codec
 from sedd_core.text.tokenizer import read_tokenizer
 from sedd_core.trajectory import Trajectory
-
-from .golden_figures import GOLDEN
-from .test_export import ABSORB, LOGLINEAR, write_run
+from tests.support.exports import ABSORB, LOGLINEAR, write_run
+from tests.support.golden_figures import GOLDEN
 
 NOBODY = 65534
 STEP = "run/checkpoints/step_000000007"

@@ -14,8 +14,7 @@ from sedd_core.build.lock import LOCK, locked
 from sedd_core.cli import processes
 from sedd_core.cli.main import main
 from sedd_core.text.hub import is_hub_id
-
-from .lasting.runs import TINY
+from tests.support.runs import TINY
 
 AS_ON_WINDOWS = """
 import importlib, os, pkgutil, signal, sys

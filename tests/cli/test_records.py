@@ -15,7 +15,7 @@ from sedd_core.cli.flags import FLAGS
 from sedd_core.cli.main import main
 from sedd_core.cli.settings import apply
 from sedd_core.record.record import Record
-from tests.test_record import ATTACKS
+from tests.support.attacks import ATTACKS
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENTS = sorted(

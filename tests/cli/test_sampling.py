@@ -17,8 +17,8 @@ from sedd_core.checkpoints.export import export
 from sedd_core.cli.main import main
 from sedd_core.text.codec import character_codec
 from sedd_core.trajectory import Trajectory
-from tests.golden_figures import GOLDEN
-from tests.lasting.runs import TINY, apart, run, write_text
+from tests.support.golden_figures import GOLDEN
+from tests.support.runs import TINY, apart, run, write_text
 
 ROOT = Path(__file__).parents[2]
 MODELS = GOLDEN / "models"

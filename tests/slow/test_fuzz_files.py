@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.lasting.runs import ROOT
+from tests.support.runs import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.lasting.runs import ROOT, TINY, apart, assert_same, losses, run, weights, write_text
+from tests.support.runs import ROOT, TINY, apart, assert_same, losses, run, weights, write_text
 
 pytestmark = pytest.mark.slow
 LONG = [*TINY, "training.steps=400", "training.eval_every=100", "checkpoints.every=25", "training.log_every=20"]

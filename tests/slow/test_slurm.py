@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sedd_core.cli import slurm
-from tests.lasting.runs import ROOT, TINY, apart, assert_same, run, write_text
+from tests.support.runs import ROOT, TINY, apart, assert_same, run, write_text
 
 pytestmark = pytest.mark.slow
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")

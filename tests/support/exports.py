@@ -1,0 +1,59 @@
+"""A run with one checkpoint, written by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models
+
+from sedd_core import checkpoints, plugin
+from sedd_core.build.build import build
+from sedd_core.model.ema import EMA
+from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.record.record import Record
+from sedd_core.text.codec import Codec
+
+SIZES = {"hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_dim": 8}
+
+
+ABSORB = {"plugin": "graph_absorb", "args": {"vocab_size": 5}}
+
+
+LOGLINEAR = {"plugin": "noise_loglinear", "args": {}}
+
+
+BOUND = "Likelihood bound of 2 sequences\nterm\tnats/token\nbound\t5.7352 ± 0.0122"
+
+
+def write_run(folder: Path, graph: dict, noise: dict, scale: bool) -> Path:
+    """A run folder with one checkpoint, of the last of 7 steps, its weights and averages drawn."""
+    states = 5 + (graph["plugin"] == "graph_absorb")
+    nodes = {
+        "data": {"plugin": "data_text", "args": {"length": 4, "tokenizer": "bpe"}},
+        "graph": graph,
+        "noise": noise,
+        "score": {"core": "ScoreHead", "args": {"scale_by_sigma": scale}},
+        "model": {"plugin": "model_ddit", "args": {**SIZES, "num_states": states}},
+        "training": {"core": "Training", "args": {"steps": 7, "batch_size": 32}},
+    }
+    parts = ScoreModel(
+        plugin("model_ddit")(**nodes["model"]["args"]),
+        plugin(graph["plugin"])(vocab_size=5),
+        ScoreHead(scale_by_sigma=scale),
+    )
+    generator = torch.Generator().manual_seed(0)
+    ema = EMA(parts.parameters(), 0.5)
+    for parameter in parts.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
+    ema.update()
+    codec = Codec(Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, unk_token="a")))
+    record = Record(
+        run={"core": "Train", "args": nodes},
+        command="launch.py --fdl_config=/home/me/secret.py",
+        versions={"sedd-core": "0.1.0"},
+        git={"commit": "1a86750", "diff": "-old"},
+    )
+    checkpoints.save(folder / "checkpoints" / "step_000000007", parts, build(noise), ema, codec, record)
+    (folder / "validation.txt").write_text(BOUND + "\n")
+    return folder
