@@ -11,7 +11,7 @@ import fiddle as fdl
 
 from experiments.absorb_small import config as absorb_small
 from experiments.models import medium
-from sedd_core.runs.train import Train
+from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:

@@ -11,9 +11,9 @@ import fiddle as fdl
 
 from experiments.models import small
 from sedd_core.cli import stage
-from sedd_core.model.score import ScoreHead
-from sedd_core.runs.train import Train
-from sedd_core.training.settings import Checkpoints, Optimizer, Samples, Training, Validation
+from sedd_core.model import ScoreHead
+from sedd_core.runs import Train
+from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Validation
 
 
 def config() -> fdl.Config[Train]:

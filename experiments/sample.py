@@ -8,7 +8,7 @@ Expected cost: `steps` network calls a batch; seconds on a CPU for the quickstar
 import fiddle as fdl
 
 from sedd_core.cli import stage
-from sedd_core.runs.sample import Sample
+from sedd_core.runs import Sample
 
 
 def config() -> fdl.Config[Sample]:

@@ -13,7 +13,7 @@ import fiddle as fdl
 
 from experiments.quickstart import config as quickstart
 from sedd_core.cli import stage
-from sedd_core.runs.train import Train
+from sedd_core.runs import Train
 
 
 def config(path: str = "input.txt") -> fdl.Config[Train]:

@@ -13,7 +13,7 @@ import fiddle as fdl
 
 from experiments.absorb_small import config as absorb_small
 from sedd_core.cli import stage
-from sedd_core.runs.train import Train
+from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:

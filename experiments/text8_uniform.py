@@ -10,7 +10,7 @@ import fiddle as fdl
 
 from experiments.text8_absorb import config as text8_absorb
 from experiments.uniform_small import config as uniform_small
-from sedd_core.runs.train import Train
+from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:

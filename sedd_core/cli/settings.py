@@ -11,7 +11,9 @@ from typing import Any
 import fiddle as fdl
 from fiddle import history
 
+from ..console import complain
 from ..errors import UserError, nearest
+from ..record.upgrade import RENAMED_PATHS
 from ..registry.installed import installed, variants
 from ..registry.plugins import name_of, plugin
 from ..registry.table import LATE_BOUND, contracts
@@ -33,6 +35,10 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     Where a stage stands the value is a variant, or else one of its named sizes; either may have arguments.
     """
     path, equals, text = setting.partition("=")
+    if path in RENAMED_PATHS:
+        complain(f"warning: the setting {path} is called {RENAMED_PATHS[path]} now; the old name will be removed.")
+        path = RENAMED_PATHS[path]
+        setting = f"{path}={text}"
     if not equals or not path:
         raise UserError(f"'{setting}' is no setting: write path=value, as in training.steps=100 or sampler=euler.")
     *parents, name = path.split(".")

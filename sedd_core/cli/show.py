@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import fiddle as fdl
 from ..build.types import describe_type
 from ..registry.installed import variants
 from ..registry.plugins import name_of
+from .meaning import first_sentence, meanings
 from .settings import Sizes, annotation, is_stage, may_be_none, values_of
 from .tags import tagged
 
@@ -67,9 +67,9 @@ def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str
     for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
         path, _, value = line.partition("  # ")[0].partition(" = ")
         held = owner.__arguments__.get(name)
-        about = meaning(fdl.get_callable(owner), name)
+        about = meanings(_class(owner)).get(name, "")
         if isinstance(held, fdl.Buildable):
-            about = _first_sentence(fdl.get_callable(held))
+            about = first_sentence(_class(held))
         if is_stage(owner, name):
             none = ["None"] if may_be_none(owner, name) else []
             kind = f"one of {', '.join([*variants(name), *sizes(name), *none])}"
@@ -83,18 +83,8 @@ def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str
     return "\n".join([*lines, "Tags, for --fdl_tags_set=TAG=value:", *(f"    {tag}" for tag in tags)])
 
 
-def meaning(cls: Any, name: str) -> str:
-    """What the docstring of a class, or of a base, says of an argument: the sentence after `name:`; or nothing."""
-    for base in inspect.getmro(cls):
-        text = " ".join((base.__doc__ or "").split())
-        found = re.search(rf"(?:^|[\s,]){name}(?:, \w+)*(?: \[\w+\])?: (.+?\.)(?: |$)", text)
-        if found:
-            return found.group(1)
-    return ""
-
-
-def _first_sentence(cls: Any) -> str:
-    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+def _class(config: fdl.Buildable[Any]) -> Any:
+    return fdl.get_callable(config)
 
 
 def _default(owner: fdl.Buildable[Any], name: str) -> str:

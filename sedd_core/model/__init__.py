@@ -1,1 +1,6 @@
-"""The model as samplers and evaluators call it."""
+"""The model as samplers and evaluators call it: a backbone, read as log-scores."""
+
+from .ema import EMA
+from .score import ScoreHead, ScoreModel
+
+__all__ = ["EMA", "ScoreHead", "ScoreModel"]
