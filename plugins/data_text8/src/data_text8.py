@@ -9,14 +9,10 @@ from string import ascii_lowercase
 import numpy as np
 
 from sedd_core import UserError, console, hookimpl
-from sedd_core.data.cache import Tokenized, Tokens, content_hash, corpus_key
-from sedd_core.data.packed import PackedData
-from sedd_core.data.sequences import title_of
+from sedd_core.data import PackedData, Tokenized, Tokens, content_hash, corpus_key, title_of
 from sedd_core.files import check_readable, expanded
-from sedd_core.stages import Data
-from sedd_core.stages.data import Split
-from sedd_core.text.codec import Codec, character_codec
-from sedd_core.text.files import read_text
+from sedd_core.stages import Data, Split
+from sedd_core.text import Codec, character_codec, read_text
 
 REPOSITORY = "afmck/text8"
 WHOLE = 100_000_000

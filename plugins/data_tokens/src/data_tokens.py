@@ -12,13 +12,10 @@ from jaxtyping import Integer
 from torch import Tensor
 
 from sedd_core import UserError, hookimpl
-from sedd_core.data.cache import content_hash, corpus_key
-from sedd_core.data.sequences import PackedSequences, title_of
+from sedd_core.data import PackedSequences, content_hash, corpus_key, title_of
 from sedd_core.files import check_readable, expanded
-from sedd_core.stages import Data, Sequences
-from sedd_core.stages.data import Split
-from sedd_core.text.codec import Codec, id_codec
-from sedd_core.text.tokenizer import read_tokenizer
+from sedd_core.stages import Data, Sequences, Split
+from sedd_core.text import Codec, id_codec, read_tokenizer
 
 BLOCK = 2**22
 """Ids that are checked at a time."""

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.maths.numerics import expand_to, log_expm1
+from sedd_core.maths import expand_to, log_expm1
 from sedd_core.stages import Graph, InterpolatingGraph
 
 

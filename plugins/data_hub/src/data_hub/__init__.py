@@ -10,13 +10,9 @@ from functools import cached_property
 import numpy as np
 
 from sedd_core import UserError, hookimpl
-from sedd_core.data.cache import Tokenized, Tokens, corpus_key
-from sedd_core.data.packed import PackedData, Packing
-from sedd_core.data.sequences import LongDocuments, Padding
-from sedd_core.stages import Data
-from sedd_core.stages.data import Split
-from sedd_core.text.codec import Codec
-from sedd_core.text.tokenizer import EndedCodec
+from sedd_core.data import LongDocuments, PackedData, Packing, Padding, Tokenized, Tokens, corpus_key
+from sedd_core.stages import Data, Split
+from sedd_core.text import Codec, EndedCodec
 
 from .presets import PRESETS
 from .sources import Source

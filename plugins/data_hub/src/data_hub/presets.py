@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sedd_core.data.cache import content_hash
+from sedd_core.data import content_hash
 
 from .detokenize import lambada, lm1b, ptb, wikitext
 

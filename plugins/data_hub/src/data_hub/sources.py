@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sedd_core import UserError, console
-from sedd_core.data.cache import content_hash, corpus_key
-from sedd_core.data.sequences import title_of
+from sedd_core.data import content_hash, corpus_key, title_of
 from sedd_core.files import check_readable, expanded, matching
-from sedd_core.stages.data import Split
-from sedd_core.text.files import MARK, ending, starts_with_mark
+from sedd_core.stages import Split
+from sedd_core.text import MARK, ending, starts_with_mark
 
 from .hub import ask, is_unreachable, quiet_datasets, said
 from .presets import CONVERTED, PRESETS, Preset

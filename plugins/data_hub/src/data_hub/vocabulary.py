@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sedd_core.text.codec import Codec, byte_codec, character_codec
-from sedd_core.text.tokenizer import END, EndedCodec, read_ended_tokenizer, with_end_token
+from sedd_core.text import END, Codec, EndedCodec, byte_codec, character_codec, read_ended_tokenizer, with_end_token
 
 
 def load(name: str, end_token: str | None) -> EndedCodec:

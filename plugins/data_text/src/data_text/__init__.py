@@ -8,15 +8,19 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from sedd_core import UserError, console, hookimpl
-from sedd_core.data.cache import Tokenized, content_hash, corpus_key
-from sedd_core.data.packed import PackedData
-from sedd_core.data.sequences import title_of
+from sedd_core.data import PackedData, Tokenized, content_hash, corpus_key, title_of
 from sedd_core.files import check_readable, expanded, matching
-from sedd_core.stages import Data
-from sedd_core.stages.data import Split
-from sedd_core.text.codec import Codec, bpe_codec, byte_codec, character_codec
-from sedd_core.text.files import ending, read_text, starts_with_mark
-from sedd_core.text.tokenizer import read_tokenizer
+from sedd_core.stages import Data, Split
+from sedd_core.text import (
+    Codec,
+    bpe_codec,
+    byte_codec,
+    character_codec,
+    ending,
+    read_text,
+    read_tokenizer,
+    starts_with_mark,
+)
 
 from .docstrings import docstring_corpus
 from .pieces import depends_on_context, encoded_pieces

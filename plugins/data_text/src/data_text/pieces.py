@@ -9,9 +9,8 @@ from itertools import islice
 import numpy as np
 
 from sedd_core import UserError
-from sedd_core.data.cache import Tokens
-from sedd_core.text.codec import Codec
-from sedd_core.text.exact_tokens import tokens_after
+from sedd_core.data import Tokens
+from sedd_core.text import Codec, tokens_after
 
 CONTEXT = 1000
 """Characters on either side of a cut: tokens on one side must not depend on more of the other."""
