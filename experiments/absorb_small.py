@@ -43,8 +43,8 @@ def config() -> fdl.Config[Train]:
             microbatch=32,  # 80 GB: 57 GiB with every position in the loss
             times="iid",
             t_min=1e-3,
-            ema=0.9999,
-            snapshot_every=50_000,
+            ema_decay=0.9999,
+            eval_every=50_000,
         ),
         checkpoints=fdl.Config(Checkpoints, every=2500, keep=2, milestone_every=50_000),
         validation=fdl.Config(Validation, sequences=256, points=16),

@@ -26,7 +26,7 @@ def config() -> fdl.Config[Train]:
         score=fdl.Config(ScoreHead, scale_by_sigma=True),
         sampler=stage("sampler_analytic"),
         optimizer=fdl.Config(Optimizer, lr=2e-3, beta2=0.95, warmup=100),
-        training=fdl.Config(Training, steps=1500, batch_size=8, ema=0.999, log_every=100),
+        training=fdl.Config(Training, steps=1500, batch_size=8, ema_decay=0.999, log_every=100),
         checkpoints=fdl.Config(Checkpoints, every=250),
         validation=fdl.Config(Validation, sequences=256, points=16, references=True),
         samples=fdl.Config(Samples, count=2, steps=128),

@@ -25,7 +25,7 @@ from ..files import check_readable
 from ..record.record import Record
 from .calls import parse_call, typed_arguments
 from .config import config_of
-from .hints import parameters
+from .hints import parameters, renamed
 
 DEFAULT = "config"
 
@@ -168,7 +168,7 @@ def _within(path: Path, action: Callable[[], Any]) -> Any:
     except AttributeError as error:
         raise UserError(f"{_place(path, error)}AttributeError: {_lacking(error)}") from error
     except (Exception, SystemExit) as error:  # a call of exit() too has its line shown
-        raise UserError(f"{_place(path, error)}{type(error).__name__}: {error}") from error
+        raise UserError(f"{_place(path, error)}{type(error).__name__}: {error}{renamed(error)}") from error
 
 
 def _lacking(error: AttributeError) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import fiddle as fdl
 
 from ..errors import UserError, nearest
+from ..record.upgrade import RENAMED
 from ..registry.table import STAGES
 
 TYPE_OF_A_STAGE = ("type", "kind", "variant", "predictor")
@@ -36,6 +38,24 @@ SYNONYMS = {
     "tokens": "data.vocab",
 }
 """What the original implementation and other programs call our settings."""
+
+
+MOVED = {
+    "sedd_core.runs.settings": "sedd_core.training",
+    "sedd_core.runs.train": "sedd_core.runs",
+    "sedd_core.runs.sample": "sedd_core.runs",
+    "sedd_core.score": "sedd_core.model",
+}
+"""Modules that experiments of version 0.1 import, and where their names are now."""
+
+
+def renamed(error: BaseException) -> str:
+    """The new name of what an experiment of version 0.1 calls by its old one, as a sentence; "" for other errors."""
+    if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
+        return f" Its names are in {MOVED[error.name]} now."
+    found = re.search(r"\.(\w+)'>: got an unexpected keyword argument '(\w+)'", str(error))
+    new = RENAMED.get(found[1], {}).get(found[2]) if found else None
+    return f" The setting is called {new} now." if new else ""
 
 
 def parameters(config: fdl.Buildable[Any]) -> list[str]:

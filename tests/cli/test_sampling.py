@@ -175,7 +175,7 @@ def test_a_trajectory_is_recorded_and_shown(capsys: pytest.CaptureFixture[str]) 
 def test_given_tokens_of_a_uniform_process_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     run(*SAMPLE, "--checkpoint=uniform", "--prefix=the", "--run_folder=same")
     assert "warning: given tokens" in capsys.readouterr().out
-    run(*SAMPLE, "--checkpoint=uniform", "--prefix=the", "given_noise=none", "--run_folder=none")
+    run(*SAMPLE, "--checkpoint=uniform", "--prefix=the", "fixed_token_noise=none", "--run_folder=none")
     run(*SAMPLE, "--checkpoint=absorb", "--prefix=the", "--run_folder=absorbed")
     assert "warning" not in capsys.readouterr().out
 
