@@ -50,12 +50,12 @@ MOVED = {
 
 
 def renamed(error: BaseException) -> str:
-    """The new name of what an experiment of version 0.1 calls by its old one, as a sentence; "" for other errors."""
+    """The new name of what an experiment of version 0.1 calls by its old one, as a clause; "" for other errors."""
     if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
-        return f" Its names are in {MOVED[error.name]} now."
+        return f"; its names are in {MOVED[error.name]} now"
     found = re.search(r"\.(\w+)'>: got an unexpected keyword argument '(\w+)'", str(error))
     new = RENAMED.get(found[1], {}).get(found[2]) if found else None
-    return f" The setting is called {new} now." if new else ""
+    return f"; the setting is called {new} now" if new else ""
 
 
 def parameters(config: fdl.Buildable[Any]) -> list[str]:
