@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -101,6 +102,11 @@ def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> 
     try:
         with at_most(MOST_PARAMETERS):
             return cls(**arguments)
+    except FrozenInstanceError as error:  # a subclass of a frozen dataclass that sets attributes in its __init__
+        raise UserError(
+            f"{path or 'The run'} cannot be made: {cls.__name__} assigns attributes in its __init__. Declare them as "
+            "fields instead, with @dataclass(frozen=True, kw_only=True) above the class."
+        ) from error
     except (ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:  # torch's for impossible sizes
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(f"{path or 'The run'} cannot be made: {reason}.") from error
