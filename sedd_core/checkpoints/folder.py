@@ -29,7 +29,7 @@ from ..record.record import Record
 from ..stages import Noise
 from ..text.codec import Codec
 from .tensors import read_saved, read_weights
-from .weights import _write_weights, load_state_into
+from .weights import write_weights, load_state_into
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
 
@@ -63,9 +63,9 @@ def save(
             if folder.exists():
                 folder.with_name(NEWEST).unlink(missing_ok=True)  # else a kill in the replacement leaves it dangling
             with writing_folder(folder) as temporary:
-                _write_weights(temporary / MODEL, model, noise)
+                write_weights(temporary / MODEL, model, noise)
                 with ema.in_place():
-                    _write_weights(temporary / AVERAGE, model, noise)
+                    write_weights(temporary / AVERAGE, model, noise)
                 codec.save(temporary / CODEC)
                 record.write(temporary / CONFIG)
                 if state is not None:

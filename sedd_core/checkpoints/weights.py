@@ -21,7 +21,7 @@ def state_dict_of(model: ScoreModel, noise: Noise) -> dict[str, Tensor]:
     }
 
 
-def _write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
+def write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
     save_file(
         {name: value.contiguous() for name, value in state_dict_of(model, noise).items()}, file, {"format": "pt"}
     )

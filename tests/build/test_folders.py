@@ -127,7 +127,7 @@ def test_a_new_folder_is_one_process_s_alone(tmp_path: Path) -> None:
 def test_a_process_ends_with_its_launcher(early: bool) -> None:
     """Also when the launcher has died before the process could ask for that."""
     child = (
-        "import sys, time; from pathlib import Path; from sedd_core.place import end_with_launcher\n"
+        "import sys, time; from pathlib import Path; from sedd_core.distributed.rank import end_with_launcher\n"
         "Path('started').touch()\n"
         "while len(sys.argv) > 1 and not Path('go').exists(): time.sleep(0.01)\n"
         "end_with_launcher(); Path('asked').touch(); time.sleep(300)"

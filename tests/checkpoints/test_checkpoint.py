@@ -15,27 +15,23 @@ from sedd_core import UserError, checkpoints, load_model, plugin
 from sedd_core.files import digest
 from sedd_core.model.ema import EMA
 from sedd_core.model.score import ScoreHead, ScoreModel
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from sedd_core.text.codec import Codec
 
-RUN = {
-    "core": "Train",
-    "args": {
-        "graph": {"plugin": "graph_absorb", "args": {"vocab_size": 5}},
-        "noise": {"plugin": "noise_loglinear", "args": {"eps": 0.01}},
-        "score": {"core": "ScoreHead", "args": {"scale_by_sigma": True}},
-        "model": {
-            "plugin": "model_ddit",
-            "args": {"num_states": 6, "hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_dim": 8, "dropout": 0.0},
-        },
-    },
+SIZES = {"num_states": 6, "hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_dim": 8, "dropout": 0.0}
+PARTS = {
+    "graph": Node("plugin", "graph_absorb", {"vocab_size": 5}),
+    "noise": Node("plugin", "noise_loglinear", {"eps": 0.01}),
+    "score": Node("core", "ScoreHead", {"scale_by_sigma": True}),
+    "model": Node("plugin", "model_ddit", SIZES),
 }
+RUN = Node("core", "Train", PARTS)
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, ScoreModel, EMA]:
     graph, noise = plugin("graph_absorb")(vocab_size=5), plugin("noise_loglinear")(eps=0.01)
-    model = ScoreModel(plugin("model_ddit")(**RUN["args"]["model"]["args"]), graph, ScoreHead())
+    model = ScoreModel(plugin("model_ddit")(**SIZES), graph, ScoreHead())
     ema = EMA(model.parameters(), 0.9)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
@@ -228,9 +224,9 @@ def test_a_failed_write_leaves_nothing(saved: tuple[Path, ScoreModel, EMA], monk
     ("stage", "node", "words"),
     [
         ("graph", 5, "its run has no 'graph'"),
-        ("graph", {"plugin": "noise_loglinear", "args": {}}, "its graph is a LogLinear, not a Graph"),
-        ("graph", {"plugin": "graph_absorb", "args": {}}, "graph cannot be made"),
-        ("score", {"plugin": "noise_loglinear", "args": {}}, "not a ScoreHead"),
+        ("graph", Node("plugin", "noise_loglinear"), "its graph is a LogLinear, not a Graph"),
+        ("graph", Node("plugin", "graph_absorb"), "graph cannot be made"),
+        ("score", Node("plugin", "noise_loglinear"), "not a ScoreHead"),
         ("noise", None, "its run has no 'noise'"),
     ],
 )
@@ -238,7 +234,7 @@ def test_a_record_with_another_thing_in_a_stages_place(
     saved: tuple[Path, ScoreModel, EMA], stage: str, node: object, words: str
 ) -> None:
     folder, model, ema = saved
-    run = {"core": "Train", "args": {**RUN["args"], stage: node}}
+    run = Node("core", "Train", {**PARTS, stage: node})
     codec, noise = Codec.load(folder / "tokenizer.json"), plugin("noise_loglinear")()
     checkpoints.save(folder.with_name("step_000000002"), model, noise, ema, codec, Record(run=run))
     with pytest.raises(UserError, match=words):

@@ -18,14 +18,14 @@ from sedd_core.checkpoints.export import export, main
 from sedd_core.checkpoints.load import load_checkpoint
 from sedd_core.checkpoints.published import trained_length
 from sedd_core.files import digest
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from sedd_core.text.codec import Codec
 from sedd_core.text.hub import without_folders
 from tests.support.exports import ABSORB, BOUND, LOGLINEAR, write_run
 from tests.support.golden_figures import GOLDEN, arrays
 
-UNIFORM = {"plugin": "graph_uniform", "args": {"vocab_size": 5}}
-GEOMETRIC = {"plugin": "noise_geometric", "args": {"sigma_max": 7.5}}
+UNIFORM = Node("plugin", "graph_uniform", {"vocab_size": 5})
+GEOMETRIC = Node("plugin", "noise_geometric", {"sigma_max": 7.5})
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def scores(path: Path, **options: Any) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("graph", "noise", "scale"), [(ABSORB, LOGLINEAR, True), (ABSORB, GEOMETRIC, False), (UNIFORM, GEOMETRIC, False)]
 )
-def test_export_and_load_is_the_identity(tmp_path: Path, graph: dict, noise: dict, scale: bool) -> None:
+def test_export_and_load_is_the_identity(tmp_path: Path, graph: Node, noise: Node, scale: bool) -> None:
     run = write_run(tmp_path / "run", graph, noise, scale)
     for ema in (True, False):
         folder = tmp_path / f"export_{ema}"
@@ -118,11 +118,11 @@ def test_the_bound_of_other_weights_is_left_out(run: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("graph", "noise", "scale", "words"),
     [
-        (ABSORB, {"plugin": "noise_loglinear", "args": {"eps": 0.01}}, True, "noise.eps=0.01"),
+        (ABSORB, Node("plugin", "noise_loglinear", {"eps": 0.01}), True, "noise.eps=0.01"),
         (UNIFORM, GEOMETRIC, True, "scaled by sigma on a graph other than absorb"),
     ],
 )
-def test_what_the_layout_cannot_say(tmp_path: Path, graph: dict, noise: dict, scale: bool, words: str) -> None:
+def test_what_the_layout_cannot_say(tmp_path: Path, graph: Node, noise: Node, scale: bool, words: str) -> None:
     run = write_run(tmp_path / "run", graph, noise, scale)
     with pytest.raises(UserError, match=words):
         export(run, tmp_path / "export")
@@ -130,7 +130,7 @@ def test_what_the_layout_cannot_say(tmp_path: Path, graph: dict, noise: dict, sc
 
 
 def test_a_plugin_that_the_layout_does_not_know(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules["sedd_core.published"].SAID, "graph_absorb")
+    monkeypatch.delitem(sys.modules["sedd_core.checkpoints.published"].SAID, "graph_absorb")
     with pytest.raises(UserError, match="cannot say the graph graph_absorb; it knows graph_uniform"):
         export(run, tmp_path / "export")
 
@@ -174,19 +174,12 @@ def test_no_path_of_this_machine_is_exported(run: Path, tmp_path: Path) -> None:
     """Neither in the card nor in a file: of data, a tokenizer, or the checkpoint itself."""
     step = run / "checkpoints" / "step_000000007"
     record = Record.read(step / "config.json")
-    record.run["args"]["data"] = {
-        "plugin": "data_text",
-        "args": {
-            "length": 4,
-            "paths": {
-                "tuple": [str(tmp_path / "books" / "one.txt"), "../private/two.txt.gz", "~/elsewhere/three.txt"]
-            },
-            "valid_paths": {"tuple": ["private/four.txt"]},
-            "tokenizer": str(tmp_path / "tokenizer.json"),
-        },
-    }
-    record.run["args"]["optimizer"] = {"file": str(tmp_path / "mine.py"), "sha256": "0", "class": "Mine", "args": {}}
-    record.run["args"]["init_from"] = str(tmp_path / "before")
+    paths = (str(tmp_path / "books" / "one.txt"), "../private/two.txt.gz", "~/elsewhere/three.txt")
+    tokenizer = str(tmp_path / "tokenizer.json")
+    data = {"length": 4, "paths": paths, "valid_paths": ("private/four.txt",), "tokenizer": tokenizer}
+    record.run.args["data"] = Node("plugin", "data_text", data)
+    record.run.args["optimizer"] = Node("file", "Mine", file=str(tmp_path / "mine.py"), sha256="0")
+    record.run.args["init_from"] = str(tmp_path / "before")
     record.command = f"launch.py {tmp_path}"
     record.write(step / "config.json")
     sums = [line for line in (step / "sha256").read_text().splitlines() if "config.json" not in line]

@@ -27,7 +27,7 @@ from sedd_core.checkpoints.load import load_checkpoint, load_weights_into
 from sedd_core.checkpoints.published import record_of_config, trained_length
 from sedd_core.cli.main import main
 from sedd_core.files import digest
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from sedd_core.text.codec import character_codec
 from sedd_core.text.tokenizer import read_tokenizer
 from tests.support.golden_figures import GOLDEN, arrays, close
@@ -68,9 +68,11 @@ def write_run(folder: Path, state: Any, name: str = "absorb_scaled", **changes: 
 def split(name: str = "absorb_scaled") -> tuple[dict[str, Tensor], list[Tensor]]:
     """A golden model's weights in the order of the original's modules, and those of them that are parameters."""
     stored = load_file(MODELS / name / "model.safetensors")
-    sizes = record_of_config(json.loads((MODELS / name / "config.json").read_text()), Path("config.json")).node(
-        "model"
-    )["args"]
+    sizes = (
+        record_of_config(json.loads((MODELS / name / "config.json").read_text()), Path("config.json"))
+        .node("model")
+        .args
+    )
     order = plugin("model_ddit")(**sizes).state_dict()
     weights = {key: stored[key] for key in order}
     return weights, [value for key, value in weights.items() if key != "rotary_emb.inv_freq"]
@@ -256,7 +258,7 @@ def test_a_graph_that_does_not_fit_the_network(tmp_path: Path, tokens: int) -> N
     folder = tmp_path / "run" / "checkpoints" / "step_000000001"
     folder.mkdir(parents=True)
     record = record_of_config(json.loads((MODELS / "uniform" / "config.json").read_text()), Path("config.json"))
-    record.node("graph")["args"]["vocab_size"] = tokens
+    record.node("graph").args["vocab_size"] = tokens
     record.write(folder / "config.json")
     shutil.copy(MODELS / "uniform" / "model.safetensors", folder)
     shutil.copy(MODELS / "uniform" / "model.safetensors", folder / "ema.safetensors")
@@ -466,11 +468,11 @@ def test_gpt2s_own_files(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "length"),
     [
-        ({"data": {"plugin": "data_text", "args": {"length": 64}}}, 64),
-        ({"data": {"plugin": "data_text", "args": {}}}, 128),  # its default
+        ({"data": Node("plugin", "data_text", {"length": 64})}, 64),
+        ({"data": Node("plugin", "data_text")}, 128),  # its default
         ({"length": 32}, 32),
         ({}, None),
     ],
 )
 def test_the_length_that_a_model_was_trained_on(arguments: dict[str, Any], length: int | None) -> None:
-    assert trained_length(Record(run={"core": "Train", "args": arguments})) == length
+    assert trained_length(Record(run=Node("core", "Train", arguments))) == length

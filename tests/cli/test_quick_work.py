@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from sedd_core.checkpoints.export import export
 from sedd_core.checkpoints.published import trained_length
 from sedd_core.cli.compose import Changes, compose
 from sedd_core.cli.main import main
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 
 ROOT = Path(__file__).parents[2]
 MINE = '''
@@ -111,7 +112,7 @@ def test_a_class_of_the_experiments_file_is_recorded_by_hash_and_needs_trust(
 ) -> None:
     said(capsys, f"--fdl_config={mine}", "--run_folder=run")
     noise = Record.read(tmp_path / "run" / "config.json").node("noise")
-    assert (noise["file"], noise["class"], noise["args"]) == ("mine.py", "Linear", {"top": 7.0})
+    assert (noise.file, noise.name, noise.args) == ("mine.py", "Linear", {"top": 7.0})
     assert loading.load_checkpoint("run").noise.top == 7.0  # this process ran the experiment
 
     (tmp_path / "was_run").unlink()
@@ -139,7 +140,7 @@ def test_sampling_needs_no_data_and_so_no_trust_in_its_code(
 ) -> None:
     said(capsys, f"--fdl_config={mine}:own_data", "--run_folder=run")
     record = Record.read(tmp_path / "run" / "config.json")
-    assert record.node("data")["args"] == {}
+    assert record.node("data").args == {}
     for known in (trust._folders, trust._modules):  # as in another process
         known.clear()
     (tmp_path / "was_run").unlink()
@@ -155,19 +156,19 @@ def test_sampling_needs_no_data_and_so_no_trust_in_its_code(
 @pytest.mark.parametrize(
     ("length", "data", "expected"),
     [
-        (16, {"plugin": "data_gone", "args": {}}, 16),
-        (0, {"plugin": "data_gone", "args": {}}, None),
-        (0, {"plugin": "data_gone", "args": {"length": 8}}, 8),
-        (0, {"file": "gone.py", "sha256": "0", "class": "Text", "args": {}}, None),
-        (0, {"plugin": "data_text", "args": {}}, 128),  # of an earlier version
+        (16, Node("plugin", "data_gone"), 16),
+        (0, Node("plugin", "data_gone"), None),
+        (0, Node("plugin", "data_gone", {"length": 8}), 8),
+        (0, Node("file", "Text", file="gone.py", sha256="0"), None),
+        (0, Node("plugin", "data_text"), 128),  # of an earlier version
     ],
 )
-def test_the_length_of_a_record_whose_data_cannot_be_made(length: int, data: dict, expected: int | None) -> None:
-    assert trained_length(Record({"core": "Train", "args": {"data": data}}, length=length)) == expected
+def test_the_length_of_a_record_whose_data_cannot_be_made(length: int, data: Node, expected: int | None) -> None:
+    assert trained_length(Record(Node("core", "Train", {"data": data}), length=length)) == expected
 
 
 def test_a_changed_or_missing_file_is_refused_even_when_trusted(mine: str, tmp_path: Path) -> None:
-    node = compose(mine, Changes())[0].node["args"]["noise"]
+    node = compose(mine, Changes())[0].node.args["noise"]
     trust._modules.clear()
     from sedd_core.cli import trust_files
 
@@ -184,16 +185,16 @@ def test_a_changed_or_missing_file_is_refused_even_when_trusted(mine: str, tmp_p
 
 @pytest.mark.parametrize("name", ["Path", "fdl", "quickstart", "Helper", "nothing", "__builtins__"])
 def test_a_record_reaches_nothing_but_stages_of_a_trusted_file(mine: str, name: str) -> None:
-    node = compose(mine, Changes())[0].node["args"]["noise"]
+    node = compose(mine, Changes())[0].node.args["noise"]
     with pytest.raises(UserError, match="no class"):
-        build({**node, "class": name}, "noise")
+        build(replace(node, name=name), "noise")
 
 
 @pytest.mark.parametrize("key", ["file", "sha256", "class"])
 def test_a_damaged_node_of_a_file(mine: str, key: str) -> None:
-    node = compose(mine, Changes())[0].node["args"]["noise"]
-    with pytest.raises(UserError, match="damaged"):
-        build({**node, key: ["x"]}, "noise")
+    node = compose(mine, Changes())[0].node.args["noise"]
+    with pytest.raises(ValueError, match="damaged at noise"):
+        Node.from_json({**node.to_json(), key: ["x"]}, "noise")
 
 
 def test_other_classes_of_the_file_are_refused(mine: str) -> None:
@@ -229,7 +230,7 @@ def test_a_sweep_function_gives_the_points(mine: str) -> None:
         "model.hidden_size=16,optimizer.lr=0.00625,noise=loglinear,seed=2",
     ]
     assert len(runs) == 4
-    assert runs[3].node["args"]["model"]["args"]["hidden_size"] == 64
+    assert runs[3].node.args["model"].args["hidden_size"] == 64
     with pytest.raises(UserError, match="no_points must return a list of points"):
         compose(mine, Changes(sweep="no_points"))
 

@@ -120,7 +120,7 @@ def test_a_record_is_named_by_its_folder_and_may_get_another_process(
     """What a run filled in follows from its data and graph, and so does not stand in the way of others."""
     monkeypatch.chdir(tmp_path)
     node = node_of(load_config(f"{ROOT}/experiments/quickstart.py"))
-    node["args"]["graph"]["args"]["vocab_size"], node["args"]["model"]["args"]["num_states"] = 1024, 1025
+    node.args["graph"].args["vocab_size"], node.args["model"].args["num_states"] = 1024, 1025
     Path("run").mkdir()
     Record(run=node).write(Path("run/config.json"))
     out = said(capsys, "--fdl_config_file=run", "graph=uniform", "data.vocab=2048", "--dry_run")
@@ -189,7 +189,7 @@ def test_an_attack_from_the_command_line_builds_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    whole = node_of(load_config(f"{ROOT}/experiments/quickstart.py"))
+    whole = node_of(load_config(f"{ROOT}/experiments/quickstart.py")).to_json()
     if place == "an item of a tuple":
         whole["args"]["data"]["args"]["paths"] = {"tuple": ["a", node]}
     else:

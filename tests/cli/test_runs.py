@@ -16,7 +16,7 @@ from sedd_core.build.build import build
 from sedd_core.checkpoints.load import load_checkpoint
 from sedd_core.cli.main import main
 from sedd_core.maths.draws import Draws
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -72,11 +72,9 @@ def test_a_run_leaves_its_folder(text: Path, capsys: pytest.CaptureFixture[str])
         *(f"{step}/{file}" for step in steps for file in files),
     }
     record = Record.read(folder / "config.json")
-    assert record.node("graph") == {
-        "plugin": "graph_absorb",
-        "args": {"vocab_size": record.node("graph")["args"]["vocab_size"]},
-    }
-    assert record.node("model")["args"]["num_states"] == record.node("graph")["args"]["vocab_size"] + 1
+    vocab_size = record.node("graph").args["vocab_size"]
+    assert record.node("graph") == Node("plugin", "graph_absorb", {"vocab_size": vocab_size})
+    assert record.node("model").args["num_states"] == vocab_size + 1
     assert record.plugins["graph_absorb"]["distribution"] == "sedd-graph-absorb"
     assert record.data
     assert record.versions["torch"]

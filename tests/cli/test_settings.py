@@ -18,6 +18,7 @@ from sedd_core.cli.main import main
 from sedd_core.cli.show import resolved, settable, with_history
 from sedd_core.cli.tags import add_tags
 from sedd_core.cli.values import parse_value
+from sedd_core.record import Node
 from sedd_core.registry.installed import variants
 
 EXPERIMENTS = sorted(
@@ -106,7 +107,7 @@ def test_a_value_deep_in_the_config() -> None:
 def test_a_swap_of_a_stage(text: str) -> None:
     config = quickstart()
     settings.apply(config, f"noise={text}")
-    assert node_of(config)["args"]["noise"] == {"plugin": "noise_geometric", "args": {}}
+    assert node_of(config).args["noise"] == Node("plugin", "noise_geometric")
     settings.apply(config, "noise.sigma_max=10")
     assert config.noise.sigma_max == 10.0
 
@@ -145,12 +146,9 @@ def sizes(stage: str) -> dict[str, Any]:
 def test_a_swap_with_arguments() -> None:
     config = quickstart()
     assert settings.apply(config, "noise=geometric(sigma_min=1e-3, sigma_max=5)") == []
-    assert node_of(config)["args"]["noise"] == {
-        "plugin": "noise_geometric",
-        "args": {"sigma_min": 1e-3, "sigma_max": 5.0},
-    }
+    assert node_of(config).args["noise"] == Node("plugin", "noise_geometric", {"sigma_min": 1e-3, "sigma_max": 5.0})
     assert settings.apply(config, "noise=geometric(sigma_max=7)") == []
-    assert node_of(config)["args"]["noise"]["args"] == {"sigma_min": 1e-3, "sigma_max": 7.0}
+    assert node_of(config).args["noise"].args == {"sigma_min": 1e-3, "sigma_max": 7.0}
 
 
 def test_a_named_size_in_a_stages_place() -> None:
@@ -272,10 +270,10 @@ def test_a_stage_that_may_be_left_out() -> None:
     config = quickstart()
     assert "monitor = monitor_tensorboard   (one of tensorboard, None)" in settable(config)
     settings.apply(config, "monitor=None")
-    assert node_of(config)["args"]["monitor"] is None
+    assert node_of(config).args["monitor"] is None
     assert "monitor = None   (one of tensorboard, None)" in settable(config)
     settings.apply(config, "monitor=tensorboard")
-    assert node_of(config)["args"]["monitor"] == {"plugin": "monitor_tensorboard", "args": {}}
+    assert node_of(config).args["monitor"] == Node("plugin", "monitor_tensorboard")
 
 
 def test_tags_leave_places_and_history_as_they_are() -> None:

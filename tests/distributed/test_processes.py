@@ -21,7 +21,7 @@ from sedd_core.cli.processes import command_of
 from sedd_core.distributed.rank import process_rank
 from sedd_core.distributed.world import World
 from sedd_core.maths.draws import Draws
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from sedd_core.training.batches import accumulation, draw_times, microbatches
 from sedd_core.training.settings import Training
 from tests.support.runs import ROOT, TINY, apart, log, losses, points, run, weights, write_text
@@ -84,10 +84,10 @@ def test_two_processes_train_as_one(graph: str) -> None:
 
 
 def test_an_experiments_own_class_is_trusted_wherever_it_stands() -> None:
-    own = {"file": "mine.py", "class": "Mine", "sha256": "", "args": {}}
-    for args in ({"noise": own}, {"more_valid": {"tuple": [own]}}):
-        assert "--trust" in command_of(Workspace(Path("run"), Record({"core": "Train", "args": args})))
-    assert "--trust" not in command_of(Workspace(Path("run"), Record({"core": "Train", "args": {"seed": 0}})))
+    own = Node("file", "Mine", file="mine.py")
+    for args in ({"noise": own}, {"more_valid": (own,)}):
+        assert "--trust" in command_of(Workspace(Path("run"), Record(Node("core", "Train", args))))
+    assert "--trust" not in command_of(Workspace(Path("run"), Record(Node("core", "Train", {"seed": 0}))))
 
 
 def test_a_run_goes_on_in_another_number_of_processes() -> None:

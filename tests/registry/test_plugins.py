@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 from sedd_core import UserError
 from sedd_core.cli import doctor
 from sedd_core.registry import plugins
-from sedd_core.registry.installed import STAGE_NAMES, find_plugin, installed, variants
-from sedd_core.registry.plugins import STAGES, plugin
+from sedd_core.registry.installed import find_plugin, installed, variants
+from sedd_core.registry.plugins import plugin
+from sedd_core.registry.table import STAGES, contracts
 
 GOOD = """
 from sedd_core import hookimpl
@@ -260,4 +262,5 @@ def test_a_property_may_be_a_property_or_a_value(toys: Distributions) -> None:
 
 
 def test_every_stage_has_a_contract() -> None:
-    assert tuple(STAGES) == STAGE_NAMES
+    assert list(contracts()) == list(STAGES)
+    assert all(inspect.isabstract(contract) for contract in contracts().values())

@@ -14,7 +14,7 @@ import torch
 
 from sedd_core import UserError, checkpoints
 from sedd_core.build.workspace import Workspace
-from sedd_core.record.record import Change, Record
+from sedd_core.record import Change, Node, Record
 from sedd_core.training.meter import Meter
 from sedd_core.training.objective import ScoreEntropy
 from sedd_core.training.trainer import StepResult, Trainer
@@ -249,7 +249,7 @@ def test_changes_whose_steps_were_lost_are_no_history() -> None:
     """Killed before a checkpoint, the run tried a rate that no step of it has."""
     run(*TINY, "--run_folder=run", "training.steps=6")
     record = Record.read(Path("run/config.json"))
-    record.run["args"]["optimizer"]["args"]["lr"] = 0.5
+    record.node("optimizer").args["lr"] = 0.5
     record.history = [Change(6, "optimizer.lr", "0.002", "0.5")]
     record.write(Path("run/config.json"))
     append(Path("run/log.txt"), "changed after step       6  optimizer.lr: 0.002 -> 0.5\n")
@@ -300,6 +300,6 @@ def test_a_damaged_history_is_one_message(history: object) -> None:
 
 
 def test_the_command_trusts_what_the_run_trusted() -> None:
-    own = {"file": "mine.py", "class": "Mine", "sha256": "", "args": {}}
-    workspace = Workspace(Path("a run"), Record({"core": "Train", "args": {"noise": own}}))
+    own = Node("file", "Mine", file="mine.py")
+    workspace = Workspace(Path("a run"), Record(Node("core", "Train", {"noise": own})))
     assert workspace.command("--resume=3") == "python launch.py '--run_folder=a run' --resume=3 --trust"

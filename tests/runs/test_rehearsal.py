@@ -16,8 +16,7 @@ from sedd_core import checkpoints
 from sedd_core.runs import sample as sampling_run
 from sedd_core.runs import train
 from sedd_core.stages import Data
-from sedd_core.training import evaluation as snapshot
-from sedd_core.training import rehearsal
+from sedd_core.training import rehearsal, samples, validation
 from sedd_core.training.objective import ScoreEntropy
 from sedd_core.training.trainer import Trainer
 from tests.support.runs import TINY, assert_same, run, weights, write_text
@@ -55,16 +54,21 @@ def test_a_run_is_the_same_with_and_without_it(
 def test_it_leaves_every_state_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     rehearse, seen = rehearsal.rehearse, []
 
-    def state(loop: Any, snapshots: Any) -> list[Any]:
+    def state(loop: Any, evaluators: Any) -> list[Any]:
         trainer = loop.trainer
         tensors = [t.clone() for t in [*trainer.parameters, *trainer.ema.average, torch.get_rng_state()]]
-        others = [trainer.state(), loop.meter.state(), vars(snapshots.sampler).copy(), trainer.schedule.last_epoch]
+        others = [
+            trainer.state(),
+            loop.meter.state(),
+            [vars(one).get("sampler") and vars(one.sampler).copy() for one in evaluators],
+            trainer.schedule.last_epoch,
+        ]
         return [tensors, repr(others), [p.grad is None for p in trainer.parameters], trainer.objective.training]
 
-    def watched(loop: Any, snapshots: Any, step: int) -> None:
-        before = state(loop, snapshots)
-        rehearse(loop, snapshots, step)
-        after = state(loop, snapshots)
+    def watched(loop: Any, evaluators: Any, step: int) -> None:
+        before = state(loop, evaluators)
+        rehearse(loop, evaluators, step)
+        after = state(loop, evaluators)
         assert all(torch.equal(one, other) for one, other in zip(before[0], after[0], strict=True))
         assert before[1:] == after[1:]
         seen.append(step)
@@ -122,7 +126,7 @@ def test_processes_exchange_nothing(tmp_path: Path) -> None:
     try:
         for rehearsed in (True, False):
             learner = trainer("absorb", "loglinear", scale=True)
-            learner.parts = list(torch.arange(learner.training.batch_size).view(2, -1))
+            learner.microbatches = list(torch.arange(learner.training.batch_size).view(2, -1))
             wrapped = DistributedDataParallel(learner.objective, gradient_as_bucket_view=True)
             learner.wrapped = wrapped
             wrapped.register_comm_hook(None, count)
@@ -138,8 +142,14 @@ def test_processes_exchange_nothing(tmp_path: Path) -> None:
     assert losses[0] == losses[1]
 
 
-def failing(error: Exception) -> Callable[..., Any]:
+def failing(error: Exception, original: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """A function that fails; with an original, from its second call on: the first is the rehearsal's."""
+    calls: list[object] = []
+
     def fail(*arguments: object, **named: object) -> Any:
+        calls.append(arguments)
+        if original is not None and len(calls) == 1:
+            return original(*arguments, **named)
         raise error
 
     return fail
@@ -147,8 +157,13 @@ def failing(error: Exception) -> Callable[..., Any]:
 
 MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 LATE = {
-    "the bound": (rehearsal, "terms", MEMORY, "Out of memory in validation: CUDA out of memory. Tried to allocate"),
-    "a sample": (rehearsal, "sample", MEMORY, "Lower samples.count, or data.length."),
+    "the bound": (
+        validation.bound,
+        "terms",
+        MEMORY,
+        "Out of memory in validation: CUDA out of memory. Tried to allocate",
+    ),
+    "a sample": (samples, "sample", MEMORY, "Lower samples.count, or data.length."),
     "a pass": (ScoreEntropy, "forward", MEMORY, "Lower training.microbatch (or raise training.accum)"),
     "a save": (
         checkpoints.folder.torch,
@@ -184,8 +199,8 @@ OUT = {
         "Out of memory in training: ",
         "Lower training.microbatch (or raise training.accum)",
     ),
-    "validation": (snapshot.bound, "estimate", "Out of memory in validation: ", "Lower validation.batch_size"),
-    "a sample": (snapshot, "sample", "Out of memory in sampling: ", "Lower samples.count"),
+    "validation": (validation.bound, "estimate", "Out of memory in validation: ", "Lower validation.batch_size"),
+    "a sample": (samples, "sample", "Out of memory in sampling: ", "Lower samples.count"),
     "the data": (Data, "check_cache", "Out of memory in the run: ", "Lower the size of the model, or data.length."),
 }
 
@@ -197,9 +212,8 @@ def test_out_of_memory_anywhere_is_one_message(
     owner, name, what, lower = OUT[place]
     if place == "the data":
         owner = type(_data_of_the_run())
-    monkeypatch.setattr(
-        owner, name, failing(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
-    )
+    error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+    monkeypatch.setattr(owner, name, failing(error, samples.sample if place == "a sample" else None))
     run(*TINY, "--run_folder=run", code=1)
     said = capsys.readouterr().err
     assert said.count("error: ") == 1

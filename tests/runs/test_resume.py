@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from sedd_core import checkpoints
 from sedd_core.build.workspace import Workspace
 from sedd_core.files import digest
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from sedd_core.training import evaluation as snapshot
 from sedd_core.training.log import RunLog, figures_line
 from sedd_core.training.settings import Checkpoints
@@ -213,7 +213,7 @@ def test_no_side_file_is_a_condition(name: str, capsys: pytest.CaptureFixture[st
 def test_damaged_results_are_none(content: bytes) -> None:
     Path("run").mkdir()
     Path("run/results.json").write_bytes(content)
-    assert Workspace(Path("run"), Record({"core": "Train", "args": {}})).results() == []
+    assert Workspace(Path("run"), Record(Node("core", "Train"))).results() == []
 
 
 def test_the_log_says_each_thing_once_and_how_far_it_came() -> None:

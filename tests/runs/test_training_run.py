@@ -111,19 +111,18 @@ def test_a_profile_past_the_end_is_warned_of(capsys: pytest.CaptureFixture[str])
 
 
 MINE = """
+from dataclasses import dataclass
+
 import fiddle as fdl
 import torch
 from experiments.quickstart import config as quickstart
-from sedd_core.references import ngram_bits_per_character
-from sedd_core.runs import report
-from sedd_core.runs.loop import Loop
-from sedd_core.training.settings import Optimizer, Training
+from sedd_core.training import Optimizer
 
+@dataclass(frozen=True, kw_only=True)
 class SGD(Optimizer):
     '''torch's SGD; the learning rate halves every four updates.'''
-    def __init__(self, *, momentum: float = 0.9, lr: float = 0.1) -> None:
-        super().__init__(lr=lr, warmup=0)
-        self.momentum = momentum
+    momentum: float = 0.9
+    lr: float = 0.1
     def make(self, parameters):
         return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum)
     def factor(self, step, steps):
@@ -168,8 +167,7 @@ def test_compiling_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
     run(*TINY, "--run_folder=run", "training.steps=1")
     record = Record.read(Path("run/config.json"))
-    node = {**record.run, "args": {**record.run["args"], "more_valid": {"tuple": [deepcopy(record.node("data"))]}}}
-    record.run = node
+    record.run.args["more_valid"] = (deepcopy(record.node("data")),)
     record.write(Path("two.json"))
     run("--fdl_config_file=two.json", "--run_folder=two")
     out = capsys.readouterr().out
@@ -184,9 +182,9 @@ def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
     row = Path("two/validation.txt").read_text().splitlines()[-2].split("\t")
     assert row == ["bound", *(f"{f['value']:.4f} ± {f['standard_error']:.4f}" for f in figures[2:])]
     Path("other.txt").write_text("another alphabet: xyz 123\n" * 40)
-    node["args"]["more_valid"]["tuple"][0]["args"]["paths"] = {"tuple": ["other.txt"]}
+    record.run.args["more_valid"][0].args["paths"] = ("other.txt",)
     with pytest.raises(UserError, match="is tokenised otherwise than the training data"):
-        build(node)._sets()
+        build(record.run)._sets()
 
 
 def test_validation_takes_sequences_from_all_over_the_split_and_n_grams_the_same(

@@ -101,7 +101,7 @@ EVERY_GRAPH: dict[str, Callable[[], Graph]] = {
 
 
 @settings(max_examples=10)
-@pytest.mark.parametrize("given_noise", ["same", "none"])
+@pytest.mark.parametrize("fixed_token_noise", ["same", "none"])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("graph", EVERY_GRAPH)
 @examples(data=st.data())
@@ -137,7 +137,7 @@ def test_given_tokens_survive_in_every_state(
     assert (out < 5).all()
 
 
-@pytest.mark.parametrize("given_noise", ["same", "none"])
+@pytest.mark.parametrize("fixed_token_noise", ["same", "none"])
 @pytest.mark.parametrize("graph", PAIRS)
 def test_batches_change_nothing(graph: str, fixed_token_noise: FixedTokenNoise, seed: int) -> None:
     """The i-th sample is a function of (seed, i), with and without given tokens."""

@@ -45,7 +45,7 @@ class ScramblesAndDrops(Scrambles, DropsThem):
 
 
 @pytest.mark.parametrize("sampler", [DropsThem, Scrambles, ScramblesAndDrops])
-@pytest.mark.parametrize("given_noise", ["same", "none"])
+@pytest.mark.parametrize("fixed_token_noise", ["same", "none"])
 @pytest.mark.parametrize("graph", ["absorb", "uniform"])
 def test_given_tokens_are_seen_and_come_out_whatever_a_sampler_does(
     graph: str, fixed_token_noise: str, sampler: type[Sampler], seed: int

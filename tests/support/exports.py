@@ -11,35 +11,35 @@ from sedd_core import checkpoints, plugin
 from sedd_core.build.build import build
 from sedd_core.model.ema import EMA
 from sedd_core.model.score import ScoreHead, ScoreModel
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from sedd_core.text.codec import Codec
 
 SIZES = {"hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_dim": 8}
 
 
-ABSORB = {"plugin": "graph_absorb", "args": {"vocab_size": 5}}
+ABSORB = Node("plugin", "graph_absorb", {"vocab_size": 5})
 
 
-LOGLINEAR = {"plugin": "noise_loglinear", "args": {}}
+LOGLINEAR = Node("plugin", "noise_loglinear")
 
 
 BOUND = "Likelihood bound of 2 sequences\nterm\tnats/token\nbound\t5.7352 ± 0.0122"
 
 
-def write_run(folder: Path, graph: dict, noise: dict, scale: bool) -> Path:
+def write_run(folder: Path, graph: Node, noise: Node, scale: bool) -> Path:
     """A run folder with one checkpoint, of the last of 7 steps, its weights and averages drawn."""
-    states = 5 + (graph["plugin"] == "graph_absorb")
+    states = 5 + (graph.name == "graph_absorb")
     nodes = {
-        "data": {"plugin": "data_text", "args": {"length": 4, "tokenizer": "bpe"}},
+        "data": Node("plugin", "data_text", {"length": 4, "tokenizer": "bpe"}),
         "graph": graph,
         "noise": noise,
-        "score": {"core": "ScoreHead", "args": {"scale_by_sigma": scale}},
-        "model": {"plugin": "model_ddit", "args": {**SIZES, "num_states": states}},
-        "training": {"core": "Training", "args": {"steps": 7, "batch_size": 32}},
+        "score": Node("core", "ScoreHead", {"scale_by_sigma": scale}),
+        "model": Node("plugin", "model_ddit", {**SIZES, "num_states": states}),
+        "training": Node("core", "Training", {"steps": 7, "batch_size": 32}),
     }
     parts = ScoreModel(
-        plugin("model_ddit")(**nodes["model"]["args"]),
-        plugin(graph["plugin"])(vocab_size=5),
+        plugin("model_ddit")(**nodes["model"].args),
+        plugin(graph.name)(vocab_size=5),
         ScoreHead(scale_by_sigma=scale),
     )
     generator = torch.Generator().manual_seed(0)
@@ -49,7 +49,7 @@ def write_run(folder: Path, graph: dict, noise: dict, scale: bool) -> Path:
     ema.update()
     codec = Codec(Tokenizer(models.WordLevel({"a": 0, "b": 1, "c": 2, "d": 3, "e": 4}, unk_token="a")))
     record = Record(
-        run={"core": "Train", "args": nodes},
+        run=Node("core", "Train", nodes),
         command="launch.py --fdl_config=/home/me/secret.py",
         versions={"sedd-core": "0.1.0"},
         git={"commit": "1a86750", "diff": "-old"},

@@ -35,16 +35,16 @@ sys.exit(main(["launch.py", *sys.argv[2:]]))
 """
 KILLER = """
 import os, signal, sys
-from sedd_core import checkpoint, training
-from sedd_core.runs import snapshot
+from sedd_core.checkpoints import folder
+from sedd_core.training import samples, trainer, validation
 from sedd_core.cli.main import main
 place, calls = sys.argv[1], int(sys.argv[2])
 owner, name = {
-    "in a step": (training.Trainer, "update"),
-    "in a save": (checkpoints.folder, "_write_weights"),
-    "before the rename": (checkpoint.os, "rename"),
-    "in evaluation": (snapshot.bound, "estimate"),
-    "in sampling": (snapshot, "sample"),
+    "in a step": (trainer.Trainer, "update"),
+    "in a save": (folder, "write_weights"),
+    "before the rename": (folder.os, "rename"),
+    "in evaluation": (validation.bound, "estimate"),
+    "in sampling": (samples, "sample"),
 }[place]
 original = getattr(owner, name)
 def deadly(*args, **named):

@@ -239,7 +239,7 @@ PLANTS: dict[str, tuple[str, str, str, Callable[[int], None]]] = {
         lambda seed: test_bound_exactly.test_every_term_of_a_token_under_uniform(),
     ),
     "times without jitter": (
-        "sedd_core.training:times",
+        "sedd_core.training.batches:draw_times",
         "(draws.indices + uniform)",
         "(draws.indices + 0.5 + 0 * uniform)",
         lambda seed: test_training.test_times_fill_the_interval("stratified", seed),
@@ -281,14 +281,14 @@ PLANTS: dict[str, tuple[str, str, str, Callable[[int], None]]] = {
         lambda seed: test_exact_graphs.test_perturb_draws_its_law_to_four_digits("ring"),
     ),
     "neighbours of one process in its parts": (
-        "sedd_core.training:parts",
+        "sedd_core.training.batches:microbatches",
         ".view(-1, accumulation(training, world.size), world.size)[:, :, world.rank].T",
         ".view(accumulation(training, world.size), world.size, -1)[:, world.rank]",
         lambda seed: test_processes.test_every_process_and_every_part_sees_all_times_alike(1),
     ),
     **{
         f"one dropout mask in every {what}": (
-            "sedd_core.training:Trainer.step",
+            "sedd_core.training.trainer:Trainer.step",
             '"dropout", step, self.world.rank, number',
             f'"dropout", {arguments}',
             lambda seed: test_dropout.test_masks_differ_between_steps_processes_and_parts_and_come_again(),
