@@ -161,6 +161,17 @@ def test_a_planted_import_is_found(path: str, source: str) -> None:
     assert fault(Path(path), source)
 
 
+def test_no_test_imports_another_test() -> None:
+    tests = [path.relative_to(ROOT) for path in (ROOT / "tests").rglob("*.py")]
+    shared = {
+        str(path): name
+        for path in tests
+        for name in imports(path, (ROOT / path).read_text())
+        if name.startswith("tests.") and not name.startswith("tests.support")
+    }
+    assert not shared
+
+
 def test_no_stage_holds_fiddle_at_run_time() -> None:
     """Importing the contracts and the runs does not import Fiddle or absl, nor what only some runs need."""
     code = (

@@ -24,6 +24,7 @@ from sedd_core.maths.draws import Draws
 from sedd_core.record import Node, Record
 from sedd_core.training.batches import accumulation, draw_times, microbatches
 from sedd_core.training.settings import Training
+from tests.support.planted import Plant, check_found
 from tests.support.runs import ROOT, TINY, apart, log, losses, points, run, weights, write_text
 
 EXACT = [*TINY, "model.dropout=0"]
@@ -356,3 +357,18 @@ def test_parts_of_a_batch_are_synchronised_once(tmp_path: Path) -> None:
         assert exchanged.count(0) == 1
     finally:
         dist.destroy_process_group()
+
+
+PLANTS: dict[str, Plant] = {
+    "neighbours of one process in its parts": (
+        "sedd_core.training.batches:microbatches",
+        ".view(-1, accumulation(training, world.size), world.size)[:, :, world.rank].T",
+        ".view(accumulation(training, world.size), world.size, -1)[:, world.rank]",
+        lambda seed: test_every_process_and_every_part_sees_all_times_alike(1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_found(PLANTS[name], seed, monkeypatch)

@@ -21,6 +21,7 @@ from sedd_core.maths.numerics import student_t
 from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Batch, Noise
 from tests.support.bounds import T_MIN, exact_uniform, gauss_legendre
+from tests.support.planted import Plant, check_found
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
 
@@ -147,3 +148,30 @@ def test_what_does_not_count_is_given(name: str, seed: int) -> None:
         assert torch.equal(x[~counts], x0[~counts])
     assert any((x[counts] != x0[counts]).any() for x in seen)
     assert not torch.stack(terms(model, noise, Batch(x0, counts & False), draws, points=2, t_min=T_MIN)).any()
+
+
+PLANTS: dict[str, Plant] = {
+    "standard error x 2": (
+        "sedd_core.evaluation.bound:Bound.per",
+        "math.sqrt(len(values))",
+        "2 * math.sqrt(len(values))",
+        lambda seed: test_the_standard_error_is_that_of_a_ratio(),
+    ),
+    "standard error of nats alone": (
+        "sedd_core.evaluation.bound:Bound.per",
+        "(values - ratio * units)",
+        "values",
+        lambda seed: test_the_standard_error_is_that_of_a_ratio(),
+    ),
+    "an interval of two standard errors": (
+        "sedd_core.evaluation.bound:Bound.interval",
+        "student_t(level, len(units) - 1)",
+        "2",
+        lambda seed: test_the_standard_error_is_that_of_a_ratio(),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_found(PLANTS[name], seed, monkeypatch)

@@ -18,6 +18,7 @@ from sedd_core.training.objective import ScoreEntropy
 from tests.support.bounds import exact_uniform
 from tests.support.graphs import chi_square
 from tests.support.lattice import COUNT, Lattice
+from tests.support.planted import Plant, check_found
 
 PROBABILITIES = torch.tensor([0.4, 0.3, 0.15, 0.1, 0.05], dtype=torch.float64)
 NOISE = plugin("noise_geometric")(sigma_min=0.1, sigma_max=2.0)
@@ -139,3 +140,72 @@ def test_masks_and_their_noise_follow_their_laws(seed: int) -> None:
         assert chi_square(count - 1 - 4 * index, torch.full((4,), 0.25)) > 1e-5
         level = beta(count.numpy(), 9 - count.numpy()).cdf(-torch.expm1(-sigma.double()).numpy())
         assert kstest(level, "uniform").pvalue > 1e-5
+
+
+def padding(seed: int) -> None:
+    """The test of padding, on both processes."""
+    for name in MODELS:
+        test_padding_is_in_no_term(name, seed)
+
+
+PLANTS: dict[str, Plant] = {
+    "padding in the prior term": (
+        "sedd_core.evaluation.bound:terms",
+        ".where(loss_mask, 0.0)",
+        "",
+        padding,
+    ),
+    "padding in the reconstruction term": (
+        "sedd_core.evaluation.integrand:log_denoised",
+        ".where(loss_mask, 0.0)",
+        "",
+        padding,
+    ),
+    "padding in the diffusion term": (
+        "sedd_core.evaluation.bound:terms",
+        "graph.reachable(x) & loss_mask",
+        "graph.reachable(x)",
+        padding,
+    ),
+    "absorb's bound x 1.002": (
+        "sedd_core.evaluation.integrand:_by_count",
+        "weight = length",
+        "weight = 1.002 * length",
+        lambda seed: test_absorb_with_independent_tokens_is_exact_in_every_draw(1, seed),
+    ),
+    "others' bound x 1.002": (
+        "sedd_core.evaluation.integrand:_by_noise",
+        "sigma * (high - low)",
+        "1.002 * sigma * (high - low)",
+        lambda seed: test_every_term_of_a_token_under_uniform(),
+    ),
+    "strata of masks without jitter": (
+        "sedd_core.evaluation.integrand:_by_count",
+        "(index + uniform)",
+        "(index + 0.5 + 0 * uniform)",
+        lambda seed: test_masks_and_their_noise_follow_their_laws(seed),
+    ),
+    "strata of log sigma without jitter": (
+        "sedd_core.evaluation.integrand:_by_noise",
+        'here.uniform("level", 1)[:, 0]',
+        '0.5 + 0 * here.uniform("level", 1)[:, 0]',
+        test_log_sigma_is_uniform_in_each_stratum,
+    ),
+    "no clamp at sigma_max": (
+        "sedd_core.evaluation.integrand:_by_count",
+        "sigma.clamp(low, high)",
+        "sigma.clamp(min=low)",
+        lambda seed: test_the_network_sees_no_noise_beyond_the_ends("absorb", seed),
+    ),
+    "no clamp at sigma_min": (
+        "sedd_core.evaluation.integrand:_by_count",
+        "sigma.clamp(low, high)",
+        "sigma.clamp(max=high)",
+        lambda seed: test_the_network_sees_no_noise_beyond_the_ends("absorb", seed),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_found(PLANTS[name], seed, monkeypatch)

@@ -15,6 +15,7 @@ from sedd_core.testing import check_graph
 from sedd_core.testing.conformance import close, rate_matrix
 from tests.support.graphs import GRAPHS, Drifting, Ring, chi_square, random_pi
 from tests.support.lattice import COUNT, Lattice
+from tests.support.planted import Plant, check_found
 
 SIGMAS = [1e-4, 0.02, 0.5, 2.0, 8.0]
 
@@ -231,3 +232,24 @@ def test_sigma_goes_with_states_by_its_leading_axes(name: str) -> None:
     assert not torch.equal(law[0], law[1])
     with pytest.raises(ValueError, match="does not lead"):
         graph.transition(x, sigma[:2])
+
+
+PLANTS: dict[str, Plant] = {
+    "perturb x 1.002": (
+        "sedd_core.stages.interpolating:InterpolatingGraph.perturb",
+        "beta = -torch.expm1(-expand_to(sigma, x0).double())",
+        "beta = -torch.expm1(-1.002 * expand_to(sigma, x0).double())",
+        lambda seed: test_perturb_draws_its_law_to_four_digits("absorb"),
+    ),
+    "perturb of any graph x 1.002": (
+        "sedd_core.stages.graph:Graph.perturb",
+        "self.transition(x0, sigma)",
+        "self.transition(x0, 1.002 * sigma)",
+        lambda seed: test_perturb_draws_its_law_to_four_digits("ring"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_found(PLANTS[name], seed, monkeypatch)

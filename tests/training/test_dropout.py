@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +14,7 @@ from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.stages import Backbone
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
+from tests.support.planted import Plant, check_found
 
 
 class Dropping(Backbone):
@@ -57,3 +59,25 @@ def test_masks_differ_between_steps_processes_and_parts_and_come_again() -> None
     drawn = [masks(*place) for place in places]
     assert len({mask for both in drawn for mask in both}) == 8
     assert [masks(*place) for place in places] == drawn
+
+
+PLANTS: dict[str, Plant] = {
+    **{
+        f"one dropout mask in every {what}": (
+            "sedd_core.training.trainer:Trainer.step",
+            '"dropout", step, self.world.rank, number',
+            f'"dropout", {arguments}',
+            lambda seed: test_masks_differ_between_steps_processes_and_parts_and_come_again(),
+        )
+        for what, arguments in {
+            "step": "0, self.world.rank, number",
+            "process": "step, 0, number",
+            "part": "step, self.world.rank, 0",
+        }.items()
+    },
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_found(PLANTS[name], seed, monkeypatch)

@@ -23,6 +23,7 @@ from sedd_core.training.batches import ShuffledIndices, draw_times
 from sedd_core.training.objective import ScoreEntropy
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
+from tests.support.planted import Plant, check_found
 from tests.support.trainers import trainer
 
 
@@ -184,3 +185,18 @@ def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, 
     drawn = [sample(m, n, plugin("sampler_analytic")(), **arguments) for m, n in ((model, noise), (other, again))]
     assert torch.equal(*drawn)
     assert (drawn[0] < 4).all()
+
+
+PLANTS: dict[str, Plant] = {
+    "times without jitter": (
+        "sedd_core.training.batches:draw_times",
+        "(draws.indices + uniform)",
+        "(draws.indices + 0.5 + 0 * uniform)",
+        lambda seed: test_times_fill_the_interval("stratified", seed),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_fault_is_found(name: str, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_found(PLANTS[name], seed, monkeypatch)
