@@ -29,7 +29,7 @@ from ..record.record import Record
 from ..stages import Noise
 from ..text.codec import Codec
 from .tensors import read_saved, read_weights
-from .weights import write_weights, load_state_into
+from .weights import load_state_into, write_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
 

@@ -1,6 +1,6 @@
-"""Tokenised texts on disk: written once, whole or not at all, and read by memory map.
+"""Tokenized texts on disk: written once, whole or not at all, and read by memory map.
 
-A split of a data set is a folder <cache>/<key>/, its key a hash of the content and of how it was tokenised:
+A split of a data set is a folder <cache>/<key>/, its key a hash of the content and of how it was tokenized:
 
     tokens           one run of token ids: uint16, or int32 for a vocabulary above 65536
     ends             int64: where each document ends in the run
@@ -43,7 +43,7 @@ PATIENCE = 3.0
 
 
 NEWS_EVERY = 30.0
-"""Seconds between lines on how far tokenising has come."""
+"""Seconds between lines on how far tokenizing has come."""
 
 
 class Tokenized(NamedTuple):
@@ -122,7 +122,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
-        console.say(f"Waiting for another process, which tokenises the same data (it holds {path}).")
+        console.say(f"Waiting for another process, which tokenizes the same data (it holds {path}).")
         lock.acquire()
     try:
         yield
@@ -148,7 +148,7 @@ def _write(folder: Path, made: Tokenized) -> None:
             ends.write(np.int64(count).tobytes())
             if time.monotonic() - news > NEWS_EVERY:
                 news = time.monotonic()
-                console.say(f"Tokenising: {count:,} tokens so far")
+                console.say(f"Tokenizing: {count:,} tokens so far")
     codec.save(folder / "tokenizer.json")
     sums = {"tokens": tokens.crc32, "ends": ends.crc32, "tokenizer.json": crc32(folder / "tokenizer.json")}
     write_text(folder / "corpus.json", json.dumps({"tokens": count, "documents": number, "crc32": sums}))

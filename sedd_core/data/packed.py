@@ -28,7 +28,7 @@ SPLITS: tuple[Split, ...] = ("train", "valid")
 
 
 class PackedData(Data):
-    """Data whose splits are tokenised once, into the cache.
+    """Data whose splits are tokenized once, into the cache.
 
     packing: "packed" cuts the whole run of a split into sequences; "document" gives each document its own, for which
     padding and long_documents are those of `DocumentSequences`.
@@ -45,10 +45,10 @@ class PackedData(Data):
 
     @abstractmethod
     def key(self, name: Split) -> str:
-        """A hash of a split's content and of how it is tokenised."""
+        """A hash of a split's content and of how it is tokenized."""
 
     @abstractmethod
-    def tokenise(self, name: Split) -> Tokenized:
+    def tokenize(self, name: Split) -> Tokenized:
         """The codec and the documents of a split, for the cache."""
 
     def codec(self) -> Codec:
@@ -102,10 +102,10 @@ class PackedData(Data):
             self._check(name)
 
     def corpus(self, name: Split) -> Corpus:
-        """A split in the cache, tokenised when it is not there yet or damaged."""
+        """A split in the cache, tokenized when it is not there yet or damaged."""
         if name not in self._corpora:
             self._check(name)
-            self._corpora[name] = cached_corpus(self._key(name), lambda: self.tokenise(name))
+            self._corpora[name] = cached_corpus(self._key(name), lambda: self.tokenize(name))
         return self._corpora[name]
 
     def _key(self, name: Split) -> str:

@@ -247,7 +247,7 @@ class Train(Run):
             difference = own.difference(data.codec())
             if difference:
                 raise UserError(
-                    f"The validation set {data.title} is tokenised otherwise than the training data ({difference}): "
+                    f"The validation set {data.title} is tokenized otherwise than the training data ({difference}): "
                     "give it the same tokenizer (one learned from a text belongs to that text)."
                 )
             sequences = data.split("valid")

@@ -15,11 +15,11 @@ Split = Literal["train", "valid"]
 
 
 class Batch(NamedTuple):
-    """Sequences, and what is modelled of them.
+    """Sequences, and what is modeled of them.
 
-    tokens [B, L]. loss_mask [B, L]: positions in the loss and the bound (None: all); the tokens elsewhere are given, so
-    they are never noised, and figures are conditional on them. cond [B, ...]: conditions. text [B, L]: positions that
-    figures per token and per character are divided by (None: `loss_mask`); all but padding.
+    tokens [B, L]. loss_mask [B, L]: positions in the loss and the bound (None: all); the tokens elsewhere are given,
+    so they are never noised, and figures are conditional on them. cond [B, ...]: conditions. text [B, L]: positions
+    that figures per token and per character are divided by (None: `loss_mask`); all but padding.
     """
 
     tokens: Int64[Tensor, "B L"]
@@ -37,7 +37,8 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
-        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
+        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright:
+        ignore[reportArgumentType]
 
 
 class Sequences(ABC):
@@ -104,7 +105,7 @@ class Data(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the data's content and of how it was tokenised."""
+        """A hash of the data's content and of how it was tokenized."""
 
     def check_cache(self) -> None:  # noqa: B027 - most data keeps none
         """Remove damaged copies that this data keeps on disk: called once, in each process, before any is opened."""

@@ -32,14 +32,16 @@ class Step(NamedTuple):
 
 
 class FactorizedSampler(Sampler):
-    """A sampler that moves every position on its own.
+    """A sampler that moves every position independently.
 
-    A variant states one thing, the `weights` of every state at the rows that can move. From them follow both the
-    exact law of a step (`law`, which the oracle propagates) and the draw (`step`).
+    A variant implements `step_weights`, the weights of every state at the positions that can move. Both the exact
+    distribution of a step (`step_distribution`, which the oracle propagates) and the draw (`step`) follow from them.
+    With a temperature or top_p other than 1, samples no longer tend to the model's distribution.
 
-    temperature, top_p: of where a jump goes, not of whether there is one: each target's probability to the power of
-    1 / temperature, then the fewest targets that hold top_p of it. Other values than 1 change the law: samples no
-    longer tend to the model's distribution.
+    Args:
+        temperature: Sharpens the distribution of jump targets (power 1 / temperature); jump probabilities are
+            unchanged.
+        top_p: Share of the jump targets' probability that is kept, the most probable targets first.
     """
 
     def __init__(self, *, temperature: float = 1.0, top_p: float = 1.0) -> None:

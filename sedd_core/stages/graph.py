@@ -20,14 +20,14 @@ from ..maths.numerics import expand_to
 
 
 class StepWeights(NamedTuple):
-    """An unnormalised law: `values` >= 0 over the states, which sum to `total` where nothing had to be clipped."""
+    """An unnormalized law: `values` >= 0 over the states, which sum to `total` where nothing had to be clipped."""
 
     values: Float[Tensor, "*shape S"]
     total: Float64[Tensor, "*shape"]
 
 
 class Graph(nn.Module, ABC):
-    """A factorised, length-preserving forward process on `num_states` states.
+    """A factorized, length-preserving forward process on `num_states` states.
 
     A graph states its `transition`, `rate_into` and `prior_law`; everything else is derived here, densely ([S, S] per
     call: for small S). `InterpolatingGraph` derives it all in closed form for the processes of SEDD.

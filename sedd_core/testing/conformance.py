@@ -125,7 +125,7 @@ def _check_entropy(graph: Graph) -> None:
 def check_sampler(sampler: Sampler, graph: Graph, noise: Noise, *, slope_within: float = 0.1) -> None:
     """What any sampler draws has the right law (`check_draws`).
 
-    A factorised sampler's law is proper as well, flows as the exact one does, and nears it at its stated order.
+    A factorized sampler's law is proper as well, flows as the exact one does, and nears it at its stated order.
     slope_within: how far the order measured between 64 and 128 steps may be from `sampler.order`.
     """
     if isinstance(sampler, FactorizedSampler):

@@ -32,9 +32,9 @@ def exact_pair_score(graph: Graph, noise: Noise, joint: Float64[Tensor, "V V"]) 
         kernels = graph.transition(tokens.expand(*levels.shape, -1), levels)  # [levels, 2, V, S]
         probs = kernels[:, 0].mT @ joint @ kernels[:, 1]
         first, second = x.T
-        neighbours = torch.stack([probs.mT[which, second], probs[which, first]], 1)
+        neighbors = torch.stack([probs.mT[which, second], probs[which, first]], 1)
         here = probs[which, first, second][:, None, None]
-        log_score = torch.where(here > 0, neighbours / here, 1.0).log()
+        log_score = torch.where(here > 0, neighbors / here, 1.0).log()
         return log_score if positions is None else log_score[positions]
 
     return score

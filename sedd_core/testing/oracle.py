@@ -22,7 +22,7 @@ from ..stages.sampler import ScoreFunction, denoising_distribution
 
 
 def random_joint(vocab_size: int, length: int, seed: int, concentration: float = 1.0) -> Float64[Tensor, "..."]:
-    """A law over all sequences, of shape [V] * L: independent Gamma(concentration) weights, normalised."""
+    """A law over all sequences, of shape [V] * L: independent Gamma(concentration) weights, normalized."""
     weights = np.random.default_rng(seed).gamma(concentration, size=(vocab_size,) * length)
     return torch.from_numpy(weights / weights.sum())
 
@@ -76,11 +76,11 @@ class Oracle:
     def log_score(self, x: Int64[Tensor, "B L"], sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, "B L S"]:
         """log p_sigma(x with x_i := y) / p_sigma(x), exact; 0 for sequences that cannot be."""
         probs = self.marginal(sigma)
-        neighbours = x[:, None, None].repeat(1, self.length, self.graph.num_states, 1)
+        neighbors = x[:, None, None].repeat(1, self.length, self.graph.num_states, 1)
         for i in range(self.length):
-            neighbours[:, i, :, i] = torch.arange(self.graph.num_states)
+            neighbors[:, i, :, i] = torch.arange(self.graph.num_states)
         here = probs[self.number(x)][:, None, None]
-        ratio = torch.where(here > 0, probs[self.number(neighbours)] / here, 1.0)
+        ratio = torch.where(here > 0, probs[self.number(neighbors)] / here, 1.0)
         return ratio.log()
 
     def model(self, clean: Bool[Tensor, " L"] | None = None) -> ScoreFunction:
@@ -148,14 +148,14 @@ class Oracle:
         return self.propagate(probs, put_back(final))[self.number(self.clean)]
 
     def bound(
-        self, sigmas: tuple[float, float], nodes: int, *, masking: bool = False, factorised: bool = False
+        self, sigmas: tuple[float, float], nodes: int, *, masking: bool = False, factorized: bool = False
     ) -> BoundTerms:
         """The likelihood bound with exact scores, summed over all noised sequences.
 
         sigmas: the ends of the integral, by Gauss-Legendre quadrature with `nodes` nodes in log sigma. masking: take
         lambda = 1 - exp(-sigma) from 0 to 1 instead, where absorb's integrand is a polynomial of degree L - 1; then
         nothing is left to reconstruct or to be told by the prior. The prior term is against the exact marginal.
-        factorised: reconstruct each position by its own posterior, as a sampler's last step does, instead of all
+        factorized: reconstruct each position by its own posterior, as a sampler's last step does, instead of all
         together; then the sum is no longer -log p0 but above it, by O(sigma_min^2).
         """
         diffusion = torch.zeros_like(self.p0)
@@ -163,7 +163,7 @@ class Oracle:
             diffusion += weight * self._entropy(sigma)
         if masking:
             return BoundTerms(diffusion, torch.zeros_like(diffusion), torch.zeros_like(diffusion))
-        return BoundTerms(diffusion, self._reconstruction(sigmas[0], factorised), self._prior(sigmas[1]))
+        return BoundTerms(diffusion, self._reconstruction(sigmas[0], factorized), self._prior(sigmas[1]))
 
     def forward_distribution(self, sigma: float) -> Float64[Tensor, "N0 N"]:
         """q_sigma(x | x0) for every clean sequence."""
@@ -182,10 +182,10 @@ class Oracle:
         entropy[possible] = self.graph.score_entropy(score[possible], level, x[possible], x0[possible])
         return (probs * entropy.sum(-1)).sum(-1)
 
-    def _reconstruction(self, sigma: float, factorised: bool) -> Float64[Tensor, " N0"]:
+    def _reconstruction(self, sigma: float, factorized: bool) -> Float64[Tensor, " N0"]:
         """E of -log p(x0 | x at sigma)."""
         probs = self.forward_distribution(sigma)
-        if not factorised:
+        if not factorized:
             posterior = self.p0[:, None] * probs / self.marginal(sigma)
             return -torch.xlogy(probs, torch.where(probs > 0, posterior, 1.0)).sum(-1)
         level, zero = torch.tensor(sigma, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)

@@ -42,7 +42,7 @@ def check_parts(training: Training, processes: int) -> None:
 def microbatches(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
     """For each part of an update, which sequences of the global batch this process takes. Errors: `check_parts`.
 
-    Every (processes x parts)-th: stratified times rise with the index, so that blocks of neighbours would give one
+    Every (processes x parts)-th: stratified times rise with the index, so that blocks of neighbors would give one
     process all the little noise, and the one for which all wait all the masks.
     """
     check_parts(training, world.size)

@@ -146,5 +146,5 @@ def _of_the_gpu(trainer: Trainer, flops: float) -> dict[str, float]:
     name = torch.cuda.get_device_name()
     peak = next((peak for kind, peak in PEAK.items() if kind in name), None)
     if peak:
-        figures["train_speed/flop_utilisation"] = flops / (peak * trainer.world.size)
+        figures["train_speed/flop_utilization"] = flops / (peak * trainer.world.size)
     return figures

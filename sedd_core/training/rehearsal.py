@@ -84,7 +84,7 @@ def _pass(trainer: Trainer, step: int) -> None:
         Draws(trainer.seed, indices.to(trainer.device), step), batch.tokens.shape[1]
     )
     level = trainer.noise(torch.ones(len(x), dtype=torch.float64, device=trainer.device))
-    with trainer.unsynchronised():
+    with trainer.unsynchronized():
         with torch.autocast(trainer.world.device.type, torch.bfloat16, enabled=trainer.bf16):
             loss, _ = trainer.wrapped(x, batch.tokens, level, level.rate, None, batch.cond)
         loss.backward()

@@ -102,7 +102,7 @@ class Trainer:
             data_seconds += time.monotonic() - started
             draws = Draws(self.seed, indices.to(self.device), step)
             last = number == len(self.microbatches) - 1
-            with self.unsynchronised() if not last else nullcontext():
+            with self.unsynchronized() if not last else nullcontext():
                 loss, losses, t = self.loss(batch.tokens, draws, batch.loss_mask, batch.cond)
                 (loss / len(self.microbatches)).backward()
             sums[1:] += loss_by_time_bin(
@@ -167,7 +167,7 @@ class Trainer:
         self.schedule = LambdaLR(self.optimizer, self.factor, state["updates"] - 1)
         self.ema.updates = state["updates"]
 
-    def unsynchronised(self) -> Any:
+    def unsynchronized(self) -> Any:
         """Gradients stay this process's own: they are averaged once, with the last part's."""
         return self.wrapped.no_sync() if isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
 

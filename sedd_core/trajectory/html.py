@@ -1,4 +1,4 @@
-"""A trajectory as one HTML file that needs nothing else: page.html, with the data and the colours filled in."""
+"""A trajectory as one HTML file that needs nothing else: page.html, with the data and the colors filled in."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ FRAMES = 200
 
 
 def to_html(trajectory: Trajectory, title: str) -> str:
-    """The page: a slider over time (at most 200 frames), each token in the colour of its age, counts per step.
+    """The page: a slider over time (at most 200 frames), each token in the color of its age, counts per step.
 
     `#frame=40` and `#sample=1` in its address choose what it opens with.
     """
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-    parts = {"title": escape(title), "light": _colours(0), "dark": _colours(1), "data": _data(trajectory)}
+    parts = {"title": escape(title), "light": _colors(0), "dark": _colors(1), "data": _data(trajectory)}
     return re.sub(r"\{\{(\w+)\}\}", lambda name: parts[name[1]], template)
 
 
-def _colours(scheme: int) -> str:
-    colours = {"paper": PAPER, **COLORS}
-    return " ".join(f"--{kind}: {pair[scheme]};" for kind, pair in colours.items())
+def _colors(scheme: int) -> str:
+    colors = {"paper": PAPER, **COLORS}
+    return " ".join(f"--{kind}: {pair[scheme]};" for kind, pair in colors.items())
 
 
 def _data(trajectory: Trajectory) -> str:

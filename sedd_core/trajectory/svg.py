@@ -142,7 +142,7 @@ def _document(width: int, height: int, clock: Clock, groups: dict[Group, list[st
 
 
 def _style(clock: Clock, groups: Iterable[Group]) -> str:
-    """Colours; when each group is seen; and how those that have changed grow old."""
+    """Colors; when each group is seen; and how those that have changed grow old."""
     light, dark = ("".join(f"--{k}:{pair[i]};" for k, pair in {"paper": PAPER, **COLORS}.items()) for i in (0, 1))
     ages = [(age, f"{{fill:var(--age{i})}}") for i, age in enumerate(AGES) if clock.at(age) < clock.loop]
     spans = sorted({(group.start, group.end) for group in groups})

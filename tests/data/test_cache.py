@@ -274,12 +274,12 @@ class Letters(PackedData):
     def key(self, name: Split) -> str:
         return corpus_key("letters", name)
 
-    def tokenise(self, name: Split) -> Tokenized:
+    def tokenize(self, name: Split) -> Tokenized:
         self.made.append(name)
         return Tokenized(byte_codec(), [np.array(byte_codec().encode({"train": "hello", "valid": "you"}[name]))])
 
 
-def test_a_split_is_tokenised_when_it_is_asked_for(cache: Path) -> None:
+def test_a_split_is_tokenized_when_it_is_asked_for(cache: Path) -> None:
     data = Letters(length=3)
     assert data.codec().decode(data.split("valid").batch(torch.tensor([0])).tokens[0].tolist()) == "you"
     assert data.made == ["valid", "train"] or data.made == ["train", "valid"]
@@ -350,7 +350,7 @@ def test_a_check_reads_each_split_once_and_in_blocks(cache: Path, monkeypatch: p
     number = 40_000
     big = Letters(length=3)
     monkeypatch.setattr(
-        big, "tokenise", lambda name: Tokenized(byte_codec(), (np.arange(250) for _ in range(number)))
+        big, "tokenize", lambda name: Tokenized(byte_codec(), (np.arange(250) for _ in range(number)))
     )
     big.split("train")
     summed: list[str] = []
@@ -396,7 +396,7 @@ class Words(Letters):
     def key(self, name: Split) -> str:
         return corpus_key("words", name)
 
-    def tokenise(self, name: Split) -> Tokenized:
+    def tokenize(self, name: Split) -> Tokenized:
         return Tokenized(byte_codec(), [np.array([*word, 0]) for word in (b"no", b"yes", b"perhaps")])
 
 

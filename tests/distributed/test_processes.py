@@ -332,7 +332,7 @@ def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
     assert process_rank() == (3, 4, 3)
 
 
-def test_parts_of_a_batch_are_synchronised_once(tmp_path: Path) -> None:
+def test_parts_of_a_batch_are_synchronized_once(tmp_path: Path) -> None:
     """One exchange of gradients an update, however many parts it has."""
     import torch.distributed as dist
     from torch.nn.parallel import DistributedDataParallel
@@ -360,7 +360,7 @@ def test_parts_of_a_batch_are_synchronised_once(tmp_path: Path) -> None:
 
 
 PLANTS: dict[str, Plant] = {
-    "neighbours of one process in its parts": (
+    "neighbors of one process in its parts": (
         "sedd_core.training.batches:microbatches",
         ".view(-1, accumulation(training, world.size), world.size)[:, :, world.rank].T",
         ".view(accumulation(training, world.size), world.size, -1)[:, world.rank]",

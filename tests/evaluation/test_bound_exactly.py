@@ -87,7 +87,7 @@ def test_the_training_loss_is_no_bound(t: float) -> None:
 def test_every_term_of_a_token_under_uniform() -> None:
     """To 2e-4 of an integral over noise levels and a sum over states: no draw is left to chance."""
     model, x0 = uniform(), torch.tensor([1])
-    parts = terms(model, NOISE, Batch(x0.expand(COUNT, -1)), Lattice(centred=("level",)), points=48, t_min=1e-3)
+    parts = terms(model, NOISE, Batch(x0.expand(COUNT, -1)), Lattice(centered=("level",)), points=48, t_min=1e-3)
     torch.testing.assert_close(torch.stack(parts).mean(-1), exact_uniform(model, NOISE, x0), rtol=2e-4, atol=0)
 
 

@@ -51,7 +51,7 @@ def test_a_part_of_a_step_has_independent_draws_of_its_own(seed: int) -> None:
 def test_draws_are_uniform_and_open(seed: int) -> None:
     drawn = Draws(seed, torch.arange(1000)).uniform("x", 200)
     assert kstest(drawn.flatten().numpy(), "uniform").pvalue > FEW
-    for axis in (0, 1):  # neighbours along both axes are independent
+    for axis in (0, 1):  # neighbors along both axes are independent
         pair = torch.stack([drawn.narrow(axis, 0, 199).flatten(), drawn.narrow(axis, 1, 199).flatten()])
         assert abs(torch.corrcoef(pair)[0, 1].item()) * math.sqrt(pair.shape[1]) < 4.5
     assert drawn.min() > 0

@@ -195,9 +195,9 @@ def test_a_plugin_that_breaks_its_contract_is_refused(toys: Distributions, fault
 
 SAMPLER = """
 from sedd_core import hookimpl
-from sedd_core.stages import FactorisedSampler
+from sedd_core.stages import FactorizedSampler
 
-class Toy(FactorisedSampler):
+class Toy(FactorizedSampler):
     def weights(self, x, score, step, graph):
         return None
 

@@ -82,7 +82,7 @@ class Single(Ring):
         return super().transition(x, sigma).float()
 
 
-class Unnormalised(Ring):
+class Unnormalized(Ring):
     def prior_law(self) -> Tensor:
         return super().prior_law() * 2
 
@@ -120,7 +120,7 @@ FAULTS = {
     "rows that sum to 1.05": ({"graph": Heavy(5)}, "Heavy.*rows of transition sum to 1, not to 1.05 .*check_graph"),
     "rates turned": ({"graph": Turned(5)}, "rate_into"),
     "a transition in float32": ({"graph": Single(5)}, "float64, not torch.float32"),
-    "a prior that sums to 2": ({"graph": Unnormalised(5)}, "prior_law sums to 1, not to 2"),
+    "a prior that sums to 2": ({"graph": Unnormalized(5)}, "prior_law sums to 1, not to 2"),
     "rates that change with the noise": ({"graph": Drifting()}, "Drifting.*noise a and then b is noise a \\+ b"),
     "an entropy below 0": ({"graph": Bottomless(5)}, "score_entropy is not negative"),
     "a wrong rate": ({"noise": Straight(rate=4.0)}, "Straight.*rate is the derivative.*check_noise"),

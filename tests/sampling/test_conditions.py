@@ -104,7 +104,7 @@ class Labelled(Sequences):
         return batch._replace(cond=batch.tokens[:, 0])
 
 class Text(plugin("data_text")):
-    '''Its sequences are labelled by their first tokens.'''
+    '''Its sequences are labeled by their first tokens.'''
     def split(self, name):
         return Labelled(super().split(name))
 

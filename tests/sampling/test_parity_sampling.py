@@ -1,7 +1,7 @@
 """One step of each sampler, and the final denoising, against the original's figures.
 
 The original's vectors hold negatives where scores are rough or steps long. Ours are laws: they are compared with the
-golden vectors set to 0 there and renormalised, which changes nothing where there are none.
+golden vectors set to 0 there and renormalized, which changes nothing where there are none.
 """
 
 from __future__ import annotations

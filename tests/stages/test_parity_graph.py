@@ -45,7 +45,7 @@ def check_entropy(graph: Graph, golden: dict[str, Tensor], kind: type | torch.dt
 
 
 def check_weights(graph: Graph, golden: dict[str, Tensor]) -> None:
-    """The original's staggered score times its transposed transition, negatives set to 0, normalised."""
+    """The original's staggered score times its transposed transition, negatives set to 0, normalized."""
     sigma, x = golden["sigma"][:, 0], golden["x"]
     truth = (golden["staggered_score_f64"] * golden["transp_transition_f64"]).clamp(min=0)
     truth = truth / truth.sum(-1, keepdim=True)

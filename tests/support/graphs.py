@@ -18,7 +18,7 @@ def random_pi(seed: int, *, mask: bool) -> InterpolatingGraph:
 
 
 class Ring(Graph):
-    """A process of another kind: to either neighbour at rate 1; everything but its rates is derived."""
+    """A process of another kind: to either neighbor at rate 1; everything but its rates is derived."""
 
     def __init__(self, states: int = 5) -> None:
         super().__init__(vocab_size=states, num_states=states)

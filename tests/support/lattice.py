@@ -10,25 +10,25 @@ from torch import Tensor
 from sedd_core.maths.draws import Draws
 
 COUNT, STEP = 28657, 17711
-"""Neighbouring Fibonacci numbers: (i / COUNT, i STEP / COUNT mod 1) is the most even of lattices in the plane."""
+"""Neighboring Fibonacci numbers: (i / COUNT, i STEP / COUNT mod 1) is the most even of lattices in the plane."""
 
 
 @dataclass(frozen=True)
 class Lattice(Draws):
     """COUNT sequences of one position: the first stream that is asked for takes one axis, the second the other.
 
-    centred: streams whose numbers are all .5 instead, such as strata by which an integral goes anyway.
+    centered: streams whose numbers are all .5 instead, such as strata by which an integral goes anyway.
     """
 
     seed: int = 0
     indices: Tensor = field(default_factory=lambda: torch.arange(COUNT))
-    centred: tuple[str, ...] = ()
+    centered: tuple[str, ...] = ()
     axes: dict[str, int] = field(default_factory=dict)
 
     def uniform(self, stream: str, *shape: int) -> Tensor:
         """One number for each sequence."""
         assert shape == (1,)
-        if stream in self.centred:
+        if stream in self.centered:
             return torch.full((COUNT, 1), 0.5, dtype=torch.float64)
         step = (1, STEP)[self.axes.setdefault(stream, len(self.axes))]
         return ((self.indices * step % COUNT).double() + 0.5)[:, None] / COUNT

@@ -91,9 +91,9 @@ def test_the_bound_with_exact_scores_is_the_likelihood_uniform(joint: int) -> No
     assert (sum(whole) + exact.p0.log()).abs().max() < 1e-5
     assert (whole.diffusion + exact.p0.log()).abs().max() > 1e-2, "without its other terms it is no bound"
 
-    factorised = sum(exact.bound((1e-6, 20.0), nodes=60, factorised=True))  # as it is estimated for a network
-    assert (factorised + exact.p0.log()).abs().max() < 1e-5
-    assert (exact.p0 * (factorised + exact.p0.log())).sum() > 0
+    factorized = sum(exact.bound((1e-6, 20.0), nodes=60, factorized=True))  # as it is estimated for a network
+    assert (factorized + exact.p0.log()).abs().max() < 1e-5
+    assert (exact.p0 * (factorized + exact.p0.log())).sum() > 0
 
 
 def test_the_bound_of_a_mixture_and_of_any_rates() -> None:

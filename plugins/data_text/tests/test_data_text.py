@@ -119,7 +119,7 @@ CUT = {
 
 @pytest.mark.parametrize("size", [50, 77, 1000])
 @pytest.mark.parametrize("kind", CUT)
-def test_a_text_is_tokenised_in_pieces_as_it_is_whole(kind: str, size: int) -> None:
+def test_a_text_is_tokenized_in_pieces_as_it_is_whole(kind: str, size: int) -> None:
     codec = CUT[kind]()
     pieces = list(encoded_pieces(codec, LONG, size))
     assert np.concatenate(pieces).tolist() == codec.encode(LONG)

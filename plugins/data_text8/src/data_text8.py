@@ -28,9 +28,12 @@ CHARACTERS = " " + ascii_lowercase
 class Text8(PackedData):
     """text8 in characters: 90 million to train on, 5 million to validate on, 5 million for the test.
 
-    path: of text8 itself, text8.gz or text8.zip; None: from the hub. Of a shorter text (a beginning of it), the
-    100,000 characters before the last 100,000 are validated on; its charts are named text8_part. length: characters a
-    sequence (256 as published).
+    Of a shorter text, the beginning of text8, the 100,000 characters before the last 100,000 are for validation, and
+    charts are named text8_part.
+
+    Args:
+        path: File of text8 (also .gz, .zip); None: from the hub.
+        length: Characters per sequence (256 as published).
     """
 
     def __init__(self, *, path: str | None = None, length: int = 256) -> None:
@@ -63,7 +66,7 @@ class Text8(PackedData):
             return corpus_key("text8 1", name, content_hash(self._file()))
         return corpus_key("text8 1", name, *(rows._fingerprint for rows in self._hub()))
 
-    def tokenise(self, name: Split) -> Tokenized:
+    def tokenize(self, name: Split) -> Tokenized:
         """A part of the text. UserError when it is not text8."""
         text = self._text()
         if len(text) != WHOLE and name == "valid":

@@ -42,7 +42,7 @@ def test_another_text_of_the_same_letters_is_not_called_text8(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", ["text8", "text8.gz", "text8.zip"])
-def test_a_shorter_text_is_split_before_its_end_and_labelled(
+def test_a_shorter_text_is_split_before_its_end_and_labeled(
     tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = data(write(tmp_path / name, TEXT + "\n"))

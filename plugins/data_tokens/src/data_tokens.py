@@ -22,13 +22,17 @@ BLOCK = 2**22
 
 
 class TokenFiles(Data):
-    """One run of token ids per split, cut into sequences.
+    """Files of token ids, one run per split that is cut into sequences.
 
-    path: File to train on: .npy (one dimension, any integer type), or .bin (ids without a header). valid_path: File
-    to validate on; none: the end of path. valid_fraction: Fraction of the ids held out at the end for validation.
-    vocab: Vocabulary size; ids run from 0 to vocab - 1. id_type: Type of the ids in .bin files, in the byte order of
-    this machine. tokenizer: A tokenizer.json, BERT's vocab.txt, a folder with a tokenizer's files or a hub id, to
-    decode ids; none: samples are ids between blanks. length: Tokens per sequence.
+    Args:
+        path: File to train on: .npy (one dimension, any integer type) or .bin (ids without a header).
+        vocab: Vocabulary size; ids run from 0 to vocab - 1.
+        valid_path: File to validate on; None: the end of path.
+        valid_fraction: Fraction of the ids held out at the end for validation.
+        id_type: Type of the ids in .bin files, in the byte order of this machine.
+        tokenizer: Tokenizer that decodes the ids: a tokenizer.json, BERT's vocab.txt, a folder of tokenizer files or
+            a hub id; None: samples are ids between spaces.
+        length: Tokens per sequence.
     """
 
     def __init__(

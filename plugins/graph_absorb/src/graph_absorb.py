@@ -14,9 +14,12 @@ from sedd_core.stages import Graph, InterpolatingGraph
 
 
 class Absorb(InterpolatingGraph):
-    """pi = all mass on the mask, which is state V (SEDD, equation 6; D3PM's absorbing state).
+    """The absorbing process: pi is the mask alone, which is state V.
 
-    vocab_size: V, the number of tokens; there are V + 1 states.
+    Args:
+        vocab_size: Number V of tokens; there are V + 1 states.
+
+    Source: SEDD, equation 6; D3PM's absorbing state.
     """
 
     def __init__(self, *, vocab_size: int) -> None:

@@ -9,9 +9,12 @@ from sedd_core.stages import Graph, InterpolatingGraph
 
 
 class Uniform(InterpolatingGraph):
-    """pi = 1/V on every token; there is no mask (SEDD, equation 6).
+    """The uniform process: pi = 1/V on every token, without a mask.
 
-    vocab_size: V, the number of tokens, which are all the states.
+    Args:
+        vocab_size: Number V of tokens, which are all the states.
+
+    Source: SEDD, equation 6.
     """
 
     def __init__(self, *, vocab_size: int) -> None:

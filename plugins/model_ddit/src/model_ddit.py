@@ -90,7 +90,7 @@ def modulate(
 
 
 class Block(nn.Module):
-    """Attention and a two-layer network, each normalised, modulated by the noise level, gated and added."""
+    """Attention and a two-layer network, each normalized, modulated by the noise level, gated and added."""
 
     def __init__(self, width: int, heads: int, cond_dim: int, dropout: float) -> None:
         super().__init__()
@@ -142,11 +142,17 @@ class OutputLayer(nn.Module):
 
 
 class DDiT(Backbone):
-    """The published network. Its weights: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*`, `output_layer`.
+    """The published diffusion transformer; weights `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*`, `output_layer`.
 
-    hidden_size: the width D. n_blocks: the depth. n_heads: they must divide D into an even head size. cond_dim: width
-    of the noise embedding. dropout: after attention and after each block's network. num_states: S, which a run fills
-    in.
+    Args:
+        num_states: Number S of states, which the run sets.
+        hidden_size: Width D of the features.
+        n_blocks: Number of transformer blocks.
+        n_heads: Number of attention heads; hidden_size / n_heads must be even.
+        cond_dim: Width of the embedding of the noise level.
+        dropout: Dropout probability after attention and after each block's MLP.
+
+    Source: SEDD, appendix C; DiT (Peebles and Xie 2023).
     """
 
     def __init__(

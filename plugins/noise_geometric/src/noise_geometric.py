@@ -13,9 +13,13 @@ from sedd_core.stages import Noise, NoiseLevel
 
 
 class Geometric(Noise):
-    """sigma(t) = sigma_min^(1-t) sigma_max^t (SEDD, appendix C.1). The schedule for uniform.
+    """sigma(t) = sigma_min^(1-t) sigma_max^t, the schedule of the uniform process.
 
-    sigma_min, sigma_max: total noise at t = 0 and at t = 1. (The paper's text has sigma_min 1e-5, its code 1e-4.)
+    Args:
+        sigma_min: Total noise at t = 0 (1e-4 in the original code, 1e-5 in the paper).
+        sigma_max: Total noise at t = 1.
+
+    Source: SEDD, appendix C.1.
     """
 
     def __init__(self, *, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:

@@ -11,9 +11,12 @@ from sedd_core.stages import Noise, NoiseLevel
 
 
 class LogLinear(Noise):
-    """sigma(t) = -log(1 - (1 - eps) t), so that 1 - exp(-sigma) = (1 - eps) t (SEDD, appendix C.1).
+    """sigma(t) = -log(1 - (1 - eps) t), so that 1 - exp(-sigma) = (1 - eps) t; the schedule of the absorbing process.
 
-    eps: how much of the data is left at t = 1. The schedule for absorb.
+    Args:
+        eps: Probability that a token is unchanged at t = 1.
+
+    Source: SEDD, appendix C.1.
     """
 
     def __init__(self, *, eps: float = 1e-3) -> None:

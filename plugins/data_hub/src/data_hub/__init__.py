@@ -22,25 +22,36 @@ DOCUMENTS_AT_ONCE = 1000
 
 
 class HubDataset(PackedData):
-    """Documents, each followed by the tokenizer's end-of-text token, as one long run cut into sequences.
+    """Data sets of the Hugging Face hub or local files: documents, each followed by an end-of-text token.
 
-    name: openwebtext, lm1b, wikitext2, wikitext103, ptb or lambada, whose text is put right, or any data set of the
-    hub, or a local file or folder. config, revision: of the data set, as the hub has them. train_split: the split to
-    train on, where it is not the usual one. train_file, valid_file: a local file, a pattern of several, or a folder,
-    read in place of the hub. valid_name, valid_config, valid_split: the data to validate on; where it is the same
-    split or file, documents are held out. valid_documents: how many, from the end. limit: stream only so many
-    documents of the training data, without downloading the rest. text_field: the column, where it is not the usual
-    one (a valid_name whose text is put right keeps its own). skip_null: leave out documents whose text is null, and
-    say how many they are. tokenizer: a tokenizer.json, BERT's vocab.txt, a folder with one of them or with GPT-2's
-    vocab.json and merges.txt, a hub id (gpt2, bert-base-uncased, ...), "byte", or "char", learned from the training
-    text. unknown: Add a state to "char" for characters that the training text does not have; without it, such a
-    character is an error. end_token: the token after each document; None: the one that the tokenizer's files name or
-    that is customary. vocab: its number of tokens, stated so that nothing has to be read; None: as it turns out.
-    packing: "packed" cuts the whole run into sequences; "document" gives each document a sequence of its own, cut or
-    padded. padding: "counted": padding is data, learned and sampled like any token, and in the loss and the bound;
-    "conditioned": it is given, so that the model and its figures are those of documents given their lengths.
-    long_documents: "cut": a document's tokens beyond length are left out; "split": they become further sequences.
-    length: tokens a sequence.
+    Args:
+        name: Data set to train on: openwebtext, lm1b, wikitext2, wikitext103, ptb or lambada (detokenized), another
+            data set of the hub, or a local file or folder.
+        config: Configuration of the data set on the hub.
+        revision: Revision of the data set on the hub.
+        train_split: Split to train on; None: the data set's usual one.
+        train_file: Local file, pattern or folder that is read in place of the hub, for training.
+        valid_name: Data set to validate on; None: the one of training.
+        valid_config: Configuration of the validation data set on the hub.
+        valid_split: Split to validate on; where it is the training split, documents are held out.
+        valid_file: Local file, pattern or folder that is read in place of the hub, for validation.
+        valid_documents: Number of documents held out at the end of the training data, where it is validated on too.
+        limit: Number of training documents to stream without downloading the rest; None: all.
+        text_field: Column of the text; None: the data set's usual one.
+        skip_null: Whether documents with a null text are left out (their number is reported); otherwise they are an
+            error.
+        tokenizer: Tokenizer: a tokenizer.json, BERT's vocab.txt, a folder of tokenizer files, a hub id (gpt2), byte,
+            or char (learned from the training text).
+        unknown: Whether tokenizer=char has a token for characters that the training text lacks; without it they are
+            an error.
+        end_token: Token after each document; None: the one that the tokenizer's files name, or a customary one.
+        vocab: Vocabulary size, stated so that it is known before data is read; None: the tokenizer's.
+        packing: How documents become sequences: packed (one run, cut) or document (one document per sequence).
+        padding: Treatment of padding with packing=document: counted (data like any token) or conditioned (given, so
+            that figures are conditional on the documents' lengths).
+        long_documents: Treatment of documents above length with packing=document: cut, or split into several
+            sequences.
+        length: Tokens per sequence.
     """
 
     def __init__(
@@ -148,7 +159,7 @@ class HubDataset(PackedData):
             own = [self._vocabulary.codec.tokenizer.to_str(), str(self._vocabulary.end)]
         return corpus_key("data_hub 3", self._identity(name), *own)
 
-    def tokenise(self, name: Split) -> Tokenized:
+    def tokenize(self, name: Split) -> Tokenized:
         """Every document that is not blank, each with its end-of-text token."""
         if self.tokenizer != "char":
             self.codec()  # of the size that is stated

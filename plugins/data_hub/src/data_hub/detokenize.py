@@ -1,4 +1,4 @@
-"""Text put back from the form in which benchmarks tokenised it: functions of one document.
+"""Text put back from the form in which benchmarks tokenized it: functions of one document.
 
 The rules are read off the data itself. Where the original's have faults, a docstring says which are mended. Nothing
 is lost but blanks and what a docstring names. Blank documents become empty texts, which are left out (the original

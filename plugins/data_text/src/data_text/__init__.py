@@ -26,21 +26,25 @@ from .docstrings import docstring_corpus
 from .pieces import depends_on_context, encoded_pieces
 
 PIECE = 200_000
-"""Characters tokenised at a time."""
+"""Characters tokenized at a time."""
 LEARNED = ("bpe", "char", "byte")
 """Tokenizers that are made here."""
 
 
 class TextFiles(PackedData):
-    """Text read as one long run, cut into sequences.
+    """Text files, read as one run of tokens that is cut into sequences.
 
-    paths: UTF-8 text files (.gz, .bz2, .xz and .zip too), or patterns of several (corpus/*.txt), in this order; none:
-    the docstrings of Python's standard library. valid_paths: files to validate on; none: the end of the text.
-    valid_fraction: how much of it. tokenizer: "bpe" (byte pairs), "char", "byte" (256), or one that is there: a
-    tokenizer.json, BERT's vocab.txt, a folder with one of them or with GPT-2's vocab.json and merges.txt, or a hub id
-    (gpt2). What is learned is learned from the training text alone. unknown: Add a state to "char" for characters
-    that the training text does not have; without it, such a character is an error. vocab: the number of byte-pair
-    pieces. length: tokens a sequence.
+    Args:
+        paths: UTF-8 text files (also .gz, .bz2, .xz, .zip) or patterns (corpus/*.txt), in this order; none: the
+            docstrings of Python's standard library.
+        valid_paths: Files to validate on; none: the end of the text.
+        tokenizer: Tokenizer: bpe (byte pairs), char or byte, learned from the training text; or a tokenizer.json,
+            BERT's vocab.txt, a folder of tokenizer files or a hub id (gpt2).
+        unknown: Whether tokenizer=char has a token for characters that the training text lacks; without it they are
+            an error.
+        vocab: Vocabulary size of tokenizer=bpe.
+        length: Tokens per sequence.
+        valid_fraction: Fraction of the text held out for validation.
     """
 
     def __init__(
@@ -74,7 +78,7 @@ class TextFiles(PackedData):
         return title_of(*files) if files else "docstrings"
 
     def describe(self) -> str:
-        """The files, and how they are tokenised."""
+        """The files, and how they are tokenized."""
         source = ", ".join(self.paths) or "docstrings of Python's standard library"
         pieces = f"{self.vocab} byte-pair pieces" if self.tokenizer == "bpe" else f"{self.tokenizer} tokens"
         return f"{source} in {pieces}, sequences of {self.length}"
@@ -108,7 +112,7 @@ class TextFiles(PackedData):
             )
         return [*train, "", *valid]
 
-    def tokenise(self, name: Split) -> Tokenized:
+    def tokenize(self, name: Split) -> Tokenized:
         """The codec is made from the training text, or read."""
         train, valid = self._texts()
         if name == "valid":

@@ -1,4 +1,4 @@
-"""A long text, tokenised piece by piece to the tokens of the whole."""
+"""A long text, tokenized piece by piece to the tokens of the whole."""
 
 from __future__ import annotations
 
