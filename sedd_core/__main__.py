@@ -56,7 +56,7 @@ def _run(command: str, rest: list[str]) -> int:
     if command in ("-h", "--help"):
         say(USAGE)
         return 0
-    complain(f"error: '{' '.join([command, *rest])}' is no command.\n{USAGE}")
+    complain(f"error: '{' '.join([command, *rest])}' is not a command.\n{USAGE}")
     return 1
 
 

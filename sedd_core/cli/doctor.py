@@ -1,4 +1,4 @@
-"""`python -m sedd_core doctor` and `plugins`: what this machine has, what is wrong with it, and what to do."""
+"""`python -m sedd_core doctor` and `plugins`: diagnosis of this machine and of the installed plugins."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ from ..registry.installed import folders, installed, stage_of_or_none
 from ..registry.table import STAGES
 
 HUB = ("huggingface.co", 443)
-
-
-PATIENCE = 3.0
-"""Seconds to wait for the hub."""
+"""Host and port of the Hugging Face hub."""
+HUB_TIMEOUT = 3.0
+"""Seconds to wait for a connection to the hub."""
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's: a fault says what to do about it."""
+    """One line of the diagnosis."""
 
     subject: str
+    """Component that was examined."""
     state: str
+    """Version or state of the component."""
     remedy: str = ""
+    """Fix of a problem; "" where there is no problem."""
 
 
 def findings() -> Iterator[Finding]:
-    """Everything looked at, in order."""
-    old = sys.version_info < (3, 11)
-    yield Finding("python", platform.python_version(), "install Python 3.11 or newer" if old else "")
+    """Examine every component, in the order of the output."""
+    outdated = sys.version_info < (3, 11)
+    yield Finding("python", platform.python_version(), "install Python 3.11 or newer" if outdated else "")
     yield from _torch()
     yield _flash_attention()
     yield _hub()
@@ -47,18 +49,26 @@ def findings() -> Iterator[Finding]:
 
 
 def doctor() -> int:
-    """Print the findings; 1 when there is a fault."""
-    faults = 0
+    """Print the findings. Returns the exit code: 1 if there is a problem."""
+    problems = 0
     for finding in findings():
-        faults += bool(finding.remedy)
+        problems += bool(finding.remedy)
         mark = "!!" if finding.remedy else "ok"
         say(f"{mark} {finding.subject:<18} {finding.state}" + (f": {finding.remedy}" if finding.remedy else ""))
-    say(f"{faults} to mend" if faults else "all is well")
-    return int(faults > 0)
+    say(f"{problems or 'no'} problem{'s' if problems != 1 else ''} found")
+    return int(problems > 0)
 
 
 def list_plugins(check: bool, as_json: bool) -> int:
-    """Print every plugin; `check` imports each and reports what fails, with exit code 1."""
+    """Print every installed plugin with its distribution.
+
+    Args:
+        check: Import each plugin and report those that fail.
+        as_json: Print JSON: a list of objects with name, distributions and, with `check`, fault.
+
+    Returns:
+        The exit code: 1 if a plugin fails the check.
+    """
     rows: list[dict[str, Any]] = []
     for name, owners in installed().items():
         row: dict[str, Any] = {"name": name, "distributions": [f"{o.distribution} {o.version}" for o in owners]}
@@ -75,6 +85,7 @@ def list_plugins(check: bool, as_json: bool) -> int:
 
 
 def _fault(name: str) -> str | None:
+    """The message of a plugin that cannot be imported; None for a sound one."""
     from ..registry.plugins import plugin
 
     try:
@@ -91,10 +102,8 @@ def _torch() -> Iterator[Finding]:
     yield Finding("torch", f"{torch.__version__}, built for {f'CUDA {built}' if built else 'the CPU'}")
     if not torch.cuda.is_available():
         broken = built is not None and Path("/proc/driver/nvidia").exists()
-        remedy = (
-            f"a driver is there, but not one for CUDA {built}: update it, or install another torch" if broken else ""
-        )
-        yield Finding("GPUs", "none: runs use the CPU", remedy)
+        remedy = f"the NVIDIA driver does not support CUDA {built}: update it or install another torch"
+        yield Finding("GPUs", "none: runs use the CPU", remedy if broken else "")
         return
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
@@ -105,19 +114,20 @@ def _torch() -> Iterator[Finding]:
 
 def _flash_attention() -> Finding:
     if importlib.util.find_spec("flash_attn") is None:
-        return Finding("flash-attn", "not installed (optional: attention runs by torch's own kernels)")
+        return Finding("flash-attn", "not installed (optional: attention uses PyTorch's kernels)")
     import torch
 
-    fits = torch.version.cuda is not None
-    remedy = "" if fits else "it needs a torch built for CUDA: uninstall one of the two"
+    remedy = (
+        "" if torch.version.cuda else "it needs a torch built for CUDA: uninstall flash-attn or install that torch"
+    )
     return Finding("flash-attn", metadata.version("flash-attn"), remedy)
 
 
 def _hub() -> Finding:
     try:
-        socket.create_connection(HUB, timeout=PATIENCE).close()
+        socket.create_connection(HUB, timeout=HUB_TIMEOUT).close()
     except OSError:
-        return Finding("Hugging Face hub", "not reachable (only data_hub needs it; it takes local files instead)")
+        return Finding("Hugging Face hub", "not reachable (needed by data_hub only, which also reads local files)")
     return Finding("Hugging Face hub", "reachable")
 
 
@@ -127,13 +137,13 @@ def _plugins() -> Iterator[Finding]:
         yield Finding(name, "broken" if fault else "ok", fault or "")
     for stage in STAGES:
         if not any(stage_of_or_none(name) == stage for name in installed()):
-            here = " or ".join(map(str, folders(f"{stage}_*")))
-            yield Finding(stage, "no plugin", f"pip install -e {here}" if here else "install one for this stage")
+            sources = " or ".join(map(str, folders(f"{stage}_*")))
+            yield Finding(
+                stage, "no plugin", f"pip install -e {sources}" if sources else "install one for this stage"
+            )
 
 
 def _writable(subject: str, folder: Path, setting: str) -> Finding:
     existing = next(parent for parent in [folder, *folder.absolute().parents] if os.path.exists(parent))
     usable = existing.is_dir() and os.access(existing, os.W_OK)
-    return Finding(
-        subject, str(folder), "" if usable else f"{existing} cannot be written to: name another by {setting}"
-    )
+    return Finding(subject, str(folder), "" if usable else f"{existing} is not writable: set another with {setting}")

@@ -36,7 +36,7 @@ def test_a_sound_machine_is_well(
         "token cache",
     ]:
         assert f"ok {subject}" in out
-    assert "all is well" in out
+    assert "no problems found" in out
 
 
 def test_faults_come_with_their_remedy(
@@ -53,9 +53,9 @@ def test_faults_come_with_their_remedy(
     for words in [
         "!! graph_absorb       broken: graph_absorb fails to import",
         "!! flash-attn         2.8.3: it needs a torch built for CUDA",
-        "!! run folder         runs: runs cannot be written to: name another by --run_folder",
-        "name another by SEDD_CACHE",
-        "to mend",
+        "!! run folder         runs: runs is not writable: set another with --run_folder",
+        "set another with SEDD_CACHE",
+        "problems found",
     ]:
         assert words in out
 
@@ -83,7 +83,7 @@ def test_a_command_that_is_none(command: list[str]) -> None:
         [sys.executable, "-m", "sedd_core", *command], capture_output=True, text=True, check=False
     )
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.startswith(f"error: '{' '.join(command)}' is no command.\nusage: ")
+    assert result.stderr.startswith(f"error: '{' '.join(command)}' is not a command.\nusage: ")
 
 
 def test_a_reader_that_has_seen_enough() -> None:
