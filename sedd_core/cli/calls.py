@@ -1,4 +1,4 @@
-"""`name` and `name(argument=value)` as they are written on the command line."""
+"""Calls on the command line: `name` or `name(argument=value)`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ from .values import parse_value
 
 
 class Call(NamedTuple):
-    """A name and the texts of its arguments."""
+    """A name with unparsed arguments."""
 
     name: str
+    """Name of the function or variant."""
     arguments: dict[str, str]
+    """Source text of each argument, by name."""
 
 
-def parse_call(text: str, what: str) -> Call:
-    """Read `name` or `name(argument=value, ...)`; `what` is said in the UserError for anything else."""
+def parse_call(text: str, expected: str) -> Call:
+    """Parse `name` or `name(argument=value, ...)`.
+
+    Args:
+        text: Text to parse.
+        expected: Beginning of the error message: what takes which name.
+
+    Raises:
+        UserError: The text is neither form.
+    """
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -31,18 +41,25 @@ def parse_call(text: str, what: str) -> Call:
         named = {keyword.arg: ast.unparse(keyword.value) for keyword in tree.keywords if keyword.arg}
         if len(named) == len(tree.keywords):
             return Call(tree.func.id, named)
-    raise UserError(f"{what}, not '{text}': write a name, or name(argument=value, ...) in quotes.")
+    raise UserError(f"{expected}, not '{text}': write a name, or name(argument=value, ...) in quotes.")
 
 
 def typed_arguments(function: Callable[..., Any], texts: dict[str, str], path: str, skip: int = 0) -> dict[str, Any]:
-    """The arguments' values, of the types that the function states; the first `skip` of them are not to be given.
+    """Parse arguments to the types of a function's annotations.
 
-    UserError for an unknown name or another type.
+    Args:
+        function: Function or class that takes the arguments.
+        texts: Source text of each argument, by name.
+        path: Prefix of the arguments' names in messages.
+        skip: Number of leading parameters that the command line cannot set.
+
+    Raises:
+        UserError: An argument is unknown or has the wrong type.
     """
     known = list(inspect.signature(function).parameters)[skip:]
     hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
     for name in texts:
         if name not in known:
-            its = ", ".join(known) or "none"
-            raise UserError(f"{path} has no argument '{name}'.{nearest(name, known)} It has: {its}.")
+            listing = ", ".join(known) or "none"
+            raise UserError(f"{path} has no argument '{name}'.{nearest(name, known)} It has: {listing}.")
     return {name: parse_value(text, hints.get(name, Any), f"{path}.{name}") for name, text in texts.items()}

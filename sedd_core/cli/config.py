@@ -1,4 +1,4 @@
-"""Between Fiddle configs and record nodes."""
+"""Conversion between Fiddle configs and record nodes."""
 
 from __future__ import annotations
 
@@ -20,27 +20,39 @@ from ..registry.installed import installed
 from ..registry.plugins import name_of, plugin
 from ..registry.table import STAGES
 
-history.add_exclude_location("sedd_core/cli/config.py")  # a value's place is the experiment's line, not `stage`
+history.add_exclude_location("sedd_core/cli/config.py")  # a value's origin is the experiment's line, not `stage`
 
 
 def stage(name: str, /, **arguments: Any) -> fdl.Buildable[Any]:
-    """A config of a plugin by its public name: `stage("noise_loglinear", eps=1e-3)`.
+    """The config of a plugin: `stage("noise_loglinear", eps=1e-3)`.
 
-    A graph or a model is a partial: the run completes it. UserError for a plugin that is not installed.
+    Args:
+        name: Public name of the plugin.
+        **arguments: Arguments of its class.
+
+    Returns:
+        An `fdl.Config`; an `fdl.Partial` for a graph or a model, whose remaining arguments the run supplies.
+
+    Raises:
+        UserError: The plugin is not installed.
     """
     return buildable(plugin(name), arguments)
 
 
 def buildable(cls: type, arguments: dict[str, Any]) -> fdl.Buildable[Any]:
-    """The config of a class: a partial where a run completes it."""
+    """The config of a class: an `fdl.Partial` if the run supplies some of its arguments, else an `fdl.Config`."""
     return (fdl.Partial if is_late_bound(cls) else fdl.Config)(cls, **arguments)
 
 
 def node_of(value: Any, path: str = "") -> Any:
-    """The record node of a config, or of a value in one.
+    """The record node of a config, or the stored form of a value in one.
+
+    Args:
+        value: Config or value.
+        path: Path of the value, for messages.
 
     Raises:
-        UserError: The value cannot be stored in a record; with its path.
+        UserError: The value cannot be stored in a record.
     """
     if isinstance(value, fdl.Buildable):
         return _node_of_buildable(value, path)
@@ -49,7 +61,7 @@ def node_of(value: Any, path: str = "") -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{path} is {value}; a record contains finite numbers only.")
     if isinstance(value, str):
-        _check_no_stage(value, path)
+        _check_not_stage_name(value, path)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     hint = ": use a tuple" if isinstance(value, list) else ", which cannot be stored in a record"
@@ -58,18 +70,22 @@ def node_of(value: Any, path: str = "") -> Any:
     )
 
 
-def _check_no_stage(text: str, path: str) -> None:
-    """UserError for `run.sampler = "euler"`, which works on the command line alone."""
+def _check_not_stage_name(text: str, path: str) -> None:
+    """UserError for `run.sampler = "euler"`, which works on the command line only."""
     name = path.rpartition(".")[2]
     if name in STAGES and (full := text if text.startswith(f"{name}_") else f"{name}_{text}") in installed():
-        raise UserError(f"{path} is the text '{text}'; a stage is written stage(\"{full}\").")
+        raise UserError(f"{path} is the str '{text}'; write a stage as stage(\"{full}\").")
 
 
 def config_of(value: Any, path: str = "") -> Any:
-    """The config of a record node, or of a value in one: `node_of` backwards.
+    """The config of a record node, or the value of a stored one: the inverse of `node_of`.
+
+    Args:
+        value: Node or stored value.
+        path: Path of the value, for messages.
 
     Raises:
-        UserError: The node names what a record may not name.
+        UserError: The node names a class that records may not name.
     """
     if not isinstance(value, Node):
         return value
@@ -87,14 +103,14 @@ def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
         and name not in config.__arguments__
     ]
     if missing:
-        where = f"{path}." if path else ""
-        raise UserError(f"{where}{missing[0]} must be set: --fdl_set={where}{missing[0]}=...")
+        missing_path = f"{path}.{missing[0]}".lstrip(".")
+        raise UserError(f"{missing_path} must be set: --fdl_set={missing_path}=...")
     arguments = {str(name): node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
     return replace(node, args=arguments)
 
 
 def _call_of(cls: Any, path: str, is_partial: bool) -> Node:
-    """The node of a class without its arguments. UserError for one that a record may not name."""
+    """The node of a class, without arguments. UserError for a class that records may not name."""
     name = name_of(cls) if inspect.isclass(cls) else None
     if name is not None:
         return Node("plugin", name)
@@ -108,6 +124,6 @@ def _call_of(cls: Any, path: str, is_partial: bool) -> Node:
             f"{path} must be an fdl.{'Partial' if is_late_bound(cls) else 'Config'} of {cls.__qualname__}."
         )
     raise UserError(
-        f"{path or 'The experiment'} is a {cls.__qualname__}, neither a plugin's class nor the core's, nor a stage's "
-        "class of the experiment's own file."
+        f"{path or 'The experiment'} is a {cls.__qualname__}; it must be a class of a plugin or of sedd_core, or a "
+        "stage class defined in the experiment's file."
     )

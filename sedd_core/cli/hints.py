@@ -1,4 +1,4 @@
-"""What somebody meant who typed a setting that there is not: names from other programs, and from other groups."""
+"""Suggestions for unknown settings: names from other programs, other groups and earlier versions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..errors import UserError, nearest
 from ..record.upgrade import RENAMED
 from ..registry.table import STAGES
 
-TYPE_OF_A_STAGE = ("type", "kind", "variant", "predictor")
-"""What other programs call the choice of a stage: graph.type=uniform."""
+VARIANT_NAMES = ("type", "kind", "variant", "predictor")
+"""Names that other programs use for the choice of a variant: graph.type=uniform."""
 SYNONYMS = {
     **dict.fromkeys(("n_iters", "iters", "iterations", "max_steps", "num_steps", "train_steps"), "training.steps"),
     **dict.fromkeys(("learning_rate",), "optimizer.lr"),
@@ -37,50 +37,57 @@ SYNONYMS = {
     "data.valid": "data.valid_name",
     "tokens": "data.vocab",
 }
-"""What the original implementation and other programs call our settings."""
-
-
+"""Settings by the names that the original implementation and other programs use."""
 MOVED = {
     "sedd_core.runs.settings": "sedd_core.training",
     "sedd_core.runs.train": "sedd_core.runs",
     "sedd_core.runs.sample": "sedd_core.runs",
     "sedd_core.score": "sedd_core.model",
 }
-"""Modules that experiments of version 0.1 import, and where their names are now."""
+"""Modules that experiments of version 0.1 import, with the rooms that export their names now."""
 
 
 def renamed(error: BaseException) -> str:
-    """The new name of what an experiment of version 0.1 calls by its old one, as a clause; "" for other errors."""
+    """A clause with the new name of a module or setting of version 0.1; "" for other errors."""
     if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
-        return f"; its names are in {MOVED[error.name]} now"
+        return f"; import its names from {MOVED[error.name]}"
     found = re.search(r"\.(\w+)'>: got an unexpected keyword argument '(\w+)'", str(error))
     new = RENAMED.get(found[1], {}).get(found[2]) if found else None
-    return f"; the setting is called {new} now" if new else ""
+    return f"; the setting has been renamed to {new}" if new else ""
 
 
 def parameters(config: fdl.Buildable[Any]) -> list[str]:
-    """What can be set in a config."""
+    """The names of a config's parameters."""
     return list(inspect.signature(fdl.get_callable(config)).parameters)
 
 
 def check_known(config: fdl.Buildable[Any], owner: fdl.Buildable[Any], name: str, setting: str) -> None:
-    """UserError, with the nearest that there is, unless `owner` (of `config`) has an argument of this name."""
+    """Check that a setting exists.
+
+    Args:
+        config: Config of the run.
+        owner: Config, within `config`, of the group to set.
+        name: Last component of the setting's path.
+        setting: Setting as typed: path or path=value.
+
+    Raises:
+        UserError: `owner` has no parameter `name`; with suggestions.
+    """
     known = parameters(owner)
     if name in known:
         return
     path, _, value = setting.partition("=")
     paths, group = suggestions(config, path), path.partition(".")[0]
     hint = f" Did you mean {' or '.join(map(repr, paths))}?" if paths else nearest(name, known)
-    if name in TYPE_OF_A_STAGE and group in STAGES:
-        hint = f" A stage is chosen by name: {group}={value}."
-    elif not path.endswith(name):  # the group is misspelt
+    if name in VARIANT_NAMES and group in STAGES:
+        hint = f" Choose a variant by name: {group}={value}."
+    elif not path.endswith(name):  # the group is misspelled
         hint = nearest(path, paths) or hint
-    where = _name(owner)
-    raise UserError(f"There is no setting '{path}': {where} has no '{name}'.{hint} It has: {', '.join(known)}.")
+    raise UserError(f"Unknown setting '{path}': {_name(owner)} has no '{name}'.{hint} It has: {', '.join(known)}.")
 
 
 def suggestions(config: fdl.Buildable[Any], path: str) -> list[str]:
-    """Paths that a config has, for one that it lacks: settings of the same name elsewhere, or of a usual synonym."""
+    """Existing paths for an unknown one: settings of that name in other groups, or of a common synonym."""
     last = path.rpartition(".")[2]
     synonym = SYNONYMS.get(path) or SYNONYMS.get(last)
     found = [known for known in _paths(config, "") if known == synonym or known.rpartition(".")[2] == last]
@@ -88,7 +95,7 @@ def suggestions(config: fdl.Buildable[Any], path: str) -> list[str]:
 
 
 def _paths(config: fdl.Buildable[Any], prefix: str) -> Iterator[str]:
-    """Every setting of a config."""
+    """The path of every setting of a config."""
     for name in parameters(config):
         yield f"{prefix}{name}"
         inner = config.__arguments__.get(name)

@@ -1,4 +1,4 @@
-"""What arguments mean, for `--fdl_help`: read from the docstrings of their classes."""
+"""Descriptions of settings for `--fdl_help`, read from the docstrings of their classes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import textwrap
 from functools import cache
 
 ARGUMENT = re.compile(r"^    (\w+): (.+)$")
-"""The first line of an argument in the `Args:` section of a docstring."""
+"""First line of an argument in the `Args:` section of a docstring."""
 
 
 @cache
 def meanings(cls: type) -> dict[str, str]:
-    """What each argument of a class means, in one line each, by name.
+    """The description of each argument of a class, in one line, by name.
 
     Args:
-        cls: A dataclass, whose fields have a docstring below them, or another class, whose docstring (or that of its
-            `__init__`) has an `Args:` section. Arguments of base classes count too.
+        cls: A dataclass with a docstring under each field, or another class with an `Args:` section in its docstring
+            or that of its `__init__`. Arguments of base classes are included.
     """
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
@@ -36,12 +36,12 @@ def first_sentence(cls: type) -> str:
 
 
 def _of_fields(cls: type) -> dict[str, str]:
-    """The string below each annotated name in the source of a class."""
+    """The string under each annotated name in the source of a class."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
     found = {}
-    for field, below in zip(definition.body, definition.body[1:], strict=False):
-        match field, below:
+    for field, docstring in zip(definition.body, definition.body[1:], strict=False):
+        match field, docstring:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
                 found[name] = " ".join(text.split())
     return found

@@ -1,4 +1,4 @@
-"""Several processes from one command: torch's own elastic launcher, each process going on from the run's folder."""
+"""Several processes from one command: PyTorch's elastic launcher starts each process on the run's folder."""
 
 from __future__ import annotations
 
@@ -22,25 +22,37 @@ from .resume import take_up
 
 
 def command_of(workspace: Workspace) -> list[str]:
-    """The command that runs, or goes on with, what a run's folder describes.
+    """The command that starts or resumes the run in a workspace's folder.
 
-    -P: the current folder is not first on the import path, where its files would shadow the standard library.
+    -P keeps the current folder off the front of the import path, where its files would shadow the standard library.
     """
     command = [sys.executable, "-P", "-m", "sedd_core", "launch", f"--run_folder={workspace.folder}", "--resume"]
-    if any(node.kind == "file" for node in workspace.record.run.nodes()):  # the user named that experiment
+    if any(node.kind == "file" for node in workspace.record.run.nodes()):  # the user has started that file
         command.append("--trust")
     return [*command, "--allow_changes"] if workspace.allow_changes else command
 
 
 def start(workspace: Workspace, node: Node, processes: int, max_restarts: int) -> list[Figure]:
-    """Run what a workspace and a node describe in several processes of this machine. Returns the run's figures.
+    """Execute a run in several processes of this machine.
 
-    The folder is locked while its record is written, then by the main one of those processes. When one fails, all
-    start again from the newest checkpoint, up to `max_restarts` times. UserError, with the reason, when that is used
-    up; a folder in which nothing has happened yet is removed then. UserError on Windows.
+    This process locks the folder while it writes the record, then the main process of the run does. When a process
+    fails, all restart from the newest checkpoint.
+
+    Args:
+        workspace: Workspace of the run.
+        node: Record node of the run.
+        processes: Number of processes.
+        max_restarts: Maximum number of restarts.
+
+    Returns:
+        The figures of the run.
+
+    Raises:
+        UserError: A process failed and no restart is left (the folder of a run that did nothing is removed), or the
+            machine runs Windows.
     """
     if WINDOWS:
-        raise UserError("Several processes of one machine need Linux or macOS: on Windows, set ngpus=1.")
+        raise UserError("Several processes on one machine require Linux or macOS: on Windows, set ngpus=1.")
     with workspace.held():
         if workspace.resume:
             take_up(workspace, node)
@@ -59,9 +71,9 @@ def _launch(workspace: Workspace, processes: int, max_restarts: int) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # else restarts fail: pytorch issue 135712
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # otherwise restarts fail: pytorch issue 135712
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")  # saving may take longer than torch's 30 seconds
-    logging.disable(logging.ERROR)  # torch's, of each signal that it passes on and each process that fails
+    logging.disable(logging.ERROR)  # torch logs each signal that it forwards and each process that fails
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -76,12 +88,12 @@ def _launch(workspace: Workspace, processes: int, max_restarts: int) -> None:
         program, *arguments = command_of(workspace)
         with _interruptible():
             elastic_launch(config, program)(*arguments)
-    except SignalException as error:  # passed on to the processes, which have saved
+    except SignalException as error:  # forwarded to the processes, which have saved
         raise Stopped(INTERRUPTED if error.sigval == signal.SIGINT else STOPPED) from error
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
-        if code in (STOPPED, INTERRUPTED):  # one of them was told, and has told the others
+        if code in (STOPPED, INTERRUPTED):  # one process got the signal and stopped the others
             raise Stopped(code) from error
         if code > 0:
             raise ReportedElsewhere(f"process {rank} ended with exit code {code}") from error
@@ -94,7 +106,7 @@ def _launch(workspace: Workspace, processes: int, max_restarts: int) -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Within: a first Ctrl-C is passed on to the processes, which save; a second one ends launcher and processes."""
+    """Within: the first Ctrl-C is forwarded to the processes, which save; the second one kills everything."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
     def first(number: int, frame: Any) -> None:
@@ -105,7 +117,7 @@ def _interruptible() -> Iterator[None]:
     def second(number: int, frame: Any) -> None:
         for child in _children():
             os.kill(child, signal.SIGKILL)
-        os._exit(INTERRUPTED)  # torch would wait for the processes
+        os._exit(INTERRUPTED)  # torch's exit would wait for the processes
 
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
@@ -118,6 +130,6 @@ def _interruptible() -> Iterator[None]:
 
 
 def _children() -> list[int]:
-    """The processes that this one started, as Linux lists them; none elsewhere."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return [int(child) for one in lists for child in one.read_text().split()]
+    """The ids of this process's children on Linux; [] on other systems."""
+    files = Path("/proc/self/task").glob("*/children")
+    return [int(child) for file in files for child in file.read_text().split()]

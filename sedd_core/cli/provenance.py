@@ -1,4 +1,4 @@
-"""Where a run's numbers come from: versions, plugins, and the state of the repository."""
+"""Provenance of a run: versions, plugins, hardware, and the state of the repository."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ from ..record import Node
 from ..record.record import Record
 from ..registry.installed import find_plugin
 
-MOST_DIFF = 1_000_000
-"""Characters of an uncommitted diff that are kept."""
+MAX_DIFF = 1_000_000
+"""Maximum length of a recorded uncommitted diff, in characters."""
 
 
 def record_of_run(node: Node, command: str) -> Record:
-    """The record of a run that is about to start."""
+    """The record of a run that is about to start.
+
+    Args:
+        node: Record node of the run.
+        command: Command line that starts it.
+    """
     names = {inner.name for inner in node.nodes() if inner.kind == "plugin"}
     owners = {name: find_plugin(name) for name in sorted(names)}
     return Record(
@@ -40,7 +45,7 @@ def record_of_run(node: Node, command: str) -> Record:
 
 
 def _hardware() -> dict[str, str]:
-    """The processor, its cores, torch's threads, and the GPUs."""
+    """Processor architecture, number of cores, number of torch threads, and GPU names."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "machine": platform.machine(),
@@ -51,22 +56,23 @@ def _hardware() -> dict[str, str]:
 
 
 def _git() -> dict[str, str]:
-    """Commit and uncommitted diff, new files too, of the repository around the command; empty outside of one."""
+    """Commit and uncommitted diff (with new files) of the repository of the current folder; {} outside of one."""
     commit = _run("git", "rev-parse", "HEAD").strip()
     if not commit:
         return {}
-    with tempfile.TemporaryDirectory() as folder:  # a copy of the index, so that the user's own stays as it is
+    with tempfile.TemporaryDirectory() as folder:  # a copy, so that the user's index is not modified
         index = Path(folder) / "index"
         own = Path(_run("git", "rev-parse", "--path-format=absolute", "--git-path", "index").strip())
         if own.is_file():
             shutil.copy(own, index)
         _run("git", "add", "--all", "--intent-to-add", ":/", index=index)
         diff = _run("git", "diff", "HEAD", index=index)
-    cut = f"\n[{len(diff) - MOST_DIFF} more characters left out]" if len(diff) > MOST_DIFF else ""
-    return {"commit": commit, "diff": diff[:MOST_DIFF] + cut}
+    cut = f"\n[{len(diff) - MAX_DIFF} more characters omitted]" if len(diff) > MAX_DIFF else ""
+    return {"commit": commit, "diff": diff[:MAX_DIFF] + cut}
 
 
 def _run(*command: str, index: Path | None = None) -> str:
+    """The output of a git command on an index; "" where it fails."""
     environment = {**os.environ, "GIT_INDEX_FILE": str(index)} if index else None
     try:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Settings from the command line: `path.to.value=value`, and a stage's variant by name."""
+"""Settings from the command line: values, `path.to.value=value`, and variants of stages, `stage=variant`."""
 
 from __future__ import annotations
 
@@ -23,24 +23,33 @@ from .hints import check_known, parameters
 from .values import parse_value, wants_tuple
 
 Sizes = Callable[[str], dict[str, Callable[..., Any]]]
-"""The named sizes of a stage: functions that give its config."""
+"""Function from a stage to its named sizes: functions that return its config."""
 COMMAND_LINE = "command line"
-"""The place of what was set there."""
-_HERE = history.Location(COMMAND_LINE, 0, None)
+"""Origin of values that the command line sets."""
+_COMMAND_LINE = history.Location(COMMAND_LINE, 0, None)
 
 
 def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}) -> list[str]:
-    """Apply one `path=value` in place. Returns what there is to say of it: what a swap of stages kept and dropped.
+    """Apply a setting to a config in place.
 
-    Where a stage stands the value is a variant, or else one of its named sizes; either may have arguments.
+    Args:
+        config: Config of the run.
+        setting: `path=value`; for a stage, the value is a variant or a named size, with or without arguments.
+        sizes: Named sizes of a stage.
+
+    Returns:
+        Lines to print: the arguments that a swap of variants kept and dropped.
+
+    Raises:
+        UserError: The setting does not exist, or its value has the wrong type.
     """
     path, equals, text = setting.partition("=")
     if path in RENAMED_PATHS:
-        complain(f"warning: the setting {path} is called {RENAMED_PATHS[path]} now; the old name will be removed.")
+        complain(f"warning: the setting {path} has been renamed to {RENAMED_PATHS[path]}; use the new name.")
         path = RENAMED_PATHS[path]
         setting = f"{path}={text}"
     if not equals or not path:
-        raise UserError(f"'{setting}' is no setting: write path=value, as in training.steps=100 or sampler=euler.")
+        raise UserError(f"'{setting}' is not a setting: write path=value, e.g. training.steps=100 or sampler=euler.")
     *parents, name = path.split(".")
     owner = _descend(config, parents, setting)
     check_known(config, owner, name, setting)
@@ -55,7 +64,12 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
 
 
 def forget_late_bound(config: fdl.Config[Any], settings: Iterable[str]) -> None:
-    """Of a record's config, the sizes that follow from data and graph, where a setting is going to change those."""
+    """Delete the arguments that the run derives from data and graph, if a setting changes either.
+
+    Args:
+        config: Config of a record, which is changed in place.
+        settings: Settings that will be applied: `path=value`.
+    """
     changed = {re.split(r"[.=]", setting)[0] for setting in settings}
     for stage_name, late in LATE_BOUND.items() if changed & {"data", "graph"} else ():
         partial = arguments_of(config).get(stage_name)
@@ -65,7 +79,16 @@ def forget_late_bound(config: fdl.Config[Any], settings: Iterable[str]) -> None:
 
 
 def first_known(config: fdl.Config[Any], paths: tuple[str, ...], flag: str) -> str:
-    """The first of these paths that the config has. UserError when it has none."""
+    """The first of several paths that a config has.
+
+    Args:
+        config: Config of the run.
+        paths: Paths to try, in order.
+        flag: Flag that stands for them, for the message.
+
+    Raises:
+        UserError: The config has none of them.
+    """
     for path in paths:
         owner: Any = config
         for name in path.split("."):
@@ -75,27 +98,29 @@ def first_known(config: fdl.Config[Any], paths: tuple[str, ...], flag: str) -> s
                 break
         else:
             return path
-    raise UserError(f"{flag} means nothing to a {_callable(config).__name__}: it has no {' or '.join(paths)}.")
+    raise UserError(
+        f"{flag} does not apply to a {_callable(config).__name__}, which has no setting {' or '.join(paths)}."
+    )
 
 
 def arguments_of(config: fdl.Buildable[Any]) -> dict[str, Any]:
-    """What has been set in a config, by name."""
+    """The arguments that have been set in a config, by name."""
     return {str(name): value for name, value in config.__arguments__.items()}
 
 
 def values_of(config: fdl.Buildable[Any], name: str) -> list[Any]:
-    """An argument's history, the latest last, without what was done to its tags."""
+    """The history entries of an argument's values, latest last, without changes of its tags."""
     entries = config.__argument_history__.get(name, [])
     return [entry for entry in entries if entry.kind is history.ChangeKind.NEW_VALUE]
 
 
 def annotation(config: fdl.Buildable[Any], name: str) -> Any:
-    """The type that the constructor states for an argument."""
+    """The type annotation of an argument; Any without one."""
     return typing.get_type_hints(_callable(config).__init__).get(name, Any)
 
 
 def takes_tuple(config: fdl.Buildable[Any], path: str) -> bool:
-    """Whether the setting at a path takes several values at once; False for a path that the config lacks."""
+    """Whether the setting at a path takes a tuple; False for an unknown path."""
     *parents, name = path.split(".")
     try:
         owner = _descend(config, parents, path)
@@ -111,7 +136,7 @@ def is_stage(owner: fdl.Buildable[Any], name: str) -> bool:
 
 
 def may_be_none(owner: fdl.Buildable[Any], name: str) -> bool:
-    """Whether an argument may be left empty."""
+    """Whether an argument may be None."""
     return type(None) in typing.get_args(annotation(owner, name))
 
 
@@ -120,21 +145,22 @@ def _callable(config: fdl.Buildable[Any]) -> Any:
 
 
 def _descend(config: fdl.Buildable[Any], parents: list[str], setting: str) -> fdl.Buildable[Any]:
+    """The group at a path. UserError, which quotes the setting, where there is none."""
     owner = config
     for depth, name in enumerate(parents):
         check_known(config, owner, name, setting)
         inner = owner.__arguments__.get(name)
         if not isinstance(inner, fdl.Buildable):
-            here, path = ".".join(parents[: depth + 1]), setting.partition("=")[0]
-            raise UserError(f"{here} is {inner!r}, which has no settings of its own, so there is no {path}.")
+            parent, path = ".".join(parents[: depth + 1]), setting.partition("=")[0]
+            raise UserError(f"Unknown setting '{path}': {parent} is {inner!r}, which has no settings of its own.")
         owner = inner
     return owner
 
 
 def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> list[str]:
-    """Put another variant in a stage's place; arguments that were set and that it also has are kept."""
+    """Set a stage to another variant; arguments that both variants have are kept. Returns the lines to print."""
     known = ", ".join([*variants(name), *sizes])
-    variant, texts = parse_call(text, f"{name} takes the name of a variant (there is: {known})")
+    variant, texts = parse_call(text, f"{name} takes the name of a variant ({known})")
     full = variant if variant.startswith(f"{name}_") else f"{name}_{variant}"
     if variant in sizes and full not in installed():
         _set(owner, name, sizes[variant](**typed_arguments(sizes[variant], texts, f"{name}={variant}")))
@@ -160,8 +186,8 @@ def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Call
     return [f"{name}: {name_of(_callable(old))} -> {full}, {'; '.join(parts)}"]
 
 
-def _set(config: fdl.Buildable[Any], name: str, value: Any, place: history.Location = _HERE) -> None:
-    with history.custom_location(lambda: place):
+def _set(config: fdl.Buildable[Any], name: str, value: Any, origin: history.Location = _COMMAND_LINE) -> None:
+    with history.custom_location(lambda: origin):
         setattr(config, name, value)
 
 

@@ -1,4 +1,4 @@
-"""A config as text: every value, where it was set, what it was before, and what it is."""
+"""Configs as text: every value with its origin, its history or its description."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .tags import tagged
 
 
 def resolved(config: fdl.Buildable[Any]) -> str:
-    """One line a value, `path = value  # where it was set`, defaults included."""
+    """Every value, defaults included, one per line: `path = value  # origin`."""
     lines = list(_lines(config, ""))
     width = max(len(left) for left, _ in lines)
-    return "\n".join(f"{left:<{width}}  # {where}" for left, where in lines)
+    return "\n".join(f"{left:<{width}}  # {origin}" for left, origin in lines)
 
 
 def difference(one: fdl.Buildable[Any], other: fdl.Buildable[Any]) -> str:
-    """Every path at which two configs differ: `- path = value  # where` of the first, `+` of the second."""
+    """The differences between two configs: `- path = value  # origin` for the first, `+` for the second."""
     left, right = dict(_lines_by_path(one)), dict(_lines_by_path(other))
     lines = []
     for path in [*left, *(path for path in right if path not in left)]:
@@ -36,25 +36,25 @@ def difference(one: fdl.Buildable[Any], other: fdl.Buildable[Any]) -> str:
 
 
 def _lines_by_path(config: fdl.Buildable[Any]) -> Iterator[tuple[str, tuple[str, str]]]:
-    for text, where in _lines(config, ""):
-        yield text.partition(" = ")[0], (text, where)
+    for text, origin in _lines(config, ""):
+        yield text.partition(" = ")[0], (text, origin)
 
 
 def location_of(config: fdl.Buildable[Any], path: str) -> str:
-    """Where the value at a path was set; nothing for a path that the config has not, a default or a group."""
+    """The origin of the value at a path; "" for an unknown path, a default or a group."""
     *parents, name = path.split(".")
     owner: Any = config
     for parent in parents:
         owner = owner.__arguments__.get(parent) if isinstance(owner, fdl.Buildable) else None
     if not isinstance(owner, fdl.Buildable) or isinstance(owner.__arguments__.get(name, config), fdl.Buildable):
         return ""
-    return _where(owner, name)
+    return _origin(owner, name)
 
 
 def with_history(config: fdl.Buildable[Any]) -> str:
-    """Like `resolved`, and below each value the ones that it replaced, the latest first."""
+    """Every value like `resolved`, each followed by the values that it replaced, latest first."""
     lines = []
-    for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
+    for line, (owner, name) in zip(resolved(config).splitlines(), _arguments(config), strict=True):
         lines.append(line)
         entries = values_of(owner, name)[-2::-1]
         lines += [f"    before: {_short(entry.new_value)}  # {_location(entry)}" for entry in entries]
@@ -62,25 +62,30 @@ def with_history(config: fdl.Buildable[Any]) -> str:
 
 
 def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str:
-    """What can be set: each path with value, type, default and a line on what it is; for stages their variants."""
+    """Every setting with value, type, default and description; for stages the variants; then the tags.
+
+    Args:
+        config: Config of the run.
+        sizes: Named sizes of a stage.
+    """
     lines = []
-    for line, (owner, name) in zip(resolved(config).splitlines(), _places(config), strict=True):
+    for line, (owner, name) in zip(resolved(config).splitlines(), _arguments(config), strict=True):
         path, _, value = line.partition("  # ")[0].partition(" = ")
-        held = owner.__arguments__.get(name)
-        about = meanings(_class(owner)).get(name, "")
-        if isinstance(held, fdl.Buildable):
-            about = first_sentence(_class(held))
+        inner = owner.__arguments__.get(name)
+        description = meanings(_class(owner)).get(name, "")
+        if isinstance(inner, fdl.Buildable):
+            description = first_sentence(_class(inner))
         if is_stage(owner, name):
             none = ["None"] if may_be_none(owner, name) else []
             kind = f"one of {', '.join([*variants(name), *sizes(name), *none])}"
-        elif isinstance(held, fdl.Buildable):
-            kind = "a group"
+        elif isinstance(inner, fdl.Buildable):
+            kind = "group"
         else:
             kind = describe_type(annotation(owner, name)) + _default(owner, name)
         lines.append(f"{path} = {value.strip()}   ({kind})")
-        lines += [f"    {about}"] if about else []
+        lines += [f"    {description}"] if description else []
     tags = [f"{tag}: {', '.join(paths)}" for tag, paths in sorted(tagged(config).items())]
-    return "\n".join([*lines, "Tags, for --fdl_tags_set=TAG=value:", *(f"    {tag}" for tag in tags)])
+    return "\n".join([*lines, "Tags for --fdl_tags_set=TAG=value:", *(f"    {tag}" for tag in tags)])
 
 
 def _class(config: fdl.Buildable[Any]) -> Any:
@@ -92,13 +97,13 @@ def _default(owner: fdl.Buildable[Any], name: str) -> str:
     return "" if default is inspect.Parameter.empty else f"; default {default!r}"
 
 
-def _places(config: fdl.Buildable[Any]) -> Iterator[tuple[fdl.Buildable[Any], str]]:
-    """The owner and the name of each line of `resolved`."""
+def _arguments(config: fdl.Buildable[Any]) -> Iterator[tuple[fdl.Buildable[Any], str]]:
+    """The owner and the name of the argument in each line of `resolved`."""
     for name in inspect.signature(fdl.get_callable(config)).parameters:
         yield config, name
         inner = config.__arguments__.get(name)
         if isinstance(inner, fdl.Buildable):
-            yield from _places(inner)
+            yield from _arguments(inner)
 
 
 def _short(value: Any) -> str:
@@ -109,26 +114,29 @@ def _short(value: Any) -> str:
 
 
 def _lines(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, str]]:
+    """`path = value` and origin of every argument, depth first."""
     cls: Any = fdl.get_callable(config)
     for name, parameter in inspect.signature(cls).parameters.items():
-        here = f"{path}.{name}".lstrip(".")
+        inner_path = f"{path}.{name}".lstrip(".")
         if name in config.__arguments__:
-            value, where = config.__arguments__[name], _where(config, name)
+            value, origin = config.__arguments__[name], _origin(config, name)
         elif parameter.default is not parameter.empty:
-            value, where = parameter.default, "default"
+            value, origin = parameter.default, "default"
         else:
-            value, where = "(the run fills this in)" if isinstance(config, fdl.Partial) else "(to be set)", "default"
-            yield f"{here} = {value}", where
+            yield (
+                f"{inner_path} = {'(set by the run)' if isinstance(config, fdl.Partial) else '(required)'}",
+                "default",
+            )
             continue
         if isinstance(value, fdl.Buildable):
             inner: Any = fdl.get_callable(value)
-            yield f"{here} = {name_of(inner) or inner.__name__}", where
-            yield from _lines(value, here)
+            yield f"{inner_path} = {name_of(inner) or inner.__name__}", origin
+            yield from _lines(value, inner_path)
         else:
-            yield f"{here} = {value!r}", where
+            yield f"{inner_path} = {value!r}", origin
 
 
-def _where(config: fdl.Buildable[Any], name: str) -> str:
+def _origin(config: fdl.Buildable[Any], name: str) -> str:
     return _location(values_of(config, name)[-1])
 
 

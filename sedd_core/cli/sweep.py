@@ -1,4 +1,4 @@
-"""The runs of a sweep, one after the other, and the table that compares them: printed, and as sweep.csv."""
+"""Execution of a sweep's runs in sequence, and the table that compares them: printed, and as sweep.csv."""
 
 from __future__ import annotations
 
@@ -19,24 +19,27 @@ from ..record.figures import Figure, finite
 from .compose import Composed
 
 TABLE = "sweep.csv"
+"""File name of the table."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run, or the mean of runs that differ in the seed alone.
-
-    settings: by path, of those that the sweep varies. figures: by their columns. runs: how many a mean is of.
-    """
+    """Row of the table: a run, or the mean of runs that differ only in the seed."""
 
     settings: dict[str, str]
+    """Values of the settings that the sweep varies, by path."""
     figures: dict[str, Figure] = field(default_factory=dict)
+    """Figures of the run, by column."""
     folder: str = ""
+    """Folder of the run; "" for a mean."""
     runs: int | None = None
+    """Number of runs in a mean; None for a single run."""
     failed: bool = False
+    """Whether the run failed."""
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """What rows are sorted by: the first figure, those without one last."""
+        """Sort key: the first figure; rows without one are last."""
         first = next(iter(self.figures.values()), None)
         missing = first is None or math.isnan(first.value)
         return missing, 0.0 if first is None or missing else first.value
@@ -47,12 +50,17 @@ def execute_all(
     execute: Callable[[Composed, Workspace], list[Figure]],
     folder: Path,
 ) -> None:
-    """Run after run, each in its workspace; after each, `folder`'s sweep.csv has those done; in the end, one table.
+    """Execute the runs in sequence, write sweep.csv after each one, and print the table at the end.
 
-    A run that fails leaves the others to be done.
+    A failed run does not stop the others.
+
+    Args:
+        sweep: Runs with their workspaces.
+        execute: Function that executes a run and returns its figures.
+        folder: Folder of sweep.csv.
 
     Raises:
-        UserError: A run failed.
+        UserError: A run failed; raised after the last run.
     """
     rows: list[Row] = []
     failed = []
@@ -75,7 +83,7 @@ def execute_all(
 
 
 def by_column(figures: Sequence[Figure]) -> dict[str, Figure]:
-    """Figures by name and unit; those of other sets than the first one's also by their set."""
+    """Figures by column: name and unit, and the set where it is not the first figure's."""
     return {
         figure.title if figure.set == figures[0].set else f"{figure.title} of {figure.set}": figure
         for figure in figures
@@ -83,7 +91,7 @@ def by_column(figures: Sequence[Figure]) -> dict[str, Figure]:
 
 
 def compared(rows: Sequence[Row]) -> list[Row]:
-    """The runs sorted by their first figure, then the means over seeds, sorted likewise."""
+    """The rows of runs, then the rows of means over seeds, each sorted by the first figure."""
     groups: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
         if row.figures and "seed" in row.settings:
@@ -105,7 +113,7 @@ def mean_over_seeds(rows: Sequence[Row]) -> Row:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """The settings, each figure and its standard error, the runs of a mean, whether it failed, the folder."""
+    """The table as CSV: settings, each figure with its standard error, runs (of a mean), failed, folder."""
     columns = dict.fromkeys(column for row in rows for column in row.figures)
     settings = dict.fromkeys(path for row in rows for path in row.settings)
     cells = [
@@ -141,11 +149,11 @@ def _print(rows: Sequence[Row]) -> None:
     ]
     table("run", *columns, *failed, "folder", rows=cells)
     if any(row.runs for row in rows):
-        say("± one standard error: of a run over its sequences, of a mean over its runs")
+        say("± one standard error: over the sequences of a run, over the runs of a mean")
 
 
 def _label(row: Row) -> str:
-    """As the run is called; of a mean, what its runs have in common, and how many they are."""
+    """The label of a run; for a mean, the settings that its runs share and the number of seeds."""
     if row.runs is None:
         return ",".join(f"{path}={value}" for path, value in row.settings.items())
     common = ",".join(f"{path}={value}" for path, value in row.settings.items() if path != "seed")

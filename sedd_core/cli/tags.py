@@ -1,4 +1,4 @@
-"""Fiddle tags: values of a kind, wherever they stand, set at once."""
+"""Fiddle tags: one assignment to all settings of a kind."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .settings import apply
 
 
 class Seed(fdl.Tag):
-    """What everything random is a function of."""
+    """Random seed."""
 
 
 class Precision(fdl.Tag):
-    """The number format that a network computes in."""
+    """Number format of a network's computation."""
 
 
 BY_NAME: dict[str, Any] = {"seed": Seed, "precision": Precision}
-"""The arguments that carry a tag in every experiment; an experiment adds its own with `fdl.add_tag`."""
+"""Tag of each argument that is tagged in every experiment; an experiment adds others with `fdl.add_tag`."""
 
 
 def add_tags(config: fdl.Buildable[Any]) -> None:
-    """Tag every seed and precision of a config, defaults too."""
+    """Tag every seed and precision of a config in place, including defaults."""
     for _, owner in _groups(config, ""):
         for name, tag in BY_NAME.items():
             if name in parameters(owner):
@@ -33,7 +33,7 @@ def add_tags(config: fdl.Buildable[Any]) -> None:
 
 
 def tagged(config: fdl.Buildable[Any]) -> dict[str, list[str]]:
-    """The paths of each tag's values, by the tag's name."""
+    """The paths of the tagged settings, by tag."""
     found: dict[str, list[str]] = {}
     for path, owner in _groups(config, ""):
         for name, tags in owner.__argument_tags__.items():
@@ -43,20 +43,28 @@ def tagged(config: fdl.Buildable[Any]) -> dict[str, list[str]]:
 
 
 def set_tagged(config: fdl.Config[Any], setting: str) -> None:
-    """Apply one `Tag=value` to every value of that tag. UserError when the config has none."""
+    """Set every setting with a tag, in place.
+
+    Args:
+        config: Config of the run.
+        setting: `TAG=value`.
+
+    Raises:
+        UserError: No setting has the tag, or the value has the wrong type.
+    """
     name, equals, text = setting.partition("=")
     known = tagged(config)
     if not equals or name not in known:
         tags = ", ".join(f"{tag} ({', '.join(paths)})" for tag, paths in sorted(known.items()))
         raise UserError(
-            f"'{setting}' sets no tag: write TAG=value.{nearest(name, known)} This config's tags: {tags}."
+            f"'{setting}' does not set a tag: write TAG=value.{nearest(name, known)} Tags of this config: {tags}."
         )
     for path in known[name]:
         apply(config, f"{path}={text}")
 
 
 def _groups(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, fdl.Buildable[Any]]]:
-    """A config and those within it, with their paths."""
+    """A config and all configs within it, with their paths."""
     yield path, config
     for name, value in config.__arguments__.items():
         if isinstance(value, fdl.Buildable):

@@ -1,4 +1,4 @@
-"""Text from the command line as values of the type that a constructor asks for."""
+"""Parsing of command-line text to values of annotated types."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from ..errors import UserError, nearest
 
 
 def parse_value(text: str, annotation: Any, path: str) -> Any:
-    """The value that `text` stands for, of the annotated type. UserError when it is of another."""
+    """Parse text to a value of a type.
+
+    Args:
+        text: Text to parse.
+        annotation: Type of the value; a str takes any text.
+        path: Path of the setting, for messages.
+
+    Raises:
+        UserError: The text has another type.
+    """
     several = wants_tuple(annotation)
     value = _listed(text, path) if several and text[:1] in ("(", "[") else _literal(text)
     wrong_items = several and isinstance(value, tuple | list)
-    for candidate in (value,) if wrong_items else (value, text):  # the text itself: a name that looks like a number
+    for candidate in (value,) if wrong_items else (value, text):  # the text itself: a str that looks like a number
         try:
             return coerce(candidate, annotation)
         except TypeError:
@@ -25,11 +34,12 @@ def parse_value(text: str, annotation: Any, path: str) -> Any:
 
 
 def wants_tuple(annotation: Any) -> bool:
-    """Whether a type is a tuple, or may be one."""
+    """Whether a type is a tuple or a union with one."""
     return tuple in [get_origin(kind) for kind in (annotation, *get_args(annotation))]
 
 
 def _literal(text: str) -> Any:
+    """The value of a Python literal, true or false; any other text unchanged."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -39,10 +49,10 @@ def _literal(text: str) -> Any:
 
 
 def _listed(text: str, path: str) -> Any:
-    """`(a, b)` or `[a, b]`, its items all bare or all quoted. UserError for brackets or quotes left open."""
+    """The items of `(a, b)` or `[a, b]`, all bare or all quoted. UserError for unbalanced brackets or quotes."""
     value = _literal(text)
     if value != text:
         return value
     if text[-1] != {"(": ")", "[": "]"}[text[0]] or "'" in text or '"' in text:
-        raise UserError(f"{path} cannot be read from '{text}': write (a, b), or ('a', 'b') with every text quoted.")
+        raise UserError(f"{path} cannot be parsed from '{text}': write (a, b), or ('a', 'b') with every item quoted.")
     return tuple(_literal(item.strip()) for item in text[1:-1].split(",") if item.strip())

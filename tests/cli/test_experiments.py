@@ -77,7 +77,7 @@ def test_a_missing_file_lists_the_experiments(name: str, monkeypatch: pytest.Mon
     monkeypatch.chdir(ROOT)
     with pytest.raises(
         UserError,
-        match=r"Did you mean '.*experiments/quickstart.py'\? In experiments there is: absorb_medium.py, absorb_small.py",
+        match=r"Did you mean '.*experiments/quickstart.py'\? Experiments in experiments: absorb_medium.py, absorb_small.py",
     ):
         load_experiment(name)
 

@@ -30,9 +30,12 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 COMMANDS = {
-    "nothing named": ([], ["No experiment is named", "--fdl_config=experiments/quickstart.py"]),
-    "unknown flag": ([QUICKSTART, "--dryrun"], ["There is no flag --dryrun. Did you mean '--dry_run'?"]),
-    "a setting written as a flag": ([QUICKSTART, "--sampler=euler"], ["Settings have no dashes: sampler=euler"]),
+    "nothing named": ([], ["No experiment is given", "--fdl_config=experiments/quickstart.py"]),
+    "unknown flag": ([QUICKSTART, "--dryrun"], ["Unknown flag --dryrun. Did you mean '--dry_run'?"]),
+    "a setting written as a flag": (
+        [QUICKSTART, "--sampler=euler"],
+        ["Write settings without dashes: sampler=euler"],
+    ),
     "a value for a flag that takes none": ([QUICKSTART, "--nodry_run=maybe"], ["nodry_run=maybe", "--dry_run"]),
     "flag without a value": (["--fdl_config"], ["fdl_config"]),
     "a choice begun": ([QUICKSTART, "data=hub", "data.padding=cond"], ["Did you mean 'conditioned'?"]),
@@ -51,7 +54,7 @@ COMMANDS = {
     ),
     "unknown setting": (
         [QUICKSTART, "--fdl_set=training.step=5"],
-        ["There is no setting 'training.step'", "Did you mean 'steps'?", "batch_size"],
+        ["Unknown setting 'training.step'", "Did you mean 'steps'?", "batch_size"],
     ),
     "a setting without its group": (
         [QUICKSTART, "batch_size=4"],
@@ -62,8 +65,8 @@ COMMANDS = {
         ["Flag --resume=x: write --resume, or the step of a checkpoint: --resume=2500.\n"],
     ),
     "a run to go on with, without saying so": (["--run_folder=run"], ["To continue the run in run: --resume."]),
-    "a stage's type": ([QUICKSTART, "graph.type=uniform"], ["A stage is chosen by name: graph=uniform."]),
-    "a noise's type": ([QUICKSTART, "noise.type=geometric"], ["A stage is chosen by name: noise=geometric."]),
+    "a stage's type": ([QUICKSTART, "graph.type=uniform"], ["Choose a variant by name: graph=uniform."]),
+    "a noise's type": ([QUICKSTART, "noise.type=geometric"], ["Choose a variant by name: noise=geometric."]),
     "a setting of another group": (
         [QUICKSTART, "model.scale_by_sigma=false"],
         ["Did you mean 'score.scale_by_sigma'?"],
@@ -74,16 +77,16 @@ COMMANDS = {
     "a setting in two groups": ([QUICKSTART, "steps=5"], ["Did you mean 'training.steps' or 'samples.steps'?"]),
     "a setting as a flag, without its group": (
         [QUICKSTART, "--lr=1e-3"],
-        ["There is no flag --lr. Settings have no dashes: optimizer.lr=1e-3."],
+        ["Unknown flag --lr. Write settings without dashes: optimizer.lr=1e-3."],
     ),
     "the same before the experiment, value apart": (
         ["--lr", "1e-3", QUICKSTART.partition("=")[2]],
-        ["There is no flag --lr. Settings have no dashes: optimizer.lr=VALUE."],
+        ["Unknown flag --lr. Write settings without dashes: optimizer.lr=VALUE."],
     ),
-    "a setting as a flag": ([QUICKSTART, "--training.steps=4"], ["Settings have no dashes: training.steps=4."]),
+    "a setting as a flag": ([QUICKSTART, "--training.steps=4"], ["Write settings without dashes: training.steps=4."]),
     "two experiments": (
         [QUICKSTART, SAMPLE.partition("=")[2]],
-        ["Two experiments are named", "quickstart.py and", "sample.py"],
+        ["Two experiments are given", "quickstart.py and", "sample.py"],
     ),
     "an experiment without its ending": (
         [QUICKSTART.partition("=")[2].removesuffix(".py")],
@@ -95,8 +98,8 @@ COMMANDS = {
     ),
     "unknown group": ([QUICKSTART, "--fdl_set=trainin.steps=5"], ["no 'trainin'", "Did you mean 'training.steps'?"]),
     "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "no seed.x"]),
-    "no equals sign": ([QUICKSTART, "--fdl_set=training.steps"], ["is no setting", "path=value"]),
-    "no path": ([QUICKSTART, "--fdl_set==5"], ["is no setting"]),
+    "no equals sign": ([QUICKSTART, "--fdl_set=training.steps"], ["is not a setting", "path=value"]),
+    "no path": ([QUICKSTART, "--fdl_set==5"], ["is not a setting"]),
     "a word for a whole number": (
         [QUICKSTART, "--fdl_set=training.steps=two"],
         ["training.steps takes a whole number, not 'two'"],
@@ -111,7 +114,7 @@ COMMANDS = {
         [QUICKSTART, "--fdl_set=data.paths=(1, 2)"],
         ["takes a tuple, each of them a text", "(1, 2)"],
     ),
-    "a bracket left open": ([QUICKSTART, "--fdl_set=data.paths=(a.txt, b.txt"], ["data.paths cannot be read"]),
+    "a bracket left open": ([QUICKSTART, "--fdl_set=data.paths=(a.txt, b.txt"], ["data.paths cannot be parsed"]),
     "a quote left open": ([QUICKSTART, "--fdl_set=data.paths=('a.txt, b.txt)"], ["every text quoted"]),
     "not among the choices": (
         [QUICKSTART, "--fdl_set=training.times=stratifed"],
@@ -173,11 +176,11 @@ COMMANDS = {
     "a number beyond all": ([QUICKSTART, "optimizer.lr=1e999"], ["optimizer.lr is inf"]),
     "nothing after the equals sign": ([QUICKSTART, "training.steps="], ["takes a whole number, not ''"]),
     "two equals signs": ([QUICKSTART, "training.steps==3"], ["takes a whole number, not '=3'"]),
-    "two dots": ([QUICKSTART, "training..steps=3"], ["There is no setting 'training..steps'"]),
+    "two dots": ([QUICKSTART, "training..steps=3"], ["Unknown setting 'training..steps'"]),
     "an item of a tuple": ([QUICKSTART, "data.paths[0]=a"], ["has no 'paths[0]'", "Did you mean 'paths'?"]),
     "a path deep inside the network": ([QUICKSTART, "model.blocks.0.x=3"], ["DDiT has no 'blocks'"]),
     "a comma too many": ([QUICKSTART, "optimizer.lr=1e-3,"], ["optimizer.lr takes a number, not ''"]),
-    "a run twice in a sweep": ([QUICKSTART, "seed=0,0", "--dry_run"], ["The sweep has one run twice", "seed=0"]),
+    "a run twice in a sweep": ([QUICKSTART, "seed=0,0", "--dry_run"], ["The sweep contains a run twice", "seed=0"]),
     "a stage that cannot be left out": ([QUICKSTART, "graph=None"], ["graph takes the name of a variant"]),
     "a swap with a bracket left open": (
         [QUICKSTART, "noise=geometric(sigma_max=10"],
@@ -277,7 +280,7 @@ EXPERIMENTS = {
     ),
     "a stage by its name alone": (
         BASE + "def config():\n    c = base()\n    c.sampler = 'euler'\n    return c\n",
-        ["sampler is the text 'euler'; a stage is written stage(\"sampler_euler\"). It was set at broken.py:4."],
+        ["sampler is the str 'euler'; write a stage as stage(\"sampler_euler\"). It was set at broken.py:4."],
     ),
     "a stage in another's place": (
         BASE + "def config():\n    c = base()\n    c.graph = c.model\n    return c\n",
@@ -285,7 +288,7 @@ EXPERIMENTS = {
     ),
     "a config of a function": (
         "import fiddle as fdl\ndef config():\n    return fdl.Config(print)\n",
-        ["is a print, neither a plugin's class nor the core's"],
+        ["is a print; it must be a class of a plugin"],
     ),
     "an error in its own lines": (
         "def config():\n    return 1 / 0\n",

@@ -198,7 +198,7 @@ def test_a_damaged_node_of_a_file(mine: str, key: str) -> None:
 
 
 def test_other_classes_of_the_file_are_refused(mine: str) -> None:
-    with pytest.raises(UserError, match="noise is a Helper, neither a plugin's class"):
+    with pytest.raises(UserError, match="noise is a Helper; it must be a class of a plugin"):
         compose(f"{mine}:no_stage", Changes())
     with pytest.raises(UserError, match=r"noise must be an fdl.Config of Linear"):
         compose(f"{mine}:not_partial", Changes())

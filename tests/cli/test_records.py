@@ -132,10 +132,10 @@ def test_a_record_is_named_by_its_folder_and_may_get_another_process(
 
 
 MISTAKES = {
-    "one thing to compare": (["--fdl_diff=x.py"], "Two things are compared"),
-    "a setting to compare": (["--fdl_diff=a.py", "b.py", "--fdl_set=seed=1"], "Two things are compared, as they are"),
+    "one thing to compare": (["--fdl_diff=x.py"], "--fdl_diff compares two configs"),
+    "a setting to compare": (["--fdl_diff=a.py", "b.py", "--fdl_set=seed=1"], "--fdl_diff compares two configs"),
     "words to compare": (["--fdl_diff=nonsense", "b.py"], "nonsense does not exist"),
-    "an experiment for a record": (["--fdl_config_file=a.py"], "a.py is no record.*its folder"),
+    "an experiment for a record": (["--fdl_config_file=a.py"], "a.py is not a record.*its folder"),
     "a sweep of a record": (
         ["--fdl_config_file=list.json", "--sweep=hot"],
         "is a record, which has no functions: hot",
@@ -150,7 +150,7 @@ MISTAKES = {
     "a damaged record": (["--fdl_config_file=damaged.json"], "is no record of a run"),
     "a newer record": (["--fdl_config_file=newer.json"], "update it"),
     "an attack": (["--fdl_config_file=attack.json"], "which is no class of a run"),
-    "a list": (["--fdl_config_file=list.json"], "cannot be made|is the record of no run|is no record"),
+    "a list": (["--fdl_config_file=list.json"], "cannot be made|is not the record of a run|is no record"),
 }
 
 

@@ -183,4 +183,4 @@ def test_the_program_itself(tmp_path: Path) -> None:
     assert "graph_absorb         sedd-graph-absorb 0.1.0" in result.stdout
     result = subprocess.run([*module, "launch"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 1
-    assert "No experiment is named" in result.stderr
+    assert "No experiment is given" in result.stderr

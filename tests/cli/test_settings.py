@@ -88,7 +88,7 @@ def test_values_of_another_type(text: str, annotation: Any) -> None:
 
 @pytest.mark.parametrize("text", ["(a, b", "('a', 'b'", "('a, b)", "('a', b)", "[a, b)"])
 def test_brackets_and_quotes_left_open(text: str) -> None:
-    with pytest.raises(UserError, match="here cannot be read from"):
+    with pytest.raises(UserError, match="here cannot be parsed from"):
         parse_value(text, tuple[str, ...], "here")
 
 
@@ -136,7 +136,7 @@ def test_places_in_the_experiment_are_shown() -> None:
     assert "quickstart.py:" in lines["training.steps"]
     assert "models.py:" in lines["model.hidden_size"]
     assert lines["data.valid_fraction"].endswith("# default")
-    assert "the run fills this in" in lines["graph.vocab_size"]
+    assert "set by the run" in lines["graph.vocab_size"]
 
 
 def sizes(stage: str) -> dict[str, Any]:
@@ -240,7 +240,7 @@ def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "\nsteps = 7" in out
     assert "checkpoint = 'x'" in out
     assert main(["launch.py", f"--fdl_config={folder}/quickstart.py", "--checkpoint=x", "--print_config"]) == 1
-    assert "--checkpoint means nothing to a Train: it has no checkpoint." in capsys.readouterr().err
+    assert "--checkpoint does not apply to a Train, which has no setting checkpoint." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

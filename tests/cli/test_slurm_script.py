@@ -117,11 +117,11 @@ def test_options_are_read() -> None:
         ("gpus=-1", "gpus must be at least 0, not -1"),
         ("cpus=0", "cpus must be at least 1, not 0"),
         ("requeue=-1", "requeue must be at least 0, not -1"),
-        ("gpu", "cannot be read at 'gpu'"),
-        ("partition=", "cannot be read at 'partition='"),
+        ("gpu", "cannot be parsed at 'gpu'"),
+        ("partition=", "cannot be parsed at 'partition='"),
         ("nodes=1, nodes=2", "nodes twice"),
-        ("time=soon", "time=soon is no time"),
-        ("time=3", "time=3 is too short: runs are told to save up to 180 seconds"),
+        ("time=soon", "time=soon is not a time"),
+        ("time=3", "time=3 is too short: a run receives the signal to save up to 180 seconds"),
     ],
 )
 def test_a_mistake_in_the_options(text: str, words: str) -> None:
@@ -171,7 +171,7 @@ def test_on_cpus_ngpus_says_how_many(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "words"),
     [
         (["--slurm=gpus=3"], "training.batch_size=8 cannot be divided among 3 processes"),
-        (["--slurm=gpus=2", "ngpus=2"], "leave ngpus out"),
+        (["--slurm=gpus=2", "ngpus=2"], "omit ngpus"),
         (["--slurm=nodes=3", "ngpus=4"], "4 processes (ngpus) cannot be spread evenly over 3 nodes"),
         (["--slurm=", "ngpus=2,4"], "not ngpus=[2, 4]"),
         (["--slurm=gpus=2", "graph=absorp"], "Did you mean"),
@@ -189,7 +189,7 @@ def test_what_cannot_run_is_not_submitted(
 def test_without_slurm_a_job_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(slurm.shutil, "which", lambda name: None)
     run(*TINY, "--slurm=", "--run_folder=run", code=1)
-    assert "sbatch, which is not here" in capsys.readouterr().err
+    assert "sbatch, which is not installed here" in capsys.readouterr().err
     assert not Path("run").exists()
 
 
@@ -238,7 +238,7 @@ def test_what_slurm_refuses_leaves_nothing(
     monkeypatch.setenv("SAYS", "sbatch: error: invalid account")
     monkeypatch.setenv("CODE", "1")
     run(*TINY, sweep, "--slurm=", "--run_folder=run", code=1)
-    assert "error: SLURM did not take the job: invalid account" in capsys.readouterr().err
+    assert "error: SLURM rejected the job: invalid account" in capsys.readouterr().err
     assert not Path("run").exists()
 
 
@@ -266,7 +266,7 @@ ENDS = {
     "preempted": (143, "900 9999999999", 0, "requeue 5"),
     "preempted while it started": (138, "900 9999999999", 2, "requeue 5"),
     "near its time limit": (143, "N/A 1000", 0, "requeue 5"),
-    "too often": (143, "900 9999999999", 3, "Not requeued: the limit is 3 times"),
+    "too often": (143, "900 9999999999", 3, "Not requeued: the limit of 3 requeues is reached"),
 }
 
 

@@ -75,7 +75,7 @@ def test_folders_are_told_apart_and_have_names_that_any_disk_takes() -> None:
 
 @pytest.mark.parametrize("settings", [["seed=0,0"], ["seed=0,1", "training.steps=1500,1500"]])
 def test_a_run_is_not_made_twice(settings: list[str]) -> None:
-    with pytest.raises(UserError, match=r"The sweep has one run twice: seed=0.* and seed=0"):
+    with pytest.raises(UserError, match=r"The sweep contains a run twice: seed=0.* and seed=0"):
         compose(QUICKSTART, Changes(settings=settings))
 
 
@@ -111,7 +111,7 @@ def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureF
     ("setting", "words"),
     [
         ("data.paths=a.txt,b.txt", ["data.paths is a.txt, then b.txt", "in one run: 'data.paths=(a.txt, b.txt)'"]),
-        ("training.steps=10,500", ["training.steps is 10, then 500", "leave out the commas: training.steps=10500"]),
+        ("training.steps=10,500", ["training.steps is 10, then 500", "omit the commas: training.steps=10500"]),
         ("graph=absorb,uniform", ["graph is absorb, then uniform\n"]),
     ],
 )
@@ -120,7 +120,7 @@ def test_a_sweep_is_announced_with_how_to_mean_one_run(
 ) -> None:
     assert main(["launch.py", f"--fdl_config={QUICKSTART}", setting, "--dry_run"]) == 0
     captured = capsys.readouterr()
-    assert captured.out.startswith("sweep    2 runs, one after the other:\n")
+    assert captured.out.startswith("sweep    2 runs in sequence:\n")
     assert [word for word in words if word not in captured.out] == []
 
 
@@ -137,7 +137,7 @@ def test_the_runs_of_a_sweep_are_resumed(text: Path, capsys: pytest.CaptureFixtu
     for wrong in (["--resume", "--run_folder=sweep"], [*command[:-2], "--resume", "--run_folder=sweep"]):
         assert main(["launch.py", *wrong]) == 1
         error = capsys.readouterr().err
-        assert error.startswith("error: sweep holds the 2 runs of a sweep.")
+        assert error.startswith("error: sweep contains the 2 runs of a sweep.")
         assert "--resume --run_folder=sweep/seed=0\n" in error
         again = next(line for line in error.splitlines() if "python launch.py" in line)
         assert shlex.split(again)[2:] == [*command, "--resume"]

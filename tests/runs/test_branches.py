@@ -195,11 +195,11 @@ def test_a_run_goes_on_from_an_earlier_step(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("step", "words"),
     [
-        ("7", r"run has no checkpoint of step 7. It has checkpoints of the steps: 3, 6\."),
+        ("7", r"run has no checkpoint of step 7. Steps with a checkpoint: 3, 6\."),
         ("0", "--resume=2500"),
         ("-3", "--resume=2500"),
         ("six", "--resume=2500"),
-        ("3", r"ema.safetensors is damaged or missing.*Name another step"),
+        ("3", r"ema.safetensors is damaged or missing.*Choose another step"),
         ("6", "has reached step 6"),
     ],
 )
@@ -278,7 +278,7 @@ def test_a_changed_run_is_not_run_again_without_a_word(capsys: pytest.CaptureFix
     for arguments in (["--run_folder=again"], ["--run_folder=again", "--resume"], ["--dry_run"]):
         run("--fdl_config_file=run", *arguments, code=1)
         error = capsys.readouterr().err
-        assert "was changed on its way: after step 6 optimizer.lr: 0.002 -> 0.004. " in error
+        assert "were changed during it: after step 6 optimizer.lr: 0.002 -> 0.004. " in error
         assert "--allow_changes" in error
         assert "training.steps" not in error
     assert not Path("again").exists()

@@ -318,7 +318,7 @@ def test_settings_of_the_optimizer_that_are_changed_hold() -> None:
     ("arguments", "words"),
     [
         (["--resume"], "--run_folder"),
-        (["--resume", "--run_folder=nowhere"], "There is no run in nowhere (no config.json)"),
+        (["--resume", "--run_folder=nowhere"], "nowhere does not contain a run (no config.json)"),
     ],
 )
 def test_nothing_to_go_on_with(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

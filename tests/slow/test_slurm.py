@@ -149,11 +149,11 @@ def test_the_limit_of_requeues(capsys: pytest.CaptureFixture[str]) -> None:
     wait_for_step("run", 100)
     preempt(cpus=2)
     assert wait_for_end(job) == "FAILED"
-    assert "Not requeued: the limit is 0 times" in said(job)
+    assert "Not requeued: the limit of 0 requeues is reached" in said(job)
 
 
 def test_what_slurm_refuses_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for sweep in ("seed=1", "seed=1,2"):
         run(*EVEN, sweep, "--slurm=partition=nosuch", "--run_folder=run", code=1)
-        assert "SLURM did not take the job: invalid partition specified: nosuch" in capsys.readouterr().err
+        assert "SLURM rejected the job: invalid partition specified: nosuch" in capsys.readouterr().err
         assert not Path("run").exists()
