@@ -130,7 +130,7 @@ def check_replay(target: Path, allow_changes: bool) -> None:
     message = f"Settings of the run of {target} were changed during it: {'; '.join(serious)}. "
     if not allow_changes:
         raise UserError(
-            f"{message}A run from this record would use the last values in all steps, which makes it a different run. "
+            f"{message}A run from this record would use the last values in all steps, which is a different run. "
             "To start it anyway: --allow_changes"
         )
     if process_rank()[0] == 0:

@@ -97,7 +97,7 @@ COMMANDS = {
         ["does not exist", "experiments/quickstart.py'?"],
     ),
     "unknown group": ([QUICKSTART, "--fdl_set=trainin.steps=5"], ["no 'trainin'", "Did you mean 'training.steps'?"]),
-    "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "no seed.x"]),
+    "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "Unknown setting 'seed.x'"]),
     "no equals sign": ([QUICKSTART, "--fdl_set=training.steps"], ["is not a setting", "path=value"]),
     "no path": ([QUICKSTART, "--fdl_set==5"], ["is not a setting"]),
     "a word for a whole number": (
@@ -115,7 +115,7 @@ COMMANDS = {
         ["takes a tuple, each of them a text", "(1, 2)"],
     ),
     "a bracket left open": ([QUICKSTART, "--fdl_set=data.paths=(a.txt, b.txt"], ["data.paths cannot be parsed"]),
-    "a quote left open": ([QUICKSTART, "--fdl_set=data.paths=('a.txt, b.txt)"], ["every text quoted"]),
+    "a quote left open": ([QUICKSTART, "--fdl_set=data.paths=('a.txt, b.txt)"], ["every item quoted"]),
     "not among the choices": (
         [QUICKSTART, "--fdl_set=training.times=stratifed"],
         ["one of 'stratified', 'iid'", "Did you mean 'stratified'?"],
@@ -184,7 +184,7 @@ COMMANDS = {
     "a stage that cannot be left out": ([QUICKSTART, "graph=None"], ["graph takes the name of a variant"]),
     "a swap with a bracket left open": (
         [QUICKSTART, "noise=geometric(sigma_max=10"],
-        ["there is: ", "geometric", "loglinear", "name(argument=value, ...) in quotes"],
+        ["(geometric, loglinear)", "geometric", "loglinear", "name(argument=value, ...) in quotes"],
     ),
     "restarts below none": ([QUICKSTART, "--max_restarts=-1"], ["--max_restarts=-1"]),
     "a file of flags that is not there": ([QUICKSTART, "--flagfile=nowhere"], ["nowhere"]),
@@ -193,7 +193,7 @@ COMMANDS = {
         ["nowhere does not exist", "Give a run folder"],
     ),
     "a checkpoint that is not there, in a dry run": ([SAMPLE, "checkpoint=nowhere", "--dry_run"], ["does not exist"]),
-    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint is empty: name a run folder"]),
+    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint is empty: name a run"]),
     "a home that the shell left": (["--fdl_config=~/no_such_file.py"], [f"{Path.home()}/no_such_file.py does not"]),
     "a checkpoint in a home that the shell left": (
         [SAMPLE, "checkpoint=~/no_such_run"],

@@ -140,17 +140,17 @@ MISTAKES = {
         ["--fdl_config_file=list.json", "--sweep=hot"],
         "is a record, which has no functions: hot",
     ),
-    "a format that is no number": (["--fdl_config_file=format.json"], "is no record of a run: its 'format' is True"),
-    "a text that no file can hold": (["--fdl_config_file=surrogate.json"], "is no record of a run"),
-    "bytes that are no text": (["--fdl_config_file=bytes.json"], "is no record of a run: 'utf-8' codec"),
+    "a format that is no number": (["--fdl_config_file=format.json"], "is not a record of a run: its 'format' is True"),
+    "a text that no file can hold": (["--fdl_config_file=surrogate.json"], "is not a record of a run"),
+    "bytes that are no text": (["--fdl_config_file=bytes.json"], "is not a record of a run: 'utf-8' codec"),
     "a class of a file": (["--fdl_config_file=file.json"], "which is code.*--trust"),
     "the same trusted, and not the file": (["--fdl_config_file=file.json", "--trust"], "has changed since"),
     "both kinds": (["--fdl_config=a.py", "--fdl_config_file=b.json"], "not both"),
     "no record": (["--fdl_config_file=nowhere.json"], "nowhere.json cannot be read: No such file"),
-    "a damaged record": (["--fdl_config_file=damaged.json"], "is no record of a run"),
+    "a damaged record": (["--fdl_config_file=damaged.json"], "is not a record of a run"),
     "a newer record": (["--fdl_config_file=newer.json"], "update it"),
-    "an attack": (["--fdl_config_file=attack.json"], "which is no class of a run"),
-    "a list": (["--fdl_config_file=list.json"], "cannot be made|is not the record of a run|is no record"),
+    "an attack": (["--fdl_config_file=attack.json"], "which is not a class of a run"),
+    "a list": (["--fdl_config_file=list.json"], "cannot be made|is not a record"),
 }
 
 

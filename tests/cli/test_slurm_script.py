@@ -209,7 +209,7 @@ def test_a_run_is_submitted(sbatch: None, capsys: pytest.CaptureFixture[str]) ->
     assert "holds something already" in capsys.readouterr().err
     assert Path("run/config.json").exists()
     run("--slurm=partition=low", "--run_folder=run", "--resume", "optimizer.lr=5", code=1)
-    assert "optimizer.lr would make this another run" in capsys.readouterr().err
+    assert "optimizer.lr makes this a different run" in capsys.readouterr().err
     run("--slurm=partition=high", "--run_folder=run", "--resume", "training.steps=20")
     assert "training.steps = 20" in Path("run/config.txt").read_text()
     assert options(Path("submitted.sh").read_text())["partition"] == "high"

@@ -146,7 +146,7 @@ def test_an_optimizer_of_the_experiments_own(tmp_path: Path, capsys: pytest.Capt
     run(*mine, "--run_folder=part", "training.steps=6")
     capsys.readouterr()
     run("--resume", "--run_folder=part", "training.steps=12", "--trust", code=1)  # a schedule that may know the end
-    assert "training.steps would make this another run" in capsys.readouterr().err
+    assert "training.steps makes this a different run" in capsys.readouterr().err
     run("--resume", "--run_folder=part", "training.steps=12", "--trust", "--allow_changes")
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
     load_model("whole")  # needs no optimizer, and so no trust
