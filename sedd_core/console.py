@@ -17,12 +17,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 T = TypeVar("T")
-
-
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
 """What stands for a character that no terminal should be sent."""
-
-
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 """C0 without tab and newline, DEL, C1, the overrides of writing direction, lone surrogates, noncharacters."""
 

@@ -19,12 +19,8 @@ from ..files import kernel_lock
 
 LOCK = "run.lock"
 """The lock's file in a run folder; it holds who holds the lock, and stays."""
-
-
 PATIENCE = 5.0
 """Seconds of waiting for a run that is about to end."""
-
-
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 

@@ -28,12 +28,8 @@ def recordable_contracts() -> tuple[type, ...]:
 
 _folders: set[Path] = set()
 """Of the experiments that were named on the command line."""
-
-
 _modules: dict[str, ModuleType] = {}
 """What was imported and recorded, by the hash of its file."""
-
-
 _import: list[Callable[[Path], ModuleType]] = []
 """How `class_of_file` imports a file that is trusted; empty while none is."""
 

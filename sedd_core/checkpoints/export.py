@@ -75,12 +75,8 @@ tags:
 - discrete-diffusion
 - text-generation
 ---"""
-
-
 WHAT = """A discrete diffusion language model, trained by score entropy
 ([SEDD, arXiv 2310.16834](https://arxiv.org/abs/2310.16834))."""
-
-
 USE = """    from sedd_core import load_model
 
     model, graph, noise = load_model("{name}")    # this folder's path, or its id on the hub

@@ -32,11 +32,7 @@ from .tensors import read_saved, read_weights
 from .weights import load_state_into, write_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
-
-
 STATE, SUMS, NEWEST, SUPERSEDED = "trainer.pt", "sha256", "newest", "superseded"
-
-
 ASIDE = ".earlier.tmp"
 """Suffix that version 0.1.0 gave to a step while it saved it again."""
 

@@ -30,8 +30,6 @@ from .tensors import SAVED, read_weights
 from .weights import load_module, load_state_into
 
 MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
-
-
 PUBLISHED = "pytorch_model.bin"
 """Where a published model without model.safetensors has its weights."""
 

@@ -20,16 +20,10 @@ from .published import record_of_config
 from .tensors import is_plain, read_saved
 
 CONFIG, STATE = Path(".hydra/config.yaml"), Path("checkpoints-meta/checkpoint.pth")
-
-
 LONGEST_CONFIG = 100_000
 """Characters up to which a config is read."""
-
-
 BUFFERS = ("rotary_emb.inv_freq",)
 """In the model's state, but no parameters, so not averaged."""
-
-
 NUMBERS: list[Any] = [
     (scalar, "numpy.core.multiarray.scalar"),  # as numpy 1 writes it, with which the original runs
     (scalar, "numpy._core.multiarray.scalar"),

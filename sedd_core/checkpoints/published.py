@@ -20,8 +20,6 @@ from ..record.node import Node
 from ..record.record import Record
 
 SIZES = ("hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout")
-
-
 SAID: dict[str, tuple[str, ...]] = {
     "graph_absorb": ("vocab_size",),
     "graph_uniform": ("vocab_size",),

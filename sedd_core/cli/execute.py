@@ -71,7 +71,7 @@ def _run_folder(options: flags.FlagValues) -> Iterator[Path]:
         yield Path(options.run_folder)
         return
     folder = Path("runs") / name_of_run(options.fdl_config) / time.strftime("%Y%m%d-%H%M%S")
-    if options.dry_run or process_rank()[0]:  # the main process sends its folder to the others
+    if options.dry_run or process_rank().rank:  # the main process sends its folder to the others
         yield folder
         return
     try:
@@ -102,7 +102,9 @@ def _workspaces(
         )
         for composed, name in zip(sweep, names, strict=True)
     ]
-    if process_rank()[1] == 1 and not options.dry_run:  # several processes check together, in `Workspace.held`
+    if (
+        process_rank().world_size == 1 and not options.dry_run
+    ):  # several processes check together, in `Workspace.held`
         for workspace in workspaces:
             workspace.check()
     return workspaces
@@ -111,7 +113,7 @@ def _workspaces(
 def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues) -> list[Figure]:
     """Execute one run in this process, or launch its processes when it needs several and this is none of them."""
     count = composed.run.processes()
-    if process_rank()[1] == 1 and count > 1:
+    if process_rank().world_size == 1 and count > 1:
         return processes.start(workspace, composed.node, count, options.max_restarts)
     workspace.world = world = join()
     workspace.folder = world.gather(workspace.folder)[0]  # the main process's time of start

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except UserError as error:
-        if _is_not_main() or (isinstance(error, ReportedElsewhere) and process_rank()[1] > 1):
+        if _is_not_main() or (isinstance(error, ReportedElsewhere) and process_rank().world_size > 1):
             time.sleep(2)  # the first process to exit ends the others: let the one that prints the message be first
         if not isinstance(error, ReportedElsewhere):
             complain(f"error: {error}")
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _is_not_main() -> bool:
     """Whether another process of the run is the main one; False where the environment is inconsistent."""
     try:
-        return process_rank()[0] > 0
+        return process_rank().rank > 0
     except UserError:
         return False
 
@@ -72,7 +72,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     Raises:
         UserError: The command line, the experiment or the environment is wrong.
     """
-    if process_rank()[0]:
+    if process_rank().rank:
         quiet()
         warnings.simplefilter("ignore")  # process 0 shows them
     from .experiment import load_config, trust_files  # torch, the runs and Fiddle: --help does not need them

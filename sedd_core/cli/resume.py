@@ -52,7 +52,7 @@ def take_up(workspace: Workspace, node: Node) -> None:
     check_readable(stored)
     if not stored.is_file():
         return
-    if process_rank()[0] == 0:
+    if process_rank().rank == 0:
         checkpoints.recover_renamed(folder)
     record = Record.read(stored)
     changes = list(differences(record.run, node))
@@ -64,7 +64,7 @@ def take_up(workspace: Workspace, node: Node) -> None:
             f"Changing {', '.join(serious)} makes this a different run from the one in {folder}. Restore the old "
             "value, start a new run (init_from reuses these weights), or force the change: --allow_changes"
         )
-    if step is not None and process_rank()[0] == 0:
+    if step is not None and process_rank().rank == 0:
         _rewind(folder, step)
     workspace.record = replace(record, run=node)
     workspace.config_text = workspace.config_text if changes or step is not None else ""
@@ -133,7 +133,7 @@ def check_replay(target: Path, allow_changes: bool) -> None:
             f"{message}A run from this record would use the last values in all steps, which is a different run. "
             "To start it anyway: --allow_changes"
         )
-    if process_rank()[0] == 0:
+    if process_rank().rank == 0:
         say(f"warning: {message}This run uses the last values in all steps.")
 
 

@@ -73,7 +73,7 @@ def execute_all(
             say(f"error: {error}")
             failed.append(composed.label)
             rows.append(replace(row, failed=True))
-        if process_rank()[0] == 0:
+        if process_rank().rank == 0:
             with side_file(folder / TABLE):
                 write_text(folder / TABLE, as_csv(compared(rows)))
     rule("sweep")

@@ -36,12 +36,8 @@ from ..text.codec import Codec
 from .checksums import SummedFile, crc32
 
 Tokens = Integer[np.ndarray, " n"]
-
-
 PATIENCE = 3.0
 """Seconds of waiting for another process before it is said."""
-
-
 NEWS_EVERY = 30.0
 """Seconds between lines on how far tokenizing has come."""
 

@@ -15,8 +15,6 @@ from ..files import TEMPORARY, check_readable
 
 FILES = ("tokens", "ends", "tokenizer.json")
 """Files of a corpus that have a checksum; corpus.json holds them."""
-
-
 BLOCK = 2**22
 """Bytes that are read at a time."""
 

@@ -22,8 +22,6 @@ from .checksums import remove_damaged
 from .sequences import DocumentSequences, LongDocuments, PackedSequences, Padding
 
 Packing = Literal["packed", "document"]
-
-
 SPLITS: tuple[Split, ...] = ("train", "valid")
 
 
@@ -114,7 +112,7 @@ class PackedData(Data):
         return self._keys[name]
 
     def _check(self, name: Split) -> None:
-        if process_rank()[2] == 0 and name not in self._checked:
+        if process_rank().local_rank == 0 and name not in self._checked:
             remove_damaged(_folder(self._key(name)))
         self._checked.add(name)
 

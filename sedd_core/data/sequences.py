@@ -15,8 +15,6 @@ from ..stages.data import Batch, Sequences
 from ..text.files import COMPRESSED
 
 Padding = Literal["counted", "conditioned"]
-
-
 LongDocuments = Literal["cut", "split"]
 
 

@@ -14,12 +14,8 @@ from .rank import process_rank
 from .world import World
 
 T = TypeVar("T")
-
-
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 """What schedulers send some time before they kill, Ctrl-C, and a terminal that closes."""
-
-
 SAVING = "Ctrl-C: the run saves and ends. A second Ctrl-C ends it at once, with nothing saved."
 
 
@@ -34,7 +30,7 @@ class Stop:
     def __init__(self) -> None:
         self.requested = self._interrupted = self._silenced = False
         self.code = STOPPED
-        self.alone = process_rank()[1] == 1 and "TORCHELASTIC_RUN_ID" not in os.environ
+        self.alone = process_rank().world_size == 1 and "TORCHELASTIC_RUN_ID" not in os.environ
         """Not a worker: whoever starts workers passes on signals that the terminal has sent them already."""
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import NamedTuple
 
 from ..errors import UserError
 
@@ -12,8 +13,16 @@ LAUNCHER = "sedd-"
 """What the elastic launcher's run id starts with where `launch.py` is the launcher; its process id follows."""
 
 
-def process_rank() -> tuple[int, int, int]:
-    """Rank, number of processes and rank within the machine, as torchrun or srun say them.
+class ProcessRank(NamedTuple):
+    """This process among those of a run: its rank, their number, and its rank within the machine."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+
+
+def process_rank() -> ProcessRank:
+    """The rank of this process, as torchrun or srun state it in the environment; 0 of 1 without them.
 
     Raises:
         UserError: The environment says what cannot be: no number, or a rank beyond the number of processes.
@@ -27,7 +36,7 @@ def process_rank() -> tuple[int, int, int]:
             f"{names[0]}={rank}, {names[1]}={size} and {names[2]}={local} in the environment describe no process: "
             f"ranks count from 0 and stay below the number of processes. {_REMEDY}"
         )
-    return rank, size, local
+    return ProcessRank(rank, size, local)
 
 
 def number_in(variable: str, default: int) -> int:
@@ -44,7 +53,7 @@ _REMEDY = "Start with launch.py, --slurm, torchrun or srun, which set these vari
 
 def prints_shared_messages() -> bool:
     """Whether this process is the one that says what all find alike: else `launch.py` or process 0 has said it."""
-    return process_rank()[0] == 0 and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(LAUNCHER)
+    return process_rank().rank == 0 and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(LAUNCHER)
 
 
 def end_with_launcher() -> None:

@@ -11,8 +11,6 @@ from torch import Tensor
 from ..errors import UserError
 
 BLOCK = 256
-
-
 CHUNK = 2**22
 """Numbers of a law that are worked on at once: float64 sums over float32 copy what they sum, here 32 MiB."""
 

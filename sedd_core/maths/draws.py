@@ -17,8 +17,6 @@ from torch import Tensor
 from .numerics import float64_device
 
 _GOLDEN = 0x9E3779B97F4A7C15
-
-
 _WORD = (1 << 64) - 1
 
 

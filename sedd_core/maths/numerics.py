@@ -9,12 +9,8 @@ from jaxtyping import Float, Float64, Int64, Shaped
 from torch import Tensor
 
 LN2 = math.log(2.0)
-
-
 LARGEST = 64.0
 """Largest exponent that is taken as it is: sums and products of exp(64) over any vocabulary fit into float32."""
-
-
 WITHOUT_FLOAT64 = ("mps",)
 """Types of devices that have no float64: only the network runs there."""
 

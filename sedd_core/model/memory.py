@@ -19,12 +19,8 @@ from ..stages import Backbone, Graph
 from .score import ScoreHead, ScoreModel
 
 GIB = 2**30
-
-
 RESERVED = GIB
 """Bytes for CUDA's context, its libraries' workspaces, and the allocator's gaps."""
-
-
 COPIES = 5
 """Of the weights, in float32: themselves, their gradients, AdamW's two moments, the average."""
 

@@ -75,7 +75,7 @@ class ScoreModel(nn.Module):
         positions: Bool[Tensor, "B L"],
         cond: Tensor | None = None,
     ) -> Float[Tensor, "N S"]:
-        """The same at `positions`, except that the entry at the current state is arbitrary: the loss does not use it."""
+        """The same at `positions`; the entry at the current state is arbitrary, since the loss does not use it."""
         there = next(self.backbone.parameters(), x).device  # another than x's where that has no float64
         features = self.backbone(x.to(there), sigma.float().to(there), None if cond is None else cond.to(there))
         logits = self.backbone.logits(features[positions.to(there)]).to(x.device)

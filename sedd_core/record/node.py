@@ -21,7 +21,7 @@ class Node:
     """A call of a class: what a record holds in place of an object.
 
     Args:
-        kind: "plugin", "core" (a class of `sedd_core`) or "file" (a class of an experiment's file: see `build.trust`).
+        kind: "plugin", "core" (a class of `sedd_core`) or "file" (a class of an experiment's file).
         name: Name of the plugin, or of the class.
         args: Values of the arguments that were set, by name: scalars, nodes, and tuples of these.
         file: Path of the experiment's file, for the kind "file".

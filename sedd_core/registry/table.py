@@ -1,7 +1,7 @@
 """The stages of a run, one line each. A new stage is a line here and a contract.
 
 From this table follow the hook specifications, the stages' names on the command line, the checks of plugins, and
-which arguments a run binds late. Contracts are named by import path, so that plugins are listed without importing torch.
+which arguments a run binds late. Contracts are named by import path: listing plugins imports no torch.
 """
 
 from __future__ import annotations

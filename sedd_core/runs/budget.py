@@ -1,21 +1,16 @@
-"""Whether a training run fits the memory of its GPUs: its settings, and what `memory` counts for them."""
+"""Whether a training run fits the memory of its GPUs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..build.build import bind
-from ..distributed.rank import process_rank
 from ..model import memory
 from ..training.batches import accumulation
 from .contracts import look_at
-
-if TYPE_CHECKING:
-    from .train import Train
+from .parts import TrainingParts
 
 
-def describe(run: Train, vocab_size: int) -> str:
-    """What training takes on each GPU, in GiB."""
+def describe(run: TrainingParts, vocab_size: int) -> str:
+    """The memory that training takes on each GPU, in GiB."""
     try:
         estimate = _estimate(run, vocab_size)
     except Exception as error:  # of a network that looks at the content of its tensors, or insists on a condition
@@ -23,8 +18,12 @@ def describe(run: Train, vocab_size: int) -> str:
     return f"memory   {estimate.describe(_sequences(run))}; on each GPU, with every position in the loss"
 
 
-def check(run: Train, vocab_size: int) -> None:
-    """UserError where the GPUs that this process sees are too small; nothing where there are none."""
+def check(run: TrainingParts, vocab_size: int) -> None:
+    """Check that training fits the GPUs that this process sees.
+
+    Raises:
+        UserError: They are too small.
+    """
     available = memory.device_memory()
     if available is None:
         return
@@ -35,7 +34,7 @@ def check(run: Train, vocab_size: int) -> None:
     memory.check(estimate, _sequences(run), available)
 
 
-def _estimate(run: Train, vocab_size: int) -> memory.Estimate:
+def _estimate(run: TrainingParts, vocab_size: int) -> memory.Estimate:
     graph = look_at(run.graph, vocab_size)
     return memory.estimate(
         lambda: bind(run.model, "model", num_states=graph.num_states)[0],
@@ -43,14 +42,10 @@ def _estimate(run: Train, vocab_size: int) -> memory.Estimate:
         run.score,
         run.data.length,
         bf16=run.training.precision != "fp32",
-        processes=_processes(run),
+        processes=run.started_processes(),
     )
 
 
-def _processes(run: Train) -> int:
-    return max(process_rank()[1], run.processes())
-
-
-def _sequences(run: Train) -> int:
-    """Of one pass of a process."""
-    return run.training.batch_size // (_processes(run) * accumulation(run.training, _processes(run)))
+def _sequences(run: TrainingParts) -> int:
+    """Sequences of one pass of a process."""
+    return run.training.batch_size // (run.started_processes() * accumulation(run.training, run.started_processes()))

@@ -97,8 +97,6 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     profile_is_reached,
 )
 """Each takes what it needs, by name: graph, noise, score, sampler, optimizer, training, processes."""
-
-
 WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
 """Those that a graph without content will do for."""
 

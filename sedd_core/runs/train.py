@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from .. import checkpoints, console
 from ..build.build import bind
 from ..build.workspace import Workspace
 from ..distributed.preemption import Stop
-from ..distributed.rank import process_rank
 from ..distributed.world import World
 from ..errors import Stopped, UserError
 from ..evaluation.report import characters
 from ..model import memory
-from ..model.score import ScoreHead, ScoreModel, move_to
+from ..model.score import ScoreModel, move_to
 from ..record import Figure, Node, Record, recordable
-from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler, Sequences
+from ..stages import Monitor, Sequences
 from ..text.codec import Codec
 from ..training.batches import check_parts
 from ..training.context import RunContext
@@ -34,122 +31,37 @@ from ..training.meter import Meter
 from ..training.monitoring import FailSafeMonitor
 from ..training.rehearsal import TRAINING, rehearse
 from ..training.samples import SampleEvaluator
-from ..training.settings import (
-    Checkpoints,
-    Optimizer,
-    Samples,
-    Training,
-    Validation,
-    check_at_least,
-    check_seed,
-)
 from ..training.trainer import Trainer
 from ..training.validation import BoundEvaluator
-from . import budget, contracts
-from .checks import CHECKS, WITHOUT_VALUES, check_resumable
-from .run import Run
-
-STAND_IN = 64
-"""A vocabulary for looking at parts before the data has told its own."""
-LATER = "model    its size and memory follow from the vocabulary, known once the data is read"
+from . import before, budget
+from .checks import check_resumable
+from .parts import TrainingParts
 
 
 @recordable
 @dataclass(frozen=True, kw_only=True)
-class Train(Run):
+class Train(TrainingParts):
     """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights."""
 
-    data: Data
-    """Data to train and validate on."""
-    noise: Noise
-    """Noise schedule."""
-    graph: partial[Graph]
-    """Forward process; the run sets its vocabulary size, which the data determines."""
-    model: partial[Backbone]
-    """Network; the run sets its number of states, which the graph determines."""
-    score: ScoreHead
-    """Map from the network's logits to log-scores."""
-    sampler: Sampler
-    """Sampler of the samples drawn during and after training."""
-    optimizer: Optimizer
-    """Optimizer and its learning-rate schedule."""
-    training: Training
-    """Length, batches and numerics of training."""
-    checkpoints: Checkpoints
-    """When the run is saved."""
-    validation: Validation
-    """The likelihood bound on validation data."""
-    samples: Samples
-    """Samples drawn during and after training."""
-    more_valid: tuple[Data, ...] = ()
-    """Further data sets whose validation splits are evaluated too."""
-    monitor: Monitor | None = None
-    """Where metrics and texts go besides the log; None: nowhere."""
-    ngpus: int | None = None
-    """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
-    init_from: str | None = None
-    """Run or checkpoint whose averaged weights training starts from; None: random weights."""
-    seed: int = 0
-    """Random seed of the run: data order, noise, dropout, samples."""
-
-    def __post_init__(self) -> None:
-        check_seed(self.seed)
-        check_at_least(1, ngpus=self.ngpus)
-
     def describe(self) -> str:
-        """The data, the states and the network's shapes."""
-        vocab_size, known = self._vocab_size()
-        lines = [f"data     {self.data.describe()}"]
-        if not known and "num_states" in self.model.keywords:  # nothing can stand in for that vocabulary
-            return "\n".join([*lines, LATER])
-        graph = contracts.look_at(self.graph, vocab_size)
-        with torch.device("meta"):
-            backbone, _ = bind(self.model, "model", num_states=graph.num_states)
-        model = ScoreModel(backbone, graph, self.score)
-        if not known:
-            return "\n".join([*lines, LATER])
-        count = sum(parameter.numel() for parameter in model.parameters())
-        sequences = f"{self.training.batch_size} sequences of {self.data.length} tokens"
-        mask = "" if model.graph.mask is None else " and a mask"
-        shapes = [f"  {name:<44}{list(p.shape)}" for name, p in model.backbone.named_parameters()]
-        return "\n".join(
-            [
-                *lines,
-                f"states   {model.graph.num_states}: {vocab_size} tokens{mask}",
-                f"steps    {self.training.steps:,} of {sequences}",
-                f"model    {count:,} parameters",
-                *shapes,
-            ]
-        )
+        """See `before.describe`."""
+        return before.describe(self)
+
+    def describe_memory(self) -> str:
+        """See `before.describe_memory`."""
+        return before.describe_memory(self)
 
     def warnings(self) -> list[str]:
-        """What the checks of `runs.checks` say."""
-        own = ("noise", "score", "sampler", "optimizer", "training")
-        parts: dict[str, Any] = {name: getattr(self, name) for name in own}
-        parts["processes"] = max(process_rank()[1], self.processes())
-        vocab_size, known = self._vocab_size()
-        parts["graph"] = contracts.look_at(self.graph, vocab_size)
-        said = []
-        for check in CHECKS if not contracts.is_on_meta(parts["graph"]) else WITHOUT_VALUES:
-            said += check(**{name: parts[name] for name in signature(check).parameters})
-        if known:
-            budget.check(self, vocab_size)
-        return said
+        """See `before.warnings`."""
+        return before.warnings(self)
 
     def check_contracts(self) -> None:
-        """UserError where noise, graph or sampler contradict their contracts on a few states."""
-        graph = contracts.look_at(self.graph, self._vocab_size()[0])
-        if not contracts.is_on_meta(graph):
-            contracts.check_contracts(graph, self.noise, self.sampler)
+        """See `before.check_contracts`."""
+        before.check_contracts(self)
 
     def check_processes(self, processes: int) -> None:
         """See `Run.check_processes`: every process takes an equal share of each batch."""
         check_parts(self.training, processes)
-
-    def describe_memory(self) -> str:
-        """What training takes on each GPU, once the vocabulary is known."""
-        vocab_size, known = self._vocab_size()
-        return budget.describe(self, vocab_size) if known else ""
 
     def starts_from(self) -> list[str]:
         """`init_from`, if it is set."""
@@ -227,11 +139,6 @@ class Train(Run):
         end = self.data.end()
         record.data, record.length = self.data.fingerprint(), self.data.length
         record.end, record.conditioned_on = -1 if end is None else end, train.conditioned_on
-
-    def _vocab_size(self) -> tuple[int, bool]:
-        """V, and whether it is known before the data is read: else one of about a text's characters stands in."""
-        size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
-        return (STAND_IN, False) if size is None else (size, True)
 
     def _check_caches(self) -> None:
         """Each machine's first process does it. The others wait, but not for its data: all read the keys alike."""

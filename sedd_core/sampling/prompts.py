@@ -23,8 +23,6 @@ from ..text.codec import Codec
 from ..text.exact_tokens import exact_tokens, text_of
 
 _MARK = re.compile(r"\\\\|\\n|\\\[\[|\[\[(?!\[)(?P<blank>.*?)(?:\]\]|\Z)", re.DOTALL)
-
-
 _ESCAPES = {r"\\": "\\", r"\n": "\n", r"\[[": "[["}
 
 

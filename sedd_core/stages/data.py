@@ -37,8 +37,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on a device."""
-        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright:
-        ignore[reportArgumentType]
+        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
 
 
 class Sequences(ABC):

@@ -28,7 +28,7 @@ class ScoreFunction(Protocol):
     def __call__(
         self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        """log-score at times t: [B, L, S], or [N, S] where `positions` is set (N positions); 0 at the current state."""
+        """Log-scores [B, L, S] at times t, or [N, S] at the N set `positions`; 0 at the current state."""
         ...
 
 

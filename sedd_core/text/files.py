@@ -14,17 +14,9 @@ from typing import IO, Any
 from ..errors import UserError
 
 COMPRESSED = ("gz", "bz2", "xz", "zst", "zip")
-
-
 _ENDING = re.compile(r"\.([^.]+)$")
-
-
 _COMPRESSED = re.compile(rf"(\.({'|'.join(COMPRESSED)}))+$", re.IGNORECASE)
-
-
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-
-
 MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """The byte-order mark."""
 

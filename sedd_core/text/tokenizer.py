@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from typing import NamedTuple
 
 from ..errors import UserError
 from ..files import check_readable, expanded
 from .codec import Codec
 from .hub import fetch
-from .tokenizer_json import MOST_BYTES, check_ids, panics_as_user_errors
-
-TOKENIZER, VOCAB_JSON, MERGES, VOCAB_TXT = "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"
-
-
-CONFIGS = ("special_tokens_map.json", "tokenizer_config.json")
-"""Files beside a tokenizer that name its special tokens; the later one holds where both name one."""
-
-
-ADDED = "added_tokens.json"
-
+from .own_files import (
+    ADDED,
+    CONFIGS,
+    END,
+    MERGES,
+    SAVE,
+    TOKENIZER,
+    VOCAB_JSON,
+    VOCAB_TXT,
+    bert_codec,
+    gpt2_codec,
+    stated_config,
+    stated_token,
+)
 
 FILES = (TOKENIZER, VOCAB_JSON, MERGES, VOCAB_TXT, *reversed(CONFIGS), ADDED)
-
-
 SENTENCEPIECE = ".model"
-
-
 FORMS = f"a {TOKENIZER}, BERT's {VOCAB_TXT}, a folder with one of them or with {VOCAB_JSON} and {MERGES}, or a hub id"
-
-
-SAVE = f"AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers writes {TOKENIZER}"
-
-
-END = "<|endoftext|>"
-
-
 ENDS = (END, "</s>", "[SEP]", "<|end_of_text|>", "<eos>")
 """Tokens that end a document by custom: the first that a tokenizer has is taken where no file names one."""
-
-
-GPT2 = ("GPT2Tokenizer",)
-
-
-BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 
 class EndedCodec(NamedTuple):
@@ -127,13 +109,13 @@ def _found(source: str | Path) -> Path:
 
 def _read(path: Path) -> Codec:
     if path.is_file() and path.suffix != SENTENCEPIECE:
-        return _of_bert(path.parent) if path.name == VOCAB_TXT else Codec.load(path)
+        return bert_codec(path.parent) if path.name == VOCAB_TXT else Codec.load(path)
     if (path / TOKENIZER).is_file():
         return Codec.load(path / TOKENIZER)
     if (path / VOCAB_JSON).is_file() and (path / MERGES).is_file():
-        return _of_gpt2(path)
+        return gpt2_codec(path)
     if (path / VOCAB_TXT).is_file():
-        return _of_bert(path)
+        return bert_codec(path)
     models = [path] if path.is_file() else sorted(path.glob(f"*{SENTENCEPIECE}"))
     if models:
         raise UserError(f"{models[0]} is a SentencePiece model, which is not read as such. {SAVE}.")
@@ -142,114 +124,7 @@ def _read(path: Path) -> Codec:
     )
 
 
-def _of_gpt2(folder: Path) -> Codec:
-    """The byte-level tokenizer of GPT-2's own two files."""
-    config = _config(folder)
-    _check_kind(folder, config, GPT2)
-    with panics_as_user_errors(f"The tokenizer in {folder} cannot be read"):
-        tokenizer = Tokenizer(models.BPE.from_file(str(folder / VOCAB_JSON), str(folder / MERGES)))
-    if any(piece.endswith("</w>") for piece in tokenizer.get_vocab()):
-        raise UserError(f"{folder / VOCAB_JSON} is not GPT-2's kind: its words end with </w>. {SAVE}.")
-    prefix = _flag(folder, config, "add_prefix_space", False)
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(prefix))
-    tokenizer.decoder = decoders.ByteLevel()
-    special = [_token(config, name, END) for name in ("unk_token", "bos_token", "eos_token")]
-    return _with_special(tokenizer, [*special, _token(config, "pad_token")], config, folder)
-
-
-def _of_bert(folder: Path) -> Codec:
-    """The WordPiece tokenizer of BERT's own file."""
-    config = _config(folder)
-    _check_kind(folder, config, BERT)
-    lines = _text(folder / VOCAB_TXT).removesuffix("\n").split("\n")
-    defaults = {name: f"[{name.upper()}]" for name in ("unk", "sep", "pad", "cls", "mask")}
-    special = {name: _token(config, f"{name}_token", default) for name, default in defaults.items()}
-    with panics_as_user_errors(f"The tokenizer in {folder} cannot be read"):
-        vocabulary = {piece: index for index, piece in enumerate(lines)}
-        tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=special["unk"] or defaults["unk"]))
-        tokenizer.normalizer = normalizers.BertNormalizer(
-            lowercase=bool(_flag(folder, config, "do_lower_case", True)),
-            strip_accents=_flag(folder, config, "strip_accents", None),
-            handle_chinese_chars=bool(_flag(folder, config, "tokenize_chinese_chars", True)),
-        )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    return _with_special(tokenizer, list(special.values()), config, folder)
-
-
-def _with_special(tokenizer: Tokenizer, names: list[str | None], config: dict[str, Any], folder: Path) -> Codec:
-    """A codec in which those of these tokens that the vocabulary has stand for themselves in a text."""
-    check_ids(tokenizer, str(folder))
-    _check_added(tokenizer, config, folder)
-    tokenizer.add_special_tokens([name for name in names if name and tokenizer.token_to_id(name) is not None])
-    return Codec(tokenizer)
-
-
-def _check_kind(folder: Path, config: dict[str, Any], kinds: tuple[str, ...]) -> None:
-    """UserError where a folder without tokenizer.json is of another class."""
-    kind = config.get("tokenizer_class")
-    if kind is not None and str(kind).removesuffix("Fast") not in kinds:
-        raise UserError(f"{folder} holds the files of a {kind}; without {TOKENIZER}, {kinds[0]}'s are read. {SAVE}.")
-
-
-def _check_added(tokenizer: Tokenizer, config: dict[str, Any], folder: Path) -> None:
-    """UserError where the files beside a vocabulary add tokens to it."""
-    listed = config.get("added_tokens_decoder")
-    names = [_token({"": entry}, "") for entry in listed.values()] if isinstance(listed, dict) else []
-    names += list(_json(folder / ADDED)) if (folder / ADDED).is_file() else []
-    more = [name for name in names if name and tokenizer.token_to_id(name) is None]
-    if more:
-        raise UserError(f"{folder} adds tokens to its vocabulary ({more[0]!r}), which needs a {TOKENIZER}. {SAVE}.")
-
-
 def _stated_ends(path: Path) -> tuple[str, ...]:
     """The eos and the sep token that files beside a tokenizer name."""
-    config = _config(path if path.is_dir() else path.parent)
-    return tuple(token for name in ("eos_token", "sep_token") if (token := _token(config, name)))
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    """What the files beside a tokenizer say, unset entries left out. UserError where they are damaged."""
-    config: dict[str, Any] = {}
-    for path in (folder / file for file in CONFIGS):
-        if path.is_file():
-            config.update((name, value) for name, value in _json(path).items() if value is not None)
-    return config
-
-
-def _token(config: dict[str, Any], name: str, default: str | None = None) -> str | None:
-    """A special token's text, which files give by itself or with its settings."""
-    value = config.get(name, default)
-    value = value.get("content") if isinstance(value, dict) else value
-    return value if isinstance(value, str) else default
-
-
-def _flag(folder: Path, config: dict[str, Any], name: str, default: bool | None) -> bool | None:
-    value = config.get(name, default)
-    if value is not default and not isinstance(value, bool):
-        raise UserError(f"{folder / CONFIGS[-1]} says {name}={value!r}, which is neither true nor false.")
-    return value
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file. UserError where it is damaged."""
-    try:
-        content = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is not a JSON object.")
-    return content
-
-
-def _text(path: Path) -> str:
-    """A file's UTF-8 text. UserError where it cannot be read, or is too large for a tokenizer's."""
-    check_readable(path)
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path} is too large for a tokenizer: more than {MOST_BYTES:,} bytes.")
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8: {error}.") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+    config = stated_config(path if path.is_dir() else path.parent)
+    return tuple(token for name in ("eos_token", "sep_token") if (token := stated_token(config, name)))

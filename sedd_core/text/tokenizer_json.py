@@ -18,20 +18,12 @@ from ..errors import UserError
 
 MOST_BYTES = 2**27
 """Of a file; the largest in use have 40 million."""
-
-
 MOST_PARTS = 100
 """Parts of a chain, nested ones too."""
-
-
 MOST_GROWTH = 256
 """By how much a chain may multiply a text's length."""
-
-
 LONGEST = 10_000
 """Characters of a token, or of another string of the file."""
-
-
 CHAINS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 

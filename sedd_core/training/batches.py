@@ -13,8 +13,6 @@ from .settings import Training
 
 TIME_BINS = 10
 """Equal parts of the time, whose mean losses are told apart."""
-
-
 MOST_PIECES = 4096
 """Up to which the ways to divide a batch are listed."""
 

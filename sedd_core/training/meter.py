@@ -17,8 +17,6 @@ from .trainer import StepResult, Trainer
 
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "V100": 125e12, "4090": 165e12, "3090": 71e12}
 """Dense bf16 (V100: fp16) operations a second of a GPU, as its maker states."""
-
-
 STATE = (
     *("updates", "clipped", "grad_norm", "loss_by_time_bin", "tokens_by_time_bin"),
     *("skipped", "in_a_row", "left_out"),

@@ -17,18 +17,12 @@ from ..console import printable
 from ..text.codec import Codec
 
 AGES = (0, 1, 2, 4, 8, 16)  # frames from which on `age0`, `age1`, ... hold
-
-
 MASK = "\N{LIGHT SHADE}"  # where only characters can be shown
-
-
 NEVER = -1  # the age of what has not changed since the first frame
 
 
 # (on light, on dark)
 PAPER = ("#ffffff", "#14171c")
-
-
 COLORS = {
     "given": ("#1c63b7", "#74b4ff"),
     "mask": ("#d5d9df", "#353b45"),

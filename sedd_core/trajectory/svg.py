@@ -23,8 +23,6 @@ from .recorder import Trajectory
 from .style import AGES, COLORS, MASK, PAPER, token_texts
 
 CELL, LINE, MARGIN, SIZE = 8.4, 22, 20, 14  # pixels: a character, a line, around the text, the font's size
-
-
 HOLD = 2.5  # seconds for which the result stays
 
 

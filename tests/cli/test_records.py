@@ -140,7 +140,10 @@ MISTAKES = {
         ["--fdl_config_file=list.json", "--sweep=hot"],
         "is a record, which has no functions: hot",
     ),
-    "a format that is no number": (["--fdl_config_file=format.json"], "is not a record of a run: its 'format' is True"),
+    "a format that is no number": (
+        ["--fdl_config_file=format.json"],
+        "is not a record of a run: its 'format' is True",
+    ),
     "a text that no file can hold": (["--fdl_config_file=surrogate.json"], "is not a record of a run"),
     "bytes that are no text": (["--fdl_config_file=bytes.json"], "is not a record of a run: 'utf-8' codec"),
     "a class of a file": (["--fdl_config_file=file.json"], "which is code.*--trust"),

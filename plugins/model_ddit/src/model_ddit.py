@@ -142,7 +142,9 @@ class OutputLayer(nn.Module):
 
 
 class DDiT(Backbone):
-    """The published diffusion transformer; weights `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*`, `output_layer`.
+    """The published diffusion transformer.
+
+    Its weights are `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*` and `output_layer`.
 
     Args:
         num_states: Number S of states, which the run sets.

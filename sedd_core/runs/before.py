@@ -1,0 +1,77 @@
+"""A training run before it starts: its description, warnings, and checks of its parts. Reads no data."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import Any
+
+import torch
+
+from ..build.build import bind
+from ..model.score import ScoreModel
+from . import budget, contracts
+from .checks import CHECKS, WITHOUT_VALUES
+from .parts import TrainingParts
+
+LATER = "model    its size and memory follow from the vocabulary, which is known once the data is read"
+
+
+def describe(run: TrainingParts) -> str:
+    """The data, the number of states and the shapes of the network's parameters."""
+    vocab_size, known = run.vocab_size()
+    lines = [f"data     {run.data.describe()}"]
+    if not known and "num_states" in run.model.keywords:  # no vocabulary size can stand in for that one
+        return "\n".join([*lines, LATER])
+    graph = contracts.look_at(run.graph, vocab_size)
+    with torch.device("meta"):
+        backbone, _ = bind(run.model, "model", num_states=graph.num_states)
+    model = ScoreModel(backbone, graph, run.score)
+    if not known:
+        return "\n".join([*lines, LATER])
+    count = sum(parameter.numel() for parameter in model.parameters())
+    mask = "" if graph.mask is None else " and a mask"
+    return "\n".join(
+        [
+            *lines,
+            f"states   {graph.num_states}: {vocab_size} tokens{mask}",
+            f"steps    {run.training.steps:,} of {run.training.batch_size} sequences of {run.data.length} tokens",
+            f"model    {count:,} parameters",
+            *(f"  {name:<44}{list(p.shape)}" for name, p in backbone.named_parameters()),
+        ]
+    )
+
+
+def warnings(run: TrainingParts) -> list[str]:
+    """The warnings of `runs.checks`.
+
+    Raises:
+        UserError: Parts do not fit each other, or the memory of the GPUs.
+    """
+    parts: dict[str, Any] = {
+        name: getattr(run, name) for name in ("noise", "score", "sampler", "optimizer", "training")
+    }
+    vocab_size, known = run.vocab_size()
+    parts |= {"processes": run.started_processes(), "graph": contracts.look_at(run.graph, vocab_size)}
+    found = []
+    for check in CHECKS if not contracts.is_on_meta(parts["graph"]) else WITHOUT_VALUES:
+        found += check(**{name: parts[name] for name in signature(check).parameters})
+    if known:
+        budget.check(run, vocab_size)
+    return found
+
+
+def check_contracts(run: TrainingParts) -> None:
+    """Check noise, graph and sampler on a few states.
+
+    Raises:
+        UserError: One of them contradicts its contract.
+    """
+    graph = contracts.look_at(run.graph, run.vocab_size()[0])
+    if not contracts.is_on_meta(graph):
+        contracts.check_contracts(graph, run.noise, run.sampler)
+
+
+def describe_memory(run: TrainingParts) -> str:
+    """The memory that training takes on each GPU; "" where the vocabulary is not known yet."""
+    vocab_size, known = run.vocab_size()
+    return budget.describe(run, vocab_size) if known else ""

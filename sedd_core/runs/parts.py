@@ -1,0 +1,74 @@
+"""The parts of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from ..distributed.rank import process_rank
+from ..model.score import ScoreHead
+from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler
+from ..training.settings import (
+    Checkpoints,
+    Optimizer,
+    Samples,
+    Training,
+    Validation,
+    check_at_least,
+    check_seed,
+)
+from .run import Run
+
+STAND_IN = 64
+"""Vocabulary size with which parts are inspected before the data is read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingParts(Run):
+    """The stages and settings of a training run."""
+
+    data: Data
+    """Data to train and validate on."""
+    noise: Noise
+    """Noise schedule."""
+    graph: partial[Graph]
+    """Forward process; the run sets its vocabulary size, which the data determines."""
+    model: partial[Backbone]
+    """Network; the run sets its number of states, which the graph determines."""
+    score: ScoreHead
+    """Map from the network's logits to log-scores."""
+    sampler: Sampler
+    """Sampler of the samples drawn during and after training."""
+    optimizer: Optimizer
+    """Optimizer and its learning-rate schedule."""
+    training: Training
+    """Length, batches and numerics of training."""
+    checkpoints: Checkpoints
+    """When the run is saved."""
+    validation: Validation
+    """The likelihood bound on validation data."""
+    samples: Samples
+    """Samples drawn during and after training."""
+    more_valid: tuple[Data, ...] = ()
+    """Further data sets whose validation splits are evaluated too."""
+    monitor: Monitor | None = None
+    """Where metrics and texts go besides the log; None: nowhere."""
+    ngpus: int | None = None
+    """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
+    init_from: str | None = None
+    """Run or checkpoint whose averaged weights training starts from; None: random weights."""
+    seed: int = 0
+    """Random seed of the run: data order, noise, dropout, samples."""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_at_least(1, ngpus=self.ngpus)
+
+    def vocab_size(self) -> tuple[int, bool]:
+        """The vocabulary size, and whether it is known before the data is read; `STAND_IN` where it is not."""
+        size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
+        return (STAND_IN, False) if size is None else (size, True)
+
+    def started_processes(self) -> int:
+        """The number of processes: as started (torchrun, srun), or as the run will start them."""
+        return max(process_rank().world_size, self.processes())
