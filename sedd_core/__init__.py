@@ -1,4 +1,4 @@
-"""SEDD as a framework: contracts, plugins, and the runs that compose them."""
+"""Score Entropy Discrete Diffusion as a plugin framework: contracts, plugins, and the runs that compose them."""
 
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 __all__ = ["UserError", "hookimpl", "load_model", "plugin"]
 
 
-def __getattr__(name: str) -> object:  # these cost the import of torch, which --help does not need
+def __getattr__(name: str) -> object:  # deferred: --help does not need torch, which these import
     if name == "load_model":
         from .checkpoints.load import load_model
 

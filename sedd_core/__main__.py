@@ -1,4 +1,4 @@
-"""`python -m sedd_core launch | plugins | doctor | export`: `launch.py` from anywhere, and what goes with it."""
+"""`python -m sedd_core launch | plugins | doctor | export`: `launch.py` from any folder, and maintenance commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    del sys.path[0]  # the current folder: its random.py would shadow the standard library's, for what comes now too
+    del sys.path[0]  # the current folder: a random.py in it would shadow the standard library's in imports below
 
 from .console import complain, say
 from .errors import UserError, machine_failures_explained
@@ -18,7 +18,7 @@ USAGE = """usage: python -m sedd_core launch [flags of launch.py]
 
 
 def main() -> None:
-    """Dispatch to a command, and end the process with its exit code."""
+    """Run the command that the command line names, and end the process with its exit code."""
     try:
         with machine_failures_explained():
             code = _run(sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:])
@@ -26,20 +26,21 @@ def main() -> None:
     except UserError as error:
         complain(f"error: {error}")
         code = 1
-    except BrokenPipeError:  # whoever read the output has seen enough: `| head`
+    except BrokenPipeError:  # the reader closed the pipe: `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     sys.exit(code)
 
 
 def _run(command: str, rest: list[str]) -> int:
+    """Run a command with its arguments. Returns the exit code."""
     if command == "launch":
         from .distributed.rank import end_with_launcher
 
-        end_with_launcher()  # before anything that takes time
+        end_with_launcher()  # first, since the imports take time
         from .cli.main import main as launch
 
-        sys.path.append(os.getcwd())  # experiments below the current folder can import each other
+        sys.path.append(os.getcwd())  # experiments in the current folder can import each other
         return launch([f"{sys.argv[0]} launch", *rest])
     if command == "plugins" and set(rest) <= {"--check", "--json"}:
         from .cli.doctor import list_plugins

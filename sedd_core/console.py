@@ -1,7 +1,7 @@
 """Terminal output: progress bars on a terminal, plain lines otherwise; always without control characters.
 
-Everything that the project prints goes through `say` and `complain`: texts of samples, records, files and errors come
-from elsewhere, and an escape code in them could rewrite the screen. Files keep the raw text.
+All output of the project goes through `say` and `complain`: samples, records, files and error messages can contain
+escape codes that rewrite the screen. Files keep the raw text.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from rich.text import Text
 
 T = TypeVar("T")
 UNPRINTABLE = "\N{REPLACEMENT CHARACTER}"
-"""What stands for a character that no terminal should be sent."""
+"""Replacement for characters that are not sent to a terminal."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
-"""C0 without tab and newline, DEL, C1, the overrides of writing direction, lone surrogates, noncharacters."""
+"""C0 except tab and newline, DEL, C1, bidirectional overrides and isolates, lone surrogates, noncharacters."""
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Raise it, for the program's entry to end with its exit code; rich would end the process with 1."""
+        """Re-raise the error: the program's entry chooses the exit code, where rich would exit with 1."""
         raise
 
 
@@ -33,30 +33,35 @@ _console = _Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def printable(text: str) -> str:
-    """The text with U+FFFD for each character that would control a terminal instead of showing there.
+    """The text with each control character replaced by U+FFFD, except newlines and tabs.
 
-    Newlines and tabs stay. Escape sequences become visible, without effect: "\\x1b[2J" becomes "\ufffd[2J".
+    Escape sequences become visible and have no effect: "\\x1b[2J" becomes "\ufffd[2J".
     """
     return _CONTROL.sub(UNPRINTABLE, text)
 
 
 def say(text: str) -> None:
-    """Print a line, its control characters replaced."""
+    """Print a line to standard output, with control characters replaced."""
     _console.print(printable(text))
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error, its control characters replaced."""
+    """Print a line to standard error, with control characters replaced."""
     print(printable(text), file=sys.stderr, flush=True)
 
 
 def rule(title: str) -> None:
-    """Print a line across the terminal with a title."""
+    """Print a horizontal line with a title."""
     _console.rule(Text(printable(title).replace("\n", " ")), align="left")
 
 
 def table(*columns: str, rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their columns, the first column to the left and the others to the right."""
+    """Print a table; the first column is aligned left, the others right.
+
+    Args:
+        *columns: Header of each column.
+        rows: Cells of each row.
+    """
     widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
     for row in [columns, *rows]:
         cells = [
@@ -67,7 +72,11 @@ def table(*columns: str, rows: Sequence[Sequence[str]]) -> None:
 
 
 def bar(*columns: str) -> Progress:
-    """A progress bar with further columns, in rich's markup of tasks; invisible where there is no terminal."""
+    """A progress bar; not displayed unless the output is a terminal.
+
+    Args:
+        *columns: Format of each additional column, with fields of the task: "{task.fields[loss]}".
+    """
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
@@ -81,27 +90,27 @@ def bar(*columns: str) -> Progress:
 
 
 @contextmanager
-def progress_bar(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """A progress bar, and a function to call after each of `total` things."""
+def progress_bar(total: int, description: str) -> Iterator[Callable[[], None]]:
+    """Within: a progress bar. Yields the function that advances it by one of `total` units."""
     with bar() as progress:
-        task = progress.add_task(printable(what), total=total)
+        task = progress.add_task(printable(description), total=total)
         yield lambda: progress.advance(task)
 
 
-def track(things: Sequence[T], what: str) -> Iterator[T]:
-    """The things, with a progress bar while they are gone through."""
-    with progress_bar(len(things), what) as advance:
-        for thing in things:
-            yield thing
+def track(items: Sequence[T], description: str) -> Iterator[T]:
+    """Iterate over items with a progress bar."""
+    with progress_bar(len(items), description) as advance:
+        for item in items:
+            yield item
             advance()
 
 
 def is_terminal() -> bool:
-    """Whether the output is a terminal, on which bars are shown."""
+    """Whether the output is a terminal, where progress bars are displayed."""
     return _console.is_terminal
 
 
 def quiet(silent: bool = True) -> bool:
-    """Print nothing from now on, or print again. Returns whether nothing was printed before."""
+    """Turn standard output off, or on again with silent=False. Returns whether it was off before."""
     before, _console.quiet = _console.quiet, silent
     return before

@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, checksums, permissions, and locks that end with their holder."""
+"""Files and folders: atomic writes, checksums, permissions, and locks that are released when their holder dies."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from .errors import UserError
 
 WINDOWS = os.name == "nt"
 TEMPORARY = ".tmp"
-"""Suffix of what is being written; a kill may leave such files and folders behind, and no reader takes them."""
+"""Suffix of unfinished files and folders; a killed process may leave some behind, and no reader uses them."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A temporary path that becomes `path` when the block ends, synced; an exception leaves `path` as it was.
+    """Within: a temporary path, which is synced and renamed to `path` at the end; an exception leaves `path` intact.
 
-    The file gets the permissions that the umask gives, whatever its writer chose.
+    The file gets the permissions of the umask, regardless of those that its writer sets.
 
     Args:
-        path: The file to write or to replace; its folder must exist.
+        path: File to write or to replace; its folder must exist.
 
     Raises:
         OSError: The file cannot be written.
@@ -43,7 +43,7 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         _sync(path.parent)
     except BaseException as error:
-        _name(error, path)
+        _add_path(error, path)
         with suppress(OSError):
             temporary.unlink()
         raise
@@ -51,13 +51,13 @@ def writing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends, synced; an exception leaves neither.
+    """Within: a temporary folder, which is synced and renamed to `path` at the end; an exception leaves neither.
 
-    Whatever is at `path` is removed just before the renaming. The two are not one step: a kill between them leaves
-    nothing at `path`, so that this must not replace what is still needed.
+    An existing folder at `path` is removed just before the renaming. The two are not one atomic step: a process
+    killed between them leaves nothing at `path`. Do not replace a folder that is still needed.
 
     Args:
-        path: The folder to write; its parents are made.
+        path: Folder to write; its parents are created.
 
     Raises:
         OSError: The folder cannot be written.
@@ -75,15 +75,22 @@ def writing_folder(path: Path) -> Iterator[Path]:
         os.rename(temporary, path)
         _sync(path.parent)
     except BaseException as error:
-        _name(error, path)
+        _add_path(error, path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def new_folder(path: Path) -> Path:
-    """Make a folder that was not there, by one process alone: `path`, or with the first free suffix -2, -3, ...
+    """Create a folder that does not exist yet; of several processes, each gets its own.
 
-    OSError when it cannot be made.
+    Args:
+        path: Folder to create; if it exists, the first free suffix -2, -3, ... is appended.
+
+    Returns:
+        The folder created.
+
+    Raises:
+        OSError: The folder cannot be created.
     """
     names = chain([path], (path.with_name(f"{path.name}-{number}") for number in count(2)))
     while True:
@@ -92,12 +99,12 @@ def new_folder(path: Path) -> Path:
             folder.mkdir(parents=True)
             return folder
         except FileExistsError:
-            if not path.parent.is_dir():  # a file in the place of a parent
+            if not path.parent.is_dir():  # a parent is a file
                 raise
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
-    """Remove these folders, one after the other, as far as they are empty."""
+    """Remove folders in order, up to the first one that is not empty."""
     for folder in folders:
         try:
             folder.rmdir()
@@ -109,7 +116,10 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 @contextmanager
 def side_file(path: Path) -> Iterator[None]:
-    """Within: a file that cannot be read or written is a warning, and the rest of the block is left out.
+    """Within: if an optional file cannot be read or written, print a warning and skip the rest of the block.
+
+    Args:
+        path: File, for the warning.
 
     Raises:
         OSError: The disk is full.
@@ -123,16 +133,19 @@ def side_file(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all. OSError when it cannot be written."""
+    """Write UTF-8 text atomically. OSError if it cannot be written."""
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def check_readable(path: Path) -> None:
-    """Tell a file or folder that this user may not read from one that is missing.
+    """Check that the user may read a file or folder; a missing one passes.
 
-    Call it before `is_file`, `exists`, `glob` or a library's reader: depending on the Python version they raise
-    PermissionError or report the file as missing. Everything but permissions is left to the reader.
+    Call this before `is_file`, `exists`, `glob` or a library's reader: depending on the Python version, these raise
+    PermissionError or report the file as missing.
+
+    Args:
+        path: File or folder.
 
     Raises:
         UserError: The user may not read the path, or may not search a folder above it.
@@ -143,13 +156,13 @@ def check_readable(path: Path) -> None:
             return
     except PermissionError:
         pass
-    except (OSError, ValueError):  # the latter for a null byte in the path
+    except (OSError, ValueError):  # ValueError: a NUL character in the path
         return
     raise UserError(f"Permission denied: {path} cannot be read by this user. Ask its owner for read permission.")
 
 
 def matching(pattern: str) -> list[str]:
-    """The paths that a pattern of `glob` matches, sorted. UserError where the user may not list a folder of it."""
+    """The sorted paths that match a `glob` pattern. UserError if the user may not list a folder in it."""
     if glob.has_magic(pattern):
         for folder in glob.glob(str(Path(pattern).parent)):
             check_readable(Path(folder))
@@ -157,50 +170,50 @@ def matching(pattern: str) -> list[str]:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file's content, in hexadecimal. OSError when it cannot be read."""
+    """The SHA-256 checksum of a file, in hexadecimal. OSError if it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with the home folder for a leading ~, which shells leave in `setting=~/file`."""
+    """The path with a leading ~ expanded to the home folder: shells do not expand the one in `setting=~/file`."""
     return Path(os.path.expanduser(path))
 
 
 def cache_folder() -> Path:
-    """Where tokenized data is kept: $SEDD_CACHE, a ~ in it expanded; unset or empty, ~/.cache/sedd."""
+    """The cache folder of tokenized data: $SEDD_CACHE with ~ expanded; ~/.cache/sedd if unset or empty."""
     return expanded(os.environ.get("SEDD_CACHE") or "~/.cache/sedd")
 
 
 def kernel_lock(path: Path) -> FileLock:
-    """A lock between processes that the kernel releases when its holder dies, however it dies.
+    """A lock between processes, which the kernel releases when its holder dies for any reason.
 
     Args:
-        path: The lock's file; it stays when the lock is released, and its content is the holder's to use.
+        path: File of the lock; it is kept after the release, and the holder may write to it.
 
     Returns:
-        A `filelock.FileLock`: `acquire(timeout=seconds)` raises `filelock.Timeout` where another process holds it,
-        OSError (ENOSYS and others) where the file system has no locks.
+        A `filelock.FileLock`: `acquire(timeout=seconds)` raises `filelock.Timeout` if another process holds it, and
+        OSError (such as ENOSYS) if the file system does not support locks.
     """
     return FileLock(path, fallback_to_soft=False, preserve_lock_file=True, thread_local=False)
 
 
-def _name(error: BaseException, path: Path) -> None:
-    """Say in an error of the system which path it concerns; one in `write` or `fsync` does not."""
+def _add_path(error: BaseException, path: Path) -> None:
+    """Set the path of an OSError that has none, such as one from `write` or `fsync`."""
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = str(path)
 
 
 def _permit(path: Path) -> None:
-    """The permissions of a file or folder that `open` or `mkdir` makes."""
+    """Set the permissions that `open` or `mkdir` gives to a new file or folder."""
     mask = os.umask(0)
     os.umask(mask)
     path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
 
 
 def _sync(path: Path) -> None:
-    """Bring a file's content, or a folder's names, to the disk."""
-    if WINDOWS and path.is_dir():  # Windows opens no folders, and syncs only what may be written
+    """Flush a file's content, or a folder's entries, to the disk."""
+    if WINDOWS and path.is_dir():  # Windows cannot open folders, and syncs writable files only
         return
     descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
     try:

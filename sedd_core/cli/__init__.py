@@ -1,4 +1,4 @@
-"""The command line, and what experiments are written with: the only room of Fiddle and absl."""
+"""The command line, and the functions that experiments use: the only room that imports Fiddle and absl."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 __all__ = ["stage", "trust_files"]
 
 
-def __getattr__(name: str) -> object:  # these cost the import of Fiddle, which --help does not need
+def __getattr__(name: str) -> object:  # deferred: --help does not need Fiddle, which these import
     if name == "stage":
         from .config import stage
 

@@ -137,7 +137,7 @@ MISTAKES = {
     "words to compare": (["--fdl_diff=nonsense", "b.py"], "nonsense does not exist"),
     "an experiment for a record": (["--fdl_config_file=a.py"], "a.py is not a record.*its folder"),
     "a sweep of a record": (
-        ["--fdl_config_file=list.json", "--sweep=hot"],
+        ["--fdl_config_file=attack.json", "--sweep=hot"],
         "is a record, which has no functions: hot",
     ),
     "a format that is no number": (

@@ -11,6 +11,7 @@ import pytest
 
 from sedd_core import UserError
 from sedd_core.build.build import build
+from sedd_core.build.types import describe_type
 from sedd_core.cli import settings
 from sedd_core.cli.config import node_of, stage
 from sedd_core.cli.experiment import load_experiment, named_sizes
@@ -211,11 +212,11 @@ def test_what_can_be_set_is_listed() -> None:
     for words in [
         f"noise = noise_loglinear   (one of {', '.join(variants('noise'))})",
         "training.times = 'stratified'   (one of 'stratified', 'iid'; default 'stratified')",
-        "noise.eps = 0.001   (a number; default 0.001)\n    how much of the data is left at t = 1.",
-        "optimizer.lr = 0.002   (a number; default 0.0003)\n    learning rate after warm-up.",
-        "training.steps = 1500   (a whole number)\n    updates.",
+        f"noise.eps = 0.001   ({describe_type(float)}; default 0.001)\n    Probability that a token is unchanged at t = 1.",
+        f"optimizer.lr = 0.002   ({describe_type(float)}; default 0.0003)\n    Learning rate after the warm-up.",
+        f"training.steps = 1500   ({describe_type(int)})\n    Number of updates.",
         f"sampler = sampler_analytic   (one of {', '.join(variants('sampler'))})\n    ",
-        "seed = 0   (a whole number; default 0)\n    of everything random.",
+        f"seed = 0   ({describe_type(int)}; default 0)\n    Random seed of the run: data order, noise, dropout, samples.",
     ]:
         assert words in text
 
