@@ -1,4 +1,4 @@
-"""The contracts: one abstract class a stage."""
+"""The contracts: one abstract class per stage."""
 
 from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split

@@ -1,4 +1,4 @@
-"""The model stage: the network's trunk and its linear head."""
+"""The model stage: a network's trunk and its linear head."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class Backbone(nn.Module, ABC):
-    """A network from states and noise levels to features, with a linear head to one logit a state.
+    """Abstract network from states and noise levels to features, with a linear head to one logit per state.
 
-    It knows nothing of graphs: what the logits mean is the score head's business.
+    It does not depend on the graph: the score head gives logits their meaning.
     """
 
     def __init__(self) -> None:
@@ -20,18 +20,24 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def head(self) -> nn.Linear:
-        """The map from features to S logits, kept apart so that it runs only where its result counts."""
+        """The linear map from features to S logits, separate so that it runs only where logits are needed."""
 
     @abstractmethod
     def forward(
         self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Features of states x at total noise sigma [B] or [B, L].
+        """Features of states.
 
-        cond: condition of each sequence: `Batch.cond` in training and in the bound, `sampling.sample(cond=...)` in
-        sampling; None without one. A backbone that needs one, or takes none, raises a UserError that says so.
+        Args:
+            x: States [B, L].
+            sigma: Total noise [B] or [B, L].
+            cond: Condition of each sequence: `Batch.cond` in training and in the bound, `sample(cond=...)` in
+                sampling; None without one. A backbone that needs one, or takes none, raises a UserError that says so.
+
+        Returns:
+            Features [B, L, D].
         """
 
     def logits(self, features: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape S"]:
-        """One logit a state."""
+        """One logit per state [..., S] of features [..., D]."""
         return self.head(features)

@@ -15,11 +15,15 @@ Split = Literal["train", "valid"]
 
 
 class Batch(NamedTuple):
-    """Sequences, and what is modeled of them.
+    """Sequences, and which of their positions are modeled.
 
-    tokens [B, L]. loss_mask [B, L]: positions in the loss and the bound (None: all); the tokens elsewhere are given,
-    so they are never noised, and figures are conditional on them. cond [B, ...]: conditions. text [B, L]: positions
-    that figures per token and per character are divided by (None: `loss_mask`); all but padding.
+    Args:
+        tokens: Token ids [B, L].
+        loss_mask: Positions [B, L] in the loss and the bound; None: all. Tokens elsewhere are given: they are never
+            noised, and figures are conditional on them.
+        cond: Conditions [B, ...] for the network; None without.
+        text: Positions [B, L] that figures per token and per character are divided by, all but padding; None:
+            loss_mask.
     """
 
     tokens: Int64[Tensor, "B L"]
@@ -28,36 +32,36 @@ class Batch(NamedTuple):
     text: Bool[Tensor, "B L"] | None = None
 
     def full_loss_mask(self) -> Bool[Tensor, "B L"]:
-        """`loss_mask`, in full."""
+        """`loss_mask` [B, L]; all positions where it is None."""
         return torch.ones_like(self.tokens, dtype=torch.bool) if self.loss_mask is None else self.loss_mask
 
     def full_text_mask(self) -> Bool[Tensor, "B L"]:
-        """`text`, in full."""
+        """`text` [B, L]; the loss mask where it is None."""
         return self.full_loss_mask() if self.text is None else self.text
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same on a device."""
+        """The same batch on a device."""
         return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
 
 
 class Sequences(ABC):
-    """A split: a map from sequence indices to batches.
+    """Abstract split: a map from sequence indices to batches.
 
-    conditioned_on: What the positions that do not count tell, as it stands in the names of figures: "lengths".
+    `conditioned_on` names what positions outside the loss mask reveal, for the names of figures: "lengths", or "".
     """
 
     conditioned_on: str = ""
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many sequences there are."""
+        """The number of sequences."""
 
     @abstractmethod
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """The sequences of these indices."""
+        """The batch of the sequences of these indices [B]."""
 
     def spread(self, count: int) -> Int64[Tensor, " n"]:
-        """The indices of `count` sequences spread evenly over the split (of all where there are fewer)."""
+        """Indices of `count` sequences spread evenly over the split, or of all where there are fewer."""
         count = min(count, len(self))
         return torch.arange(count) * len(self) // count
 
@@ -65,14 +69,14 @@ class Sequences(ABC):
 def restore_given(
     x: Int64[Tensor, "B L"], x0: Int64[Tensor, "B L"], loss_mask: Bool[Tensor, "B L"] | None
 ) -> Int64[Tensor, "B L"]:
-    """x where tokens count, and the clean x0 elsewhere: given tokens are not noised."""
+    """x at the positions of the loss mask, and the clean x0 elsewhere: given tokens are not noised."""
     return x if loss_mask is None else torch.where(loss_mask, x, x0)
 
 
 class Data(ABC):
-    """Where sequences come from. Constructing one touches no file and no network; `split` and `codec` do.
+    """Abstract data source. Constructing one touches no file and no network; `split` and `codec` do.
 
-    length: L, tokens a sequence.
+    `length` is the number of tokens per sequence.
     """
 
     length: int
@@ -84,15 +88,15 @@ class Data(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """One line on what will be read, without reading it."""
+        """One line about the data, without reading it."""
 
     @abstractmethod
     def vocab_size(self) -> int | None:
-        """V where it is known without reading any data, else None."""
+        """The vocabulary size where it is known without reading any data, else None."""
 
     @abstractmethod
     def codec(self) -> Codec:
-        """Between text and tokens."""
+        """The codec between text and tokens."""
 
     def end(self) -> int | None:
         """The token that ends a document and pads it, where each sequence is one document; else None."""
@@ -100,11 +104,11 @@ class Data(ABC):
 
     @abstractmethod
     def split(self, name: Split) -> Sequences:
-        """The sequences of a split; validation shares none with training."""
+        """The sequences of a split; validation and training share none."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the data's content and of how it was tokenized."""
+        """A hash of the data's content and of its tokenization."""
 
     def check_cache(self) -> None:  # noqa: B027 - most data keeps none
-        """Remove damaged copies that this data keeps on disk: called once, in each process, before any is opened."""
+        """Remove damaged copies that this data keeps on disk: called once per process, before any is opened."""

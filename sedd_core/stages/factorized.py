@@ -1,4 +1,4 @@
-"""Samplers that move every position on its own: one formula, from which both the exact law and the draw follow."""
+"""Samplers that move every position independently: one formula gives the exact distribution and the draw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .sampler import Sampler, ScoreFunction, split_weights
 
 
 class Step(NamedTuple):
-    """A step as seen at each of N rows: the noise now and after it, and the time between."""
+    """A step at each of N positions: the noise levels before and after it, and the time between."""
 
     now: NoiseLevel
     then: NoiseLevel
@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
     @classmethod
     def between(cls, t: Float64[Tensor, " N"], t_next: Float64[Tensor, " N"], noise: Noise) -> Step:
-        """The step from times t down to t_next."""
+        """The step from times t [N] down to t_next [N]."""
         return cls(noise(t), noise(t_next), t - t_next)
 
 
@@ -56,14 +56,19 @@ class FactorizedSampler(Sampler):
     def step_weights(
         self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
     ) -> StepWeights:
-        """Weights of each row's next state; what exceeds their `total` has been clipped, and is counted.
+        """Weights of each position's next state; what exceeds their `total` has been clipped, and is counted.
 
-        score: 1 at the current state, but for a factor of a row whose scores would overflow or vanish (see
-        `numerics.row_scores`); write that state's own score for 1, so that it cancels.
+        Args:
+            x: Current states [N].
+            score: Scores [N, S]: 1 at the current state, up to one positive factor per position where scores would
+                overflow or vanish (see `numerics.row_scores`). Write the current state's own score for 1, so that
+                the factor cancels.
+            step: The noise levels before and after the step.
+            graph: The forward process.
         """
 
     def reweight_targets(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
-        """The weights of leaving, sharpened; each row keeps its sum and its weight of staying."""
+        """Sharpen the weights of leaving; each position keeps their sum."""
         if self.temperature == 1 and self.top_p == 1:
             return weights
         stay = weights.gather(-1, here[:, None])
@@ -79,7 +84,7 @@ class FactorizedSampler(Sampler):
         noise: Noise,
         graph: Graph,
     ) -> Float[Tensor, "B L S"]:
-        """The law of each position after a step; rows sum to 1. All rows at once: for small state spaces."""
+        """The distribution [B, L, S] of each position after a step; for small state spaces."""
         positions = graph.reachable(x)
         step = Step.between(expand_to(t, x)[positions], expand_to(t_next, x)[positions], noise)
         values, _ = self.step_weights(x[positions], row_scores(score_fn(x, t, positions), x[positions]), step, graph)
@@ -98,7 +103,7 @@ class FactorizedSampler(Sampler):
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
-        """A draw from `law`: first whether a position moves, then, where it does, where to."""
+        """A draw from `step_distribution`: first whether a position moves, then where to."""
         positions = graph.reachable(x)
         here, log_score = x[positions], score_fn(x, t, positions)
         now, then = expand_to(t, x)[positions], expand_to(t_next, x)[positions]
@@ -119,7 +124,7 @@ class FactorizedSampler(Sampler):
         move: Float64[Tensor, " N"],
         target: Float64[Tensor, " N"],
     ) -> Int64[Tensor, " N"]:
-        """Each row's next state, from two uniform numbers: whether it moves, and where to."""
+        """Each position's next state, from two uniform numbers: whether it moves, and where to."""
         stay, leave, elsewhere = split_weights(
             weights.values, here
         )  # apart: next to `stay` small probabilities would drown

@@ -1,4 +1,4 @@
-"""The graph stage: a forward process that corrupts each position of a sequence on its own.
+"""The graph stage: a forward process that corrupts each position of a sequence independently.
 
 Notation: S states, Q the rate matrix (Q(y -> x) the rate from y to x), sigma the total noise, x the current and x0
 the clean states, s(x)_y ~ p_sigma(y)/p_sigma(x) the concrete score with s(x)_x = 1, log-score its logarithm.
@@ -20,23 +20,24 @@ from ..maths.numerics import expand_to
 
 
 class StepWeights(NamedTuple):
-    """An unnormalized law: `values` >= 0 over the states, which sum to `total` where nothing had to be clipped."""
+    """An unnormalized distribution: `values` >= 0, which sum to `total` where nothing was clipped."""
 
     values: Float[Tensor, "*shape S"]
     total: Float64[Tensor, "*shape"]
 
 
 class Graph(nn.Module, ABC):
-    """A factorized, length-preserving forward process on `num_states` states.
+    """Abstract factorized, length-preserving forward process.
 
-    A graph states its `transition`, `rate_into` and `prior_law`; everything else is derived here, densely ([S, S] per
-    call: for small S). `InterpolatingGraph` derives it all in closed form for the processes of SEDD.
+    A graph implements `transition`, `rate_into` and `prior_law`; everything else is derived here, densely ([S, S]
+    per call: for small S). `InterpolatingGraph` has closed forms for the processes of SEDD. Rates are constant per
+    unit of noise, so that q_a then q_b is q_(a + b): `transition(x, a)` serves from any noise level.
+    `testing.check_graph` refuses others.
 
-    Its rates are constants per unit of noise, so that q_a then q_b is q_(a + b): `transition(x, a)` serves from any
-    noise level onwards. `testing.check_graph` refuses a process of another kind.
-
-    vocab_size: V, the number of data tokens, which are states 0 .. V-1.
-    num_states: S. mask: the state that no data token has, or None.
+    Args:
+        vocab_size: Number V of data tokens, which are the states 0 .. V-1.
+        num_states: Number S of states.
+        mask: The state that no data token has; None without one.
     """
 
     def __init__(self, *, vocab_size: int, num_states: int, mask: int | None = None) -> None:
@@ -47,39 +48,58 @@ class Graph(nn.Module, ABC):
 
     @abstractmethod
     def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
-        """q(y | x) over y: the law of a position that was x, after noise sigma. Rows sum to 1."""
+        """q(y | x) over y: the distribution of a position that was x, after noise sigma.
+
+        Args:
+            x: States [...].
+            sigma: Total noise, of the leading axes of x.
+
+        Returns:
+            Probabilities [..., S]; rows sum to 1.
+        """
 
     @abstractmethod
     def rate_into(self, x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape S"]:
-        """Q(y -> x) over y, with Q(x -> x) = -(rate out of x) at y = x."""
+        """Q(y -> x) over y [..., S], with minus the rate out of x at y = x."""
 
     @abstractmethod
     def prior_law(self) -> Float64[Tensor, " S"]:
-        """The law that sampling starts from: the forward process's limit."""
+        """The distribution [S] that sampling starts from: the forward process's limit."""
 
     def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
         """A typical log-score at noise sigma, which a scaled score head adds to its logits."""
         raise TypeError(f"{type(self).__name__} states no score_offset: set score.scale_by_sigma=False")
 
     def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-        """Where the loss is not constant zero and a reverse step can move: states that the process can enter."""
+        """Whether the process can enter each state x: there the loss is not constant and steps can move."""
         return (self.rate_into(x).scatter(-1, x[..., None], 0.0) > 0).any(-1)
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
-        """Draw sequences from `prior_law`."""
+        """Draw sequences [B, length] from `prior_law`."""
         uniform = draws.uniform("prior", length)
         probs = self.prior_law().expand(uniform.numel(), -1)
         return categorical(probs, uniform.flatten()).view(uniform.shape)
 
     def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
-        """Draw x from q_sigma(. | x0)."""
+        """Draw noised states from q_sigma(. | x0).
+
+        Args:
+            x0: Clean tokens [B, L].
+            sigma: Total noise [B] or [B, L].
+            draws: Uniform numbers.
+        """
         uniform = draws.uniform("perturb", x0.shape[1])
         return categorical(self.transition(x0, sigma).flatten(0, 1), uniform.flatten()).view(x0.shape)
 
     def reverse_rate(self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]) -> Float[Tensor, "*shape S"]:
-        """Rates of the time-reversed process out of x: Q(y -> x) s_y for y != x, minus their sum at y = x.
+        """Rates of the time-reversed process out of x, per unit of noise: Q(y -> x) s_y for y != x, minus their sum
+        at y = x.
 
-        SEDD, equation 4 (Lou et al. 2024); times dsigma for the rate in t.
+        Args:
+            x: Current states [...].
+            score: Scores [..., S].
+
+        Source: SEDD, equation 4.
         """
         rate = (self.rate_into(x) * score).scatter(-1, x[..., None], 0.0)
         return rate.scatter(-1, x[..., None], -rate.sum(-1, keepdim=True))
@@ -91,11 +111,18 @@ class Graph(nn.Module, ABC):
         sigma: Float[Tensor, "..."],
         sigma_next: Float[Tensor, "..."],
     ) -> StepWeights:
-        """Weights of one analytic (Tweedie) step from sigma down to sigma_next (SEDD, theorem 4.2).
+        """Weights of one analytic (Tweedie) step from sigma down to sigma_next.
 
-        With T = the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
-        without clipping they sum to s_x. Each row of `score` may have a factor of its own (`numerics.row_scores`),
-        which its weights and their total share. One kernel [S, S] at a time, for each different sigma - sigma_next.
+        With T the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
+        without clipping they sum to s_x. One kernel [S, S] at a time is held, for each different sigma - sigma_next.
+
+        Args:
+            x: Current states [...].
+            score: Scores [..., S]; each row may have a factor of its own, which its weights and their total share.
+            sigma: Total noise now, of the leading axes of x.
+            sigma_next: Total noise after the step.
+
+        Source: SEDD, theorem 4.2.
         """
         steps = (expand_to(sigma, x) - expand_to(sigma_next, x)).double().flatten()
         here, flat = x.flatten(), score.double().flatten(0, -2)
@@ -114,7 +141,7 @@ class Graph(nn.Module, ABC):
         sigma: Float[Tensor, "..."],
         sigma_next: Float[Tensor, "..."],
     ) -> Float[Tensor, "*shape S"]:
-        """The law of one analytic step: p(x at sigma_next | x at sigma), exact where `score` is. Rows sum to 1."""
+        """The distribution [..., S] of one analytic step: exact where `score` is; see `posterior_weights`."""
         values, _ = self.posterior_weights(x, score, sigma, sigma_next)
         return values / values.sum(-1, keepdim=True)
 
@@ -125,11 +152,18 @@ class Graph(nn.Module, ABC):
         x: Int64[Tensor, "*shape"],
         x0: Int64[Tensor, "*shape"],
     ) -> Float64[Tensor, "*shape"]:
-        """Denoising score entropy of each position in nats per unit of sigma (SEDD, theorem 3.4).
+        """Denoising score entropy of each position, in nats per unit of sigma; 0 at the true ratios r and nowhere
+        less.
 
             sum_{y != x} Q(y -> x) [s_y - r_y log s_y + r_y (log r_y - 1)],   r_y = q_sigma(y | x0) / q_sigma(x | x0)
 
-        What `log_score` holds at y = x does not matter. Zero at the true ratios r and nowhere less.
+        Args:
+            log_score: Log-scores [..., S]; the entry at y = x is ignored.
+            sigma: Total noise, of the leading axes of x.
+            x: Noised states [...].
+            x0: Clean tokens [...].
+
+        Source: SEDD, theorem 3.4.
         """
         probs = self.transition(x0, sigma)
         ratio = probs / probs.gather(-1, x[..., None])
@@ -140,7 +174,7 @@ class Graph(nn.Module, ABC):
         return torch.where(rate > 0, rate * terms, 0.0).sum(-1)
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """KL(q_sigma(. | x0) || prior) of each position in nats: the prior term of the likelihood bound."""
+        """KL(q_sigma(. | x0) || prior) of each position in nats: the prior term of the bound."""
         probs, prior = self.transition(x0, sigma), self.prior_law()
         return torch.where(probs > 0, torch.xlogy(probs, probs / prior), 0.0).sum(-1)
 

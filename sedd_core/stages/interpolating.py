@@ -22,7 +22,7 @@ TOLERANCE = 1e-9
 
 
 class Coefficients(NamedTuple):
-    """The score entropy's coefficients at each position: functions of (sigma, x, x0) alone."""
+    """The coefficients of the score entropy at each position: functions of (sigma, x, x0) alone."""
 
     a: Float64[Tensor, "*shape"]
     b: Float64[Tensor, "*shape"]
@@ -33,8 +33,13 @@ class Coefficients(NamedTuple):
 class InterpolatingGraph(Graph):
     """The process with one-token kernel exp(-sigma) I + (1 - exp(-sigma)) 1 pi^T.
 
-    pi [S]: the law that the noise tends to, in float64; ValueError where its values are no distribution (on the meta
-    device there are none to check). mask: the state that no data token has, if any.
+    Args:
+        pi: The distribution [S] that the process tends to, in float64; on the meta device its values are not checked.
+        vocab_size: Number V of data tokens.
+        mask: The state that no data token has; None without one.
+
+    Raises:
+        ValueError: pi is not a distribution.
     """
 
     pi: Tensor

@@ -1,4 +1,4 @@
-"""The monitor stage: where figures and texts of a run go to be looked at."""
+"""The monitor stage: where metrics and texts of a run are displayed."""
 
 from __future__ import annotations
 
@@ -8,31 +8,46 @@ from pathlib import Path
 
 
 class Monitor(ABC):
-    """Told of what happens in a run, by its main process alone. Constructing one touches no file."""
+    """Abstract monitor: receives the metrics of a run, in its main process. Constructing one touches no file."""
 
     @abstractmethod
     def start(self, folder: Path, step: int) -> None:
-        """Begin in a run's folder, or go on there after `step`: what was told of later steps is forgotten.
+        """Begin in a run folder, or continue there after `step`: what was received of later steps is removed.
 
-        What is told again of `step` itself replaces what is there: a kill may come before the run knows that it is.
+        What is received again of `step` itself replaces what is there: a kill may come before the run knows that it
+        is.
+
+        Args:
+            folder: The run folder.
+            step: Number of updates done.
         """
 
     @abstractmethod
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Figures after a step, by name; names are grouped by what stands before a slash."""
+        """Show metrics.
+
+        Args:
+            values: Values by name; names are grouped by the part before a slash.
+            step: Number of updates done.
+        """
 
     @abstractmethod
     def text(self, name: str, text: str, step: int) -> None:
-        """A text, as it is."""
+        """Show a text, unchanged."""
 
     @abstractmethod
     def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
-        """The run's settings by their paths, and results by the names of their scalars, for comparing runs."""
+        """Show the settings and results of the run, for comparing runs.
+
+        Args:
+            values: Settings by path.
+            figures: Results by the names of their scalars.
+        """
 
     def flush(self) -> None:
-        """Bring what was told to the disk: the run counts it as kept. Not needed where nothing is held back."""
+        """Write what was received to the disk; not needed where nothing is buffered."""
         return
 
     @abstractmethod
     def close(self) -> None:
-        """Write what is still held back."""
+        """Write what is still buffered, and end."""

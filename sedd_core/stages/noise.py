@@ -1,4 +1,4 @@
-"""The noise stage: how much noise there is at time t."""
+"""The noise stage: the total noise at time t."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class NoiseLevel(NamedTuple):
-    """Total noise sigma(t) and its derivative in t, both of the shape of t and float64."""
+    """Total noise sigma(t) and its derivative in t, both float64 and of the shape of t."""
 
     sigma: Float[Tensor, "*shape"]
     rate: Float[Tensor, "*shape"]
@@ -19,8 +19,8 @@ class NoiseLevel(NamedTuple):
 class Noise(nn.Module, ABC):
     """Abstract noise schedule.
 
-    Its parameters and buffers are saved and loaded with the model. Parameters that require a gradient are refused for
-    training: no objective has their exact gradient yet (`training.check_process_is_fixed`).
+    Parameters and buffers are saved and loaded with the model. Parameters that require a gradient are refused in
+    training: no objective has their exact gradient (`training.trainer.check_process_is_fixed`).
     """
 
     def __init__(self) -> None:
@@ -28,8 +28,8 @@ class Noise(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, t: Float[Tensor, "*shape"]) -> NoiseLevel:
-        """The noise at times t in [0, 1], of any shape, computed in float64."""
+        """The noise level at times t in [0, 1], of any shape, in float64."""
 
     @abstractmethod
     def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The inverse: the time at which the total noise is sigma, computed in float64."""
+        """The time at which the total noise is sigma, in float64: the inverse of sigma(t)."""

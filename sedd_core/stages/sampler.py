@@ -1,10 +1,10 @@
-"""The sampler stage: how a sequence at time t becomes one at an earlier time."""
+"""The sampler stage: simulates the reverse process from a time to an earlier one."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -23,32 +23,41 @@ from .noise import Noise
 
 @runtime_checkable
 class ScoreFunction(Protocol):
-    """The model as a sampler sees it; guidance, temperature or caching wrap it."""
+    """The model as samplers see it: log-scores as a function of time. Guidance or caching wrap it."""
 
     def __call__(
         self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        """Log-scores [B, L, S] at times t, or [N, S] at the N set `positions`; 0 at the current state."""
+        """Log-scores of every state; 0 at the current state.
+
+        Args:
+            x: States [B, L].
+            t: Times [B] or [B, L].
+            positions: Positions [B, L] at which scores are needed; None: all.
+
+        Returns:
+            Log-scores [B, L, S], or [N, S] at the N set positions.
+        """
         ...
 
 
 class FixedTokens(NamedTuple):
-    """Tokens [B, L] that are fixed, at `positions` [B, L]."""
+    """Tokens [B, L] that are known, at the set `positions` [B, L]."""
 
     tokens: Int64[Tensor, "B L"]
     positions: Bool[Tensor, "B L"]
 
     def apply(self, x: Int64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
-        """x with the known tokens in their places."""
+        """x [B, L] with the known tokens at their positions."""
         return torch.where(self.positions, self.tokens, x)
 
 
 @dataclass
 class SamplerStats:
-    """What a sampler did since it was made: network calls, rows drawn, probability that was clipped.
+    """Statistics of a sampler: network calls, positions drawn, probability clipped.
 
-    clipped: a sum over rows of how much of the law that was drawn from lay beyond probability one. Rows that cannot
-    leave their state, such as given tokens, are not counted.
+    `clipped` sums over positions how much of the distribution lay beyond probability one. Positions that cannot
+    leave their state, such as fixed tokens, are not counted.
     """
 
     calls: int = 0
@@ -56,9 +65,15 @@ class SamplerStats:
     clipped: float = 0.0
 
     def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
-        """Count N rows whose weights of leaving and staying should sum to `total`, and the share of them beyond it.
+        """Count N positions, and the share of their weights beyond `total`.
 
-        UserError where there are none to draw from.
+        Args:
+            leave: Weight [N] of leaving the current state.
+            stay: Weight [N] of staying.
+            total: What the two sum to [N] where nothing was clipped.
+
+        Raises:
+            UserError: Weights are not finite, so that nothing can be drawn.
         """
         mass = leave + stay
         excess = (1 - total / mass.masked_fill(mass == 0, 1.0)).clamp(min=0).sum()
@@ -72,20 +87,20 @@ class SamplerStats:
         self.clipped += clipped
 
     def __add__(self, other: SamplerStats) -> SamplerStats:
-        """What both did."""
+        """The sum of two statistics."""
         return SamplerStats(self.calls + other.calls, self.positions + other.positions, self.clipped + other.clipped)
 
     @property
     def clipped_per_position(self) -> float:
-        """Of the mean row, between 0 and 1."""
+        """Mean clipped probability per position, between 0 and 1."""
         return self.clipped / max(self.positions, 1)
 
 
 class Sampler(ABC):
-    """A way from the prior to data, given scores.
+    """Abstract sampler: simulates the reverse process from the prior to data.
 
-    order: the power of the step size by which its law falls towards the true one, where known.
-    calls_per_step: of the network.
+    `order` is the power of the step size by which the error of its distribution falls, where known; `calls_per_step`
+    is the number of network calls per step.
     """
 
     order: ClassVar[float | None] = None
@@ -95,7 +110,7 @@ class Sampler(ABC):
         self.stats = SamplerStats()
 
     def incompatibility(self, graph: Graph) -> str | None:
-        """Why this sampler cannot work with a graph, in words; None where it can, which is the default."""
+        """The reason why this sampler cannot work with a graph, as a clause; None where it can."""
         return None
 
     @abstractmethod
@@ -109,16 +124,28 @@ class Sampler(ABC):
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
-        """x at time t_next < t, given x at time t; times are [B] or [B, L].
+        """Draw states at time t_next < t, given states at time t.
 
-        draws: addressed by sequence and step. The same stream asked for twice gives the same numbers: a step of
-        several stages (a predictor and a corrector, two calls of another step) gives each `draws.part(name)`.
+        Args:
+            x: States [B, L] at time t.
+            t: Times [B] or [B, L].
+            t_next: Times after the step, of the shape of t.
+            score_fn: Log-scores.
+            noise: The noise schedule.
+            graph: The forward process.
+            draws: Uniform numbers, addressed by sequence and step. The same stream gives the same numbers each time:
+                a step of several stages (a predictor and a corrector) uses `draws.part(name)` for each.
+
+        Returns:
+            States [B, L] at time t_next.
         """
 
     def reweight_targets(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
-        """Weights of each row's next state, `here` being the current one, with other odds of where a jump goes.
+        """Change the distribution of jump targets; the default changes nothing. Jump probabilities stay as they are.
 
-        Whether a row jumps stays as it is. Without a setting that says otherwise, so does everything.
+        Args:
+            weights: Weights [N, S] of each position's next state.
+            here: Current states [N].
         """
         return weights
 
@@ -131,7 +158,7 @@ class Sampler(ABC):
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
-        """Clean tokens, given x at time t: one analytic step down to no noise at all, never to the mask."""
+        """Draw clean tokens, given states at time t: one analytic step to zero noise, never to the mask."""
         positions = graph.reachable(x)
         here, log_score = x[positions], score_fn(x, t, positions)
         sigma = noise(expand_to(t, x)[positions]).sigma
@@ -157,15 +184,24 @@ class Sampler(ABC):
         fixed_tokens: FixedTokens | None = None,
         on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
     ) -> Int64[Tensor, "B L"]:
-        """From x at times[0] down to clean tokens; given tokens are put back before, between and after all steps.
+        """Simulate the whole reverse process; fixed tokens are restored before, between and after all steps.
 
-        on_step sees every state: the first, that after each step, and the result. An override may leave given tokens
-        to `sampling.sample`, which enforces them from outside: what the network and on_step see, and the result.
+        An override may ignore fixed tokens: `sampling.sample` enforces them from outside.
+
+        Args:
+            x: States [B, L] at times[0].
+            times: Falling times [steps + 1].
+            score_fn: Log-scores.
+            noise: The noise schedule.
+            graph: The forward process.
+            draws: Uniform numbers.
+            fixed_tokens: Known tokens.
+            on_step: Called with every state: the first, that after each step, and the result.
         """
         keep = fixed_tokens.apply if fixed_tokens else lambda x: x
         x = keep(x)
         on_step(x)
-        for index, (t, t_next) in enumerate(_intervals(times, len(x))):
+        for index, (t, t_next) in enumerate(pairwise(times[:, None].expand(-1, len(x)))):
             x = keep(self.step(x, t, t_next, score_fn, noise, graph, draws.at(index)))
             on_step(x)
         final = times[-1].expand(len(x))
@@ -177,9 +213,10 @@ class Sampler(ABC):
 def denoising_distribution(
     x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], score_fn: ScoreFunction, noise: Noise, graph: Graph
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "N S"]]:
-    """p(x0_i | x at time t) at the positions that may differ from x, and which these are; no mass on the mask.
+    """p(x0_i | x at time t) at the positions that may differ from x; 0 at the mask. Arguments: see `Sampler.step`.
 
-    A row is 0 where the scores leave no token possible.
+    Returns:
+        The positions [B, L], and their distributions [N, S]; a row is 0 where the scores make every token impossible.
     """
     positions = graph.reachable(x)
     sigma = noise(expand_to(t, x)[positions]).sigma
@@ -205,12 +242,7 @@ def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N
 def split_weights(
     values: Float[Tensor, "N S"], here: Int64[Tensor, " N"]
 ) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"], Float[Tensor, "N S"]]:
-    """Weights of staying and of leaving, and those of leaving state by state."""
+    """The weights of staying [N], of leaving [N], and of leaving for each state [N, S]."""
     stay = values.gather(-1, here[:, None])[:, 0].double()
     elsewhere = values.scatter(-1, here[:, None], 0.0)
     return stay, elsewhere.sum(-1, dtype=torch.float64), elsewhere
-
-
-def _intervals(times: Float64[Tensor, " K"], batch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for t, t_next in pairwise(times):
-        yield t.expand(batch), t_next.expand(batch)
