@@ -1,1 +1,1 @@
-"""Fiddle configs of complete runs."""
+"""Experiments: Fiddle configs of complete runs."""

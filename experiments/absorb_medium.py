@@ -2,8 +2,8 @@
 
     python launch.py --fdl_config=experiments/absorb_medium.py
 
-424M parameters; all else as in absorb_small. Expected cost: 2.4 GFLOP a token, 5.1e20 FLOP, about 5 days of 8
-A100-80GB at half of their peak.
+424M parameters; otherwise identical to absorb_small. Expected cost: 2.4 GFLOP per token, 5.1e20 FLOP in total, about
+5 days on 8 A100-80GB at 50% of peak.
 Published zero-shot perplexity bounds: LAMBADA 42.77, WikiText-2 31.04, PTB 87.12, WikiText-103 29.98, 1BW 61.19.
 """
 
@@ -15,8 +15,8 @@ from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:
-    """absorb_small with a larger network, in smaller parts."""
+    """Config of absorb_small with the medium network and smaller microbatches."""
     run = absorb_small()
     run.model = medium()
-    run.training.microbatch = 16  # 80 GB: 50 GiB with every position in the loss
+    run.training.microbatch = 16  # peak memory with every position in the loss: 50 GiB per GPU
     return run

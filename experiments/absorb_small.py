@@ -1,9 +1,9 @@
-"""SEDD absorb, small: the published run on OpenWebText (Lou et al. 2024, section 5; the original's default config).
+"""SEDD absorb, small: the published run on OpenWebText (Lou et al. 2024, section 5; default config of their code).
 
     python launch.py --fdl_config=experiments/absorb_small.py
 
 170M parameters, 400k updates of 512 sequences of 1024 GPT-2 tokens (2.1e11 tokens), on 8 A100-80GB as published.
-Expected cost: 0.85 GFLOP a token, 1.8e20 FLOP in all, about 41 hours of 8 such GPUs at half of their peak.
+Expected cost: 0.85 GFLOP per token, 1.8e20 FLOP in total, about 41 hours on 8 such GPUs at 50% of peak.
 Published zero-shot perplexity bounds: LAMBADA 50.92, WikiText-2 41.84, PTB 114.24, WikiText-103 40.62, 1BW 79.29.
 """
 
@@ -17,7 +17,7 @@ from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Valida
 
 
 def config() -> fdl.Config[Train]:
-    """The run, complete."""
+    """Config of the complete run."""
     return fdl.Config(
         Train,
         data=stage(
@@ -40,7 +40,7 @@ def config() -> fdl.Config[Train]:
             Training,
             steps=400_000,
             batch_size=512,
-            microbatch=32,  # 80 GB: 57 GiB with every position in the loss
+            microbatch=32,  # peak memory with every position in the loss: 57 GiB per GPU
             times="iid",
             t_min=1e-3,
             ema_decay=0.9999,

@@ -1,4 +1,4 @@
-"""Named sizes of the published network: `model=medium` on the command line puts one in a run's place."""
+"""Named sizes of the published network, for the command line: `model=medium`."""
 
 from typing import Any
 
@@ -8,15 +8,15 @@ from sedd_core.cli import stage
 
 
 def tiny(dropout: float = 0.0) -> fdl.Buildable[Any]:
-    """About 1M parameters and the embeddings: for a CPU."""
+    """Tiny size for a CPU: about 1M parameters plus the embeddings."""
     return stage("model_ddit", hidden_size=144, n_blocks=3, n_heads=4, cond_dim=64, dropout=dropout)
 
 
 def small(dropout: float = 0.1) -> fdl.Buildable[Any]:
-    """The published small size: 170M parameters at GPT-2's vocabulary."""
+    """Published small size: 170M parameters with GPT-2's vocabulary."""
     return stage("model_ddit", hidden_size=768, n_blocks=12, n_heads=12, cond_dim=128, dropout=dropout)
 
 
 def medium(dropout: float = 0.1) -> fdl.Buildable[Any]:
-    """The published medium size: 424M parameters at GPT-2's vocabulary."""
+    """Published medium size: 424M parameters with GPT-2's vocabulary."""
     return stage("model_ddit", hidden_size=1024, n_blocks=24, n_heads=16, cond_dim=128, dropout=dropout)

@@ -1,9 +1,9 @@
-"""A first run: SEDD with the absorbing process on the documentation of Python's own standard library.
+"""A first run: SEDD with the absorbing process on the documentation of Python's standard library.
 
     python launch.py --fdl_config=experiments/quickstart.py
 
-1.3M parameters, 1.8 MB of English prose and code in 1024 byte-pair pieces, nothing downloaded. Expected cost: about 2
-minutes on two cores. Expected result: about 3.0 bits per character on validation text.
+1.3M parameters; 1.8 MB of English prose and code, tokenized by byte-pair encoding with 1024 tokens; no downloads.
+Expected cost: about 2 minutes on two cores. Expected result: about 3.0 bits per character on validation text.
 """
 
 import fiddle as fdl
@@ -16,7 +16,7 @@ from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Valida
 
 
 def config() -> fdl.Config[Train]:
-    """The run, complete."""
+    """Config of the complete run."""
     return fdl.Config(
         Train,
         data=stage("data_text", tokenizer="bpe", vocab=1024, length=128),

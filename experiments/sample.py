@@ -1,8 +1,8 @@
-"""Text from a checkpoint: a run folder, one of its checkpoint folders, or a published model.
+"""Samples from a checkpoint: a run folder, one of its checkpoint folders, or a published model.
 
     python launch.py --fdl_config=experiments/sample.py --checkpoint=runs/quickstart/TIME
 
-Expected cost: `steps` network calls a batch; seconds on a CPU for the quickstart's model.
+Expected cost: `steps` network calls per batch; seconds on a CPU for the quickstart's model.
 """
 
 import fiddle as fdl
@@ -12,5 +12,5 @@ from sedd_core.runs import Sample
 
 
 def config() -> fdl.Config[Sample]:
-    """All but the checkpoint, which has to be named."""
+    """Config of the run except the checkpoint, which is required."""
     return fdl.Config(Sample, sampler=stage("sampler_analytic"), steps=128, count=4, batch_size=4, seed=0)

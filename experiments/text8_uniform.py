@@ -1,9 +1,9 @@
-"""SEDD uniform on text8: the published run in characters (Lou et al. 2024, section 5.1).
+"""SEDD uniform on text8: the published character-level run (Lou et al. 2024, section 5.1).
 
     python launch.py --fdl_config=experiments/text8_uniform.py
 
-The process and the schedule of uniform_small; all else as in text8_absorb, its cost too.
-Published: at most 1.47 bits a character (test part; autoregressive 1.23).
+The graph and noise schedule of uniform_small; otherwise identical to text8_absorb, with the same cost.
+Published: at most 1.47 bits per character (test split; autoregressive 1.23).
 """
 
 import fiddle as fdl
@@ -14,7 +14,7 @@ from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:
-    """uniform_small with the data and the length of text8_absorb."""
+    """Config of uniform_small with the data, number of updates and microbatch of text8_absorb."""
     run, text8 = uniform_small(), text8_absorb()
     run.data = text8.data
     run.training.steps = text8.training.steps

@@ -2,7 +2,7 @@
 
     python launch.py --fdl_config=experiments/uniform_medium.py
 
-The network of absorb_medium on the process of uniform_small; the cost of absorb_medium.
+The network of absorb_medium with the graph and noise schedule of uniform_small; the cost is that of absorb_medium.
 Published zero-shot perplexity bounds: LAMBADA 51.28, WikiText-2 38.93, PTB 102.28, WikiText-103 36.81, 1BW 79.12.
 """
 
@@ -14,8 +14,8 @@ from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:
-    """uniform_small with a larger network, in smaller parts."""
+    """Config of uniform_small with the medium network and smaller microbatches."""
     run = uniform_small()
     run.model = medium()
-    run.training.microbatch = 16  # 80 GB: 50 GiB with every position in the loss
+    run.training.microbatch = 16  # peak memory with every position in the loss: 50 GiB per GPU
     return run

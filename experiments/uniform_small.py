@@ -1,9 +1,9 @@
-"""SEDD uniform, small: the published run on OpenWebText (Lou et al. 2024, section 5; the README's command).
+"""SEDD uniform, small: the published run on OpenWebText (Lou et al. 2024, section 5; command in their README).
 
     python launch.py --fdl_config=experiments/uniform_small.py
 
-The geometric schedule from 1e-4 (the paper's text: 1e-5) to 20, and scores that are not scaled; all else as in
-absorb_small, its cost too. Every position counts in the loss, so the head runs on all of them.
+Geometric noise schedule from 1e-4 (1e-5 in the paper) to 20, and unscaled scores; otherwise identical to
+absorb_small, with the same cost. Every position counts in the loss, so the head runs on all of them.
 Published zero-shot perplexity bounds: LAMBADA 65.40, WikiText-2 50.27, PTB 140.12, WikiText-103 49.60, 1BW 101.37.
 """
 
@@ -15,7 +15,7 @@ from sedd_core.runs import Train
 
 
 def config() -> fdl.Config[Train]:
-    """absorb_small with another process."""
+    """Config of absorb_small with the uniform graph and the geometric noise schedule."""
     run = absorb_small()
     run.noise = stage("noise_geometric", sigma_min=1e-4, sigma_max=20.0)
     run.graph = stage("graph_uniform")

@@ -102,9 +102,8 @@ def _workspaces(
         )
         for composed, name in zip(sweep, names, strict=True)
     ]
-    if (
-        process_rank().world_size == 1 and not options.dry_run
-    ):  # several processes check together, in `Workspace.held`
+    # several processes check together, in `Workspace.held`
+    if process_rank().world_size == 1 and not options.dry_run:
         for workspace in workspaces:
             workspace.check()
     return workspaces
