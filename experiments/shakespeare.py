@@ -3,7 +3,7 @@
     python launch.py --fdl_config='experiments/shakespeare.py:config(path="input.txt")'
     python launch.py --fdl_config=experiments/shakespeare.py data.paths=input.txt
 
-Designed for Tiny Shakespeare (1.1 MB, 65 characters). 1.0M parameters, 3000 updates of 16 sequences of 128 characters.
+For Tiny Shakespeare (1.1 MB, 65 characters): 1.0M parameters, 3000 updates of 16 sequences of 128 characters.
 Result of version 0.1.0: at most 2.97 ± .02 bits per character (n-grams of 1, 2 and 3 characters: 4.82, 3.59, 2.88),
 measured on the first sequences of the validation split; newer versions spread them over the split. Cost: 6 minutes on
 two idle cores; 18 minutes measured on one thread of a busy machine.

@@ -1,10 +1,11 @@
-"""Mutated checkpoint, tokenizer and record files through everything that loads them.
+"""Fuzz all loaders with mutated checkpoint, tokenizer and record files.
 
     python scripts/fuzz_files.py --seed=0 --count=2000 [--jobs=1] [--keep=FOLDER]
 
-Case i of a seed is always the same. Each is loaded in a worker process, under 10 s of its CPU time (60 s of the
-clock) and 8 GiB. What must come of it is a result, or one message and exit code 1; a traceback, a hang, a crash or a
-second message is a fault. Prints each fault, then the counts; exit code 1 if there was one. About 0.3 s per case.
+A seed and a case number determine the case. Each case is loaded in a worker process, limited to 10 s of CPU time
+(60 s of wall-clock time) and 8 GiB. The expected outcome is a result, or one message and exit code 1; a traceback, a
+hang, a crash or a second message is a fault. Prints each fault, then the counts; the exit code is 1 if there was a
+fault. About 0.3 s per case.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ KINDS = {
     "original": (["load"], 4),
     "tokenizer": (["tokenize", "tokenize", "sample"], 4),
 }
-"""What is done with each kind of folder, and how often it is drawn."""
+"""Actions on each kind of folder, and the weight with which the kind is drawn."""
 TINY = (
     *(f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}", "data.paths=text.txt", "data.tokenizer=char"),
     *("data.length=16", "model.hidden_size=16", "model.n_heads=2", "model.n_blocks=1", "training.batch_size=4"),
@@ -49,12 +50,14 @@ TINY = (
 
 
 def main() -> int:
-    """Run the cases; the exit code says whether there was a fault."""
+    """Run the cases. Returns the exit code: 1 if there was a fault."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--first", type=int, default=0, help="the first case: one alone with --count=1")
+    parser.add_argument(
+        "--first", type=int, default=0, help="Number of the first case; with --count=1, the only one."
+    )
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -69,7 +72,7 @@ def main() -> int:
 
 
 def run(folder: Path, seed: int, first: int, count: int, jobs: int = 1) -> tuple[collections.Counter[str], list[str]]:
-    """Run cases first .. first + count - 1. Returns how often each outcome came, and a line per fault."""
+    """Run cases first .. first + count - 1. Returns the count of each outcome, and a description of each fault."""
     numbers, counts, faults = iter(range(first, first + count)), collections.Counter[str](), list[str]()
     workers = [Worker(folder / str(index), seed) for index in range(min(jobs, count))]
     for worker in workers:
@@ -88,7 +91,12 @@ def run(folder: Path, seed: int, first: int, count: int, jobs: int = 1) -> tuple
 
 
 class Worker:
-    """A process that takes one case after another, and is started again when one ends it."""
+    """Process that runs one case at a time, and is restarted when a case ends it.
+
+    Args:
+        folder: Folder of the worker's files.
+        seed: Random seed of the cases.
+    """
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.seed = folder, seed
@@ -96,7 +104,7 @@ class Worker:
         self.start()
 
     def start(self) -> None:
-        """Start the process, and wait until it has made its originals."""
+        """Start the process, and wait until it has created its original files."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         command = [sys.executable, __file__, f"--worker={self.folder}", f"--seed={self.seed}"]
@@ -115,7 +123,7 @@ class Worker:
             raise RuntimeError("the worker does not start")
 
     def give(self, case: int | None) -> None:
-        """Hand over a case; None: there are no more."""
+        """Assign a case; None if no case is left."""
         self.case = case
         if case is not None:
             assert self.process.stdin is not None
@@ -123,7 +131,7 @@ class Worker:
             self.process.stdin.flush()
 
     def outcome(self) -> dict[str, str]:
-        """What came of the case; a process that it ended or that it holds is replaced."""
+        """Wait for the outcome of the case; a process that crashed or hangs is replaced."""
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)
         line = self.process.stdout.readline() if ready else ""
@@ -148,7 +156,7 @@ class Worker:
 
 
 def work(folder: Path, seed: int) -> int:
-    """Make the originals, then take numbers of cases from standard input and answer each with a line."""
+    """Create the original files, then read case numbers from standard input and answer each with one JSON line."""
     import fuzz_mutations
 
     answers = os.fdopen(os.dup(1), "w")
@@ -173,7 +181,7 @@ def work(folder: Path, seed: int) -> int:
 
 
 def outcome(action: Callable[[], int]) -> dict[str, str]:
-    """What an action comes to: `what`, and what it `said` on both streams."""
+    """Run an action. Returns its outcome, `what`, and its output on both streams, `said`."""
     from sedd_core import UserError
 
     with open("said", "w+", errors="replace") as said, _streams(said):
@@ -194,13 +202,13 @@ def outcome(action: Callable[[], int]) -> dict[str, str]:
     elif what == "one message" and errors != 1:
         what = f"{errors} messages"
     elif "panicked at" in text:
-        what += ", after a panic's lines"
+        what += ", after a panic message"
     return {"what": what, "said": text[-1500:]}
 
 
 @contextlib.contextmanager
 def _streams(said: Any) -> Any:
-    """Within: standard output and error, of libraries too, go to a file."""
+    """Within: standard output and error are redirected to a file, including those of native libraries."""
     kept = os.dup(1), os.dup(2)
     for number in (1, 2):
         os.dup2(said.fileno(), number)
@@ -215,7 +223,7 @@ def _streams(said: Any) -> Any:
 
 
 def make_originals(folder: Path) -> None:
-    """One folder of each kind, whole."""
+    """Create one valid folder of each kind."""
     import torch
     from safetensors.torch import load_file
 
@@ -253,7 +261,7 @@ def _yaml_of(config: Any) -> str:
 
 
 def make_tokenizers(folder: Path) -> None:
-    """Small tokenizers of each kind of model, with the parts that those in use have."""
+    """Create small tokenizers of each model type, with the components of common tokenizers."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     from sedd_core.text.codec import bpe_codec
@@ -293,7 +301,7 @@ STEP = "checkpoints/step_000000002"
 
 
 def targets(kind: str) -> list[str]:
-    """The files of a folder that are changed."""
+    """The files to mutate in a kind of folder; repeated ones are drawn more frequently."""
     checkpoint = ("model.safetensors", "ema.safetensors", "tokenizer.json", "config.json")
     return {
         "own": [f"{STEP}/{name}" for name in (*checkpoint, "sha256")],
@@ -310,7 +318,7 @@ def targets(kind: str) -> list[str]:
 
 
 def sign(kind: str, again: bool) -> None:
-    """Give the damaged files of a checkpoint right checksums, so that more than the checksums looks at them."""
+    """Recompute the checksums of a damaged checkpoint, so that its files are read beyond the checksum test."""
     from sedd_core.files import digest
 
     if kind in ("own", "resumed") and again:
@@ -325,7 +333,7 @@ def _launch(*arguments: str) -> int:
 
 
 def load() -> int:
-    """Load the model, score a few tokens, and take a text to tokens and back."""
+    """Load the model, score a few tokens, and encode and decode a text."""
     import torch
 
     from sedd_core.checkpoints.load import load_checkpoint as load_from
@@ -341,7 +349,7 @@ def load() -> int:
 
 
 def tokenize() -> int:
-    """Read every tokenizer of the folder, and take a text to tokens and back, and all tokens to text."""
+    """Read every tokenizer of the folder, encode and decode a text, and decode every token."""
     from sedd_core.text.tokenizer import read_ended_tokenizer, read_tokenizer
 
     read_ended_tokenizer(Path("case", "bert"), "the")
@@ -355,22 +363,22 @@ def tokenize() -> int:
 
 
 def sample() -> int:
-    """Two steps of sampling at the command line; of a tokenizer, by the model that it does not fit."""
+    """Sample with two steps from the command line; a tokenizer is used with a model that it does not fit."""
     shutil.rmtree("out", ignore_errors=True)
-    given = f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "steps=2", "count=1", "--run_folder=out"
+    common = f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "steps=2", "count=1", "--run_folder=out"
     if Path("case/bpe.json").exists():
-        return _launch(*given, f"--checkpoint={GOLDEN / 'uniform'}", "tokenizer=case/bpe.json")
+        return _launch(*common, f"--checkpoint={GOLDEN / 'uniform'}", "tokenizer=case/bpe.json")
     text = "--prefix=the" if any(Path("case").rglob("tokenizer.json")) else "format=ids"
-    return _launch(*given, "--checkpoint=case", text)
+    return _launch(*common, "--checkpoint=case", text)
 
 
 def dry_run() -> int:
-    """What a record would do."""
+    """Start a record with --dry_run."""
     return _launch("--fdl_config=case/config.json", "--dry_run")
 
 
 def resume() -> int:
-    """One more step of a run."""
+    """Resume a run for one more step."""
     return _launch("--resume", "--run_folder=case", "training.steps=3")
 
 

@@ -1,4 +1,4 @@
-"""Mutations of files: bytes, JSON and YAML, the headers of safetensors, the members of torch.save's zip files."""
+"""Mutations of files: bytes, JSON, YAML, safetensors headers, and members of torch.save's zip archives."""
 
 from __future__ import annotations
 
@@ -17,16 +17,24 @@ ODD: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 3, 2**31, 2**63, -(2**63), 10**30, 0.5, -0.0, 1e308, 1e12, float("nan")),
     *(float("inf"), "", "16", "x" * 300, "\x00", "\ud800", "../..", [], [[]], {}, {"type": "Replace"}, [None] * 50),
 )
-"""Values that stand where others are expected."""
+"""Unexpected values, to replace others with."""
 
 
 def mutate(path: Path, draw: random.Random) -> str:
-    """Change a file in one of the ways for its kind. Returns which."""
+    """Mutate a file in place.
+
+    Args:
+        path: File to mutate.
+        draw: Source of randomness.
+
+    Returns:
+        The name of the mutation.
+    """
     structured = {".json": _json, ".yaml": _yaml, ".safetensors": _header}
     special = structured.get(path.suffix, _members if zipfile.is_zipfile(path) else _bytes)
     try:
         return (special if draw.random() < 0.7 else _bytes)(path, draw)
-    except Exception:  # a change before has made it a file of no kind
+    except Exception:  # an earlier mutation has destroyed the file's format
         return _bytes(path, draw)
 
 
@@ -37,7 +45,7 @@ def _bytes(path: Path, draw: random.Random) -> str:
 
 
 def flipped(content: bytes, draw: random.Random) -> tuple[bytes, str]:
-    """Bytes with a fault of disks and networks, and its name."""
+    """Mutate bytes as disks and networks do. Returns the bytes and the name of the mutation."""
     data, name = bytearray(content), draw.choice(["flip", "truncate", "insert", "remove", "zero", "repeat"])
     at = draw.randrange(len(data) + 1) if draw.random() < 0.6 else draw.randrange(min(len(data), 400) + 1)
     size = draw.choice([1, 2, 7, 64, 4096])
@@ -58,23 +66,23 @@ def flipped(content: bytes, draw: random.Random) -> tuple[bytes, str]:
 
 
 def edited(content: Any, draw: random.Random) -> tuple[Any, str]:
-    """Nested data with one place changed, and how."""
+    """Mutate one location in nested data. Returns the data and the name of the mutation."""
     root = {"": copy.deepcopy(content)}
-    places: list[tuple[Any, Any]] = []
+    locations: list[tuple[Any, Any]] = []
     todo: list[Any] = [root]
     while todo:
         holder = todo.pop()
         keys = list(holder) if isinstance(holder, dict) else range(len(holder))
-        places += [(holder, key) for key in keys]
+        locations += [(holder, key) for key in keys]
         todo += [holder[key] for key in keys if isinstance(holder[key], dict | list)]
-    outer = [place for place in places if isinstance(place[0][place[1]], dict | list)]
-    holder, key = draw.choice(outer if outer and draw.random() < 0.2 else places)
+    outer = [location for location in locations if isinstance(location[0][location[1]], dict | list)]
+    holder, key = draw.choice(outer if outer and draw.random() < 0.2 else locations)
     value, name = holder[key], draw.choice(["value", "value", "swap", "near", "remove", "rename", "nest", "grow"])
     if name == "value":
         holder[key] = copy.deepcopy(draw.choice(ODD))
     elif name == "swap":
-        other, name_of_other = draw.choice(places)
-        holder[key] = copy.deepcopy(other[name_of_other])
+        other, other_key = draw.choice(locations)
+        holder[key] = copy.deepcopy(other[other_key])
     elif name == "near":
         holder[key] = _near(value, draw)
     elif name == "remove":
@@ -90,7 +98,7 @@ def edited(content: Any, draw: random.Random) -> tuple[Any, str]:
 
 
 def _near(value: Any, draw: random.Random) -> Any:
-    """A value of the same type."""
+    """A different value, where possible of the same type."""
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -112,13 +120,13 @@ def _yaml(path: Path, draw: random.Random) -> str:
     content, name = edited(yaml.safe_load(path.read_text(encoding="utf-8")), draw)
     try:
         path.write_text(yaml.safe_dump(content), encoding="utf-8")
-    except (yaml.YAMLError, UnicodeEncodeError):  # what has no form in YAML
+    except (yaml.YAMLError, UnicodeEncodeError):  # not representable in YAML
         return _bytes(path, draw)
     return f"yaml {name}"
 
 
 def _header(path: Path, draw: random.Random) -> str:
-    """A safetensors file with another header of the right length."""
+    """Mutate the header of a safetensors file and update its length."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     header, name = edited(json.loads(content[8 : 8 + length]), draw)
@@ -128,7 +136,7 @@ def _header(path: Path, draw: random.Random) -> str:
 
 
 def _members(path: Path, draw: random.Random) -> str:
-    """A zip file with a member changed, removed, renamed or doubled, its checksums right."""
+    """Mutate, remove, rename or duplicate a member of a zip archive, with valid checksums."""
     with zipfile.ZipFile(path) as old:
         members = {name: old.read(name) for name in old.namelist()}
     program = next((name for name in members if name.endswith("data.pkl")), None)
@@ -153,7 +161,7 @@ def _members(path: Path, draw: random.Random) -> str:
 
 
 def _patched(program: bytes, draw: random.Random) -> tuple[bytes, str]:
-    """A pickle's program with a few bytes replaced by others of pickle's own, or damaged as any bytes."""
+    """Replace bytes of a pickle by opcodes, or mutate it like other bytes. Returns it and the mutation's name."""
     if draw.random() < 0.4:
         return flipped(program, draw)
     data = bytearray(program)

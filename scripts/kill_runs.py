@@ -1,13 +1,13 @@
-"""Kill a tiny training run again and again, and compare what it leaves with the same run left alone.
+"""Kill a tiny training run repeatedly, and compare its files with those of an undisturbed run.
 
     python scripts/kill_runs.py [--random=100] [--aimed=20] [--seed=0] [--folder=FOLDER]
 
-Kills at random moments hit one process, one of two, or the launcher of two; aimed ones come just before a certain
-operation on a certain file (an audit event), or in the middle of a TensorBoard record. After each kill the run is
-resumed. What it has left in the end must be that of the run that was left alone, to the bit: weights, averages, the
-optimizer's state, log, samples, bound, and each point in TensorBoard. The exit code is 0 where it always was.
+Kills at random times hit one process, one of two, or the launcher of two; aimed kills occur just before a given
+operation on a given file (an audit event), or in the middle of a TensorBoard record. After each kill the run is
+resumed. Its final files must equal those of the undisturbed run bit by bit: weights, averaged weights, optimizer
+state, log, samples, bound, and each point in TensorBoard. The exit code is 0 if all do.
 
-A process that has imported torch forks the others: a life of a run then takes a second, not ten.
+All runs are forked from a process that has imported torch: each start then takes 1 s instead of 10 s.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ RUN = [
     *("--resume", "--trust"),
 ]
 PATIENCE = 120.0
-"""Seconds that a process may take to end after another one was killed."""
+"""Seconds that a process may take to exit after another one was killed."""
 HELD = "Another run is at work"
 
 Aim = tuple[str, str, int]
-"""An audit event, what the path it is about looks like, and at which such event to kill."""
+"""Moment of a kill: audit event, pattern of its path, and the number of the matching event (from 1)."""
 MIDDLE: Aim = ("record", "", 80)
-"""In the middle of the training, with half a TensorBoard record on the disk."""
+"""Moment in the middle of training, with half a TensorBoard record on the disk."""
 AIMS: dict[str, tuple[Aim, ...]] = {
     "config.txt begun": (("open", r"/config\.txt\.tmp$", 1),),
     "config.txt before its rename": (("os.rename", r"/config\.txt$", 1),),
@@ -76,45 +76,51 @@ AIMS: dict[str, tuple[Aim, ...]] = {
 
 
 class Life:
-    """A run from its start or resumption until it ends or is killed: one process, two, or two with their launcher."""
+    """One execution of a run, from start or resumption to exit or kill.
 
-    def __init__(self, kind: str, work: Path, reweight_targets: Aim | None = None) -> None:
-        self.words = work / "words.txt"
+    Args:
+        kind: Processes: "one", "two", or "launcher" (two with their launcher).
+        work: Folder of the run, its data and its cache.
+        aim: Moment at which each process kills itself; None for never.
+    """
+
+    def __init__(self, kind: str, work: Path, aim: Aim | None = None) -> None:
+        self.output = work / "output.txt"
         arguments = [*RUN, f"--run_folder={work / 'run'}", f"ngpus={1 if kind == 'one' else 2}"]
         os.environ["SEDD_CACHE"] = str(work / "cache")
-        self.words.unlink(missing_ok=True)
+        self.output.unlink(missing_ok=True)
         if kind == "launcher":
-            with self.words.open("wb") as words:
+            with self.output.open("wb") as output:
                 command = [sys.executable, str(ROOT / "launch.py"), *arguments]
-                self.processes = [subprocess.Popen(command, cwd=work, stdout=words, stderr=words).pid]
+                self.processes = [subprocess.Popen(command, cwd=work, stdout=output, stderr=output).pid]
         elif kind == "one":
-            self.processes = [self._fork(work, arguments, {}, reweight_targets)]
+            self.processes = [self._fork(work, arguments, {}, aim)]
         else:
             meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(_free_port()), "WORLD_SIZE": "2"}
             ranks = [{**meeting, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in (0, 1)]
-            self.processes = [self._fork(work, arguments, ranks[rank], reweight_targets) for rank in (0, 1)]
+            self.processes = [self._fork(work, arguments, ranks[rank], aim) for rank in (0, 1)]
         self.codes: dict[int, int] = {}
 
-    def _fork(self, work: Path, arguments: Sequence[str], place: dict[str, str], reweight_targets: Aim | None) -> int:
+    def _fork(self, work: Path, arguments: Sequence[str], environment: dict[str, str], aim: Aim | None) -> int:
         number = os.fork()
         if number:
             return number
         code = 1
         try:
-            words = os.open(self.words, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(words, 1)
-            os.dup2(words, 2)
+            output = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
             os.chdir(work)
-            os.environ.update(place)
-            if reweight_targets is not None:
-                _aim(*reweight_targets)
+            os.environ.update(environment)
+            if aim is not None:
+                _aim(*aim)
             code = launch(["launch.py", *arguments])
         finally:
             sys.stdout.flush()
             os._exit(code)
 
     def wait(self, seconds: float) -> bool:
-        """Whether all its processes have ended within this time."""
+        """Wait for all processes. Returns whether they exited within this time."""
         until = time.monotonic() + seconds
         while len(self.codes) < len(self.processes):
             for number in set(self.processes) - set(self.codes):
@@ -127,33 +133,37 @@ class Life:
         return True
 
     def kill(self, which: Sequence[int]) -> bool:
-        """Kill some of its processes. Whether one of them was still alive."""
+        """Kill some of the processes. Returns whether any of them was still alive."""
         hit = [number for number in which if number not in self.codes]
         for number in hit:
             os.kill(number, signal.SIGKILL)
         return bool(hit)
 
     def end(self) -> None:
-        """Wait for all; when one fails, end the others by SIGTERM, as launchers do. AssertionError for a hang."""
+        """Wait for all processes; if one fails, send SIGTERM to the others, as launchers do.
+
+        Raises:
+            AssertionError: A process hangs.
+        """
         while not any(self.codes.values()) and not self.wait(0.1):
             pass
         for number in set(self.processes) - set(self.codes):
             os.kill(number, signal.SIGTERM)
         if not self.wait(PATIENCE):
             self.kill(self.processes)
-            raise AssertionError(f"a process was left waiting for {PATIENCE:.0f} s\n{self.said()}")
+            raise AssertionError(f"a process did not exit within {PATIENCE:.0f} s\n{self.tail()}")
 
     def whole(self) -> bool:
-        """Whether every process ended as it should."""
+        """Whether every process exited with code 0."""
         return set(self.codes.values()) == {0}
 
-    def said(self) -> str:
-        """The end of what its processes printed."""
-        return self.words.read_text(errors="replace")[-3000:]
+    def tail(self) -> str:
+        """The end of the processes' output."""
+        return self.output.read_text(errors="replace")[-3000:]
 
 
 def _aim(event: str, pattern: str, count: int) -> None:
-    """Kill this process at the `count`-th event of a kind."""
+    """Arrange for this process to be killed at the `count`-th matching event."""
     if event == "record":
         _aim_at_record(count)
         return
@@ -171,7 +181,7 @@ def _aim(event: str, pattern: str, count: int) -> None:
 
 
 def _aim_at_record(count: int) -> None:
-    """Kill this process with half of a record of TensorBoard on the disk."""
+    """Arrange for this process to be killed with half of a TensorBoard record on the disk."""
     from tensorboard.summary.writer.record_writer import RecordWriter
 
     write, left = RecordWriter.write, count
@@ -196,7 +206,12 @@ def _free_port() -> int:
 
 
 class Trial:
-    """Runs in a folder, and the ones that were left alone to compare them with."""
+    """Runs in a folder, and the undisturbed runs to compare them with.
+
+    Args:
+        folder: Folder of all runs.
+        say: Function that prints a line.
+    """
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
         self.folder, self.say = folder, say
@@ -205,20 +220,20 @@ class Trial:
         for kind in ("one", "two"):
             started, life = time.monotonic(), Life(kind, self.new(f"whole-{kind}"))
             life.end()
-            assert life.whole(), life.said()
+            assert life.whole(), life.tail()
             self.seconds[kind] = time.monotonic() - started
         self.seconds["launcher"] = self.seconds["two"] + 8
-        say(f"left alone: one process {self.seconds['one']:.1f} s, two {self.seconds['two']:.1f} s")
+        say(f"undisturbed: one process {self.seconds['one']:.1f} s, two {self.seconds['two']:.1f} s")
 
     def new(self, name: str) -> Path:
-        """A folder with the text to train on."""
+        """Create a folder with the training text."""
         work = self.folder / name
         work.mkdir(parents=True)
         write_text(work)
         return work
 
     def compare(self, kind: str, work: Path) -> None:
-        """AssertionError where a run has left anything else than the one that was left alone."""
+        """Compare a run with the undisturbed one. AssertionError for any difference."""
         whole = self.folder / ("whole-one" if kind == "one" else "whole-two")
         assert_same(str(work / "run"), str(whole / "run"))
         texts = [points(path / "run")["config/text_summary", 0] for path in (work, whole)]
@@ -229,27 +244,27 @@ class Trial:
         shutil.rmtree(work)
 
     def finish(self, kind: str, work: Path) -> None:
-        """Resume a run until it is whole, and compare it."""
+        """Resume a run until it is complete, and compare it."""
         for _ in range(60):
             life = Life(kind, work)
             life.end()
-            if HELD not in life.said():
+            if HELD not in life.tail():
                 break
             self.stats["refused while the lock was held"] += 1
-        assert life.whole(), life.said()
+        assert life.whole(), life.tail()
         self.compare(kind, work)
 
     def at_random(self, kind: str, kills: int, draw: random.Random) -> None:
-        """Kill runs at moments that are uniform over the time that they take."""
+        """Kill runs at times that are uniform over their duration."""
         run = 0
         work = self.new(f"{kind}-{run}")
         while kills:
             life = Life(kind, work)
             if life.wait(draw.uniform(0, 1.05 * self.seconds[kind])):
-                if HELD in life.said():
+                if HELD in life.tail():
                     self.stats["refused while the lock was held"] += 1
                     continue
-                assert life.whole(), life.said()
+                assert life.whole(), life.tail()
                 self.compare(kind, work)
                 run += 1
                 work = self.new(f"{kind}-{run}")
@@ -260,30 +275,32 @@ class Trial:
         self.finish(kind, work)
 
     def victims(self, life: Life, kind: str, draw: random.Random) -> list[int]:
-        """Who is killed: a process, or all of them at once; of a launcher's, itself or one of its workers."""
+        """The processes to kill: one or all; with a launcher, the launcher or one of its workers."""
         if kind == "launcher":
             children = Path(f"/proc/{life.processes[0]}/task/{life.processes[0]}/children").read_text().split()
             return [draw.choice([life.processes[0], *map(int, children)])]
         return draw.choice([life.processes, *([number] for number in life.processes)])
 
     def aimed(self, name: str, kind: str) -> None:
-        """Kill one run where an aim says, resume it, and compare it."""
+        """Kill one run at each moment of an aim, resume it, and compare it."""
         work = self.new(f"{kind}-{list(AIMS).index(name)}-aimed")
-        for reweight_targets in AIMS[name]:
-            life = Life(kind, work, reweight_targets)
+        for aim in AIMS[name]:
+            life = Life(kind, work, aim)
             life.end()
-            assert -signal.SIGKILL in life.codes.values(), f"{name}: the aim was missed\n{life.said()}"
+            assert -signal.SIGKILL in life.codes.values(), f"{name}: no event matched the aim\n{life.tail()}"
             self.stats[f"aimed kills, {kind}"] += 1
         self.finish(kind, work)
 
 
 def main() -> int:
-    """The exit code: 1 where a run has lost something."""
+    """Run all trials. Returns the exit code: 1 if a run lost data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--random", type=int, default=100, help="kills at random moments")
-    parser.add_argument("--aimed", type=int, default=len(AIMS), help="aims, for one process and for two each")
-    parser.add_argument("--seed", type=int, default=0, help="of moments, victims and the choice of aims")
-    parser.add_argument("--folder", type=Path, help="where the runs are; a temporary folder when not given")
+    parser.add_argument("--random", type=int, default=100, help="Number of kills at random times.")
+    parser.add_argument(
+        "--aimed", type=int, default=len(AIMS), help="Number of aims, each with one and with two processes."
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Random seed of times, victims and aims.")
+    parser.add_argument("--folder", type=Path, help="Folder of the runs; default: a temporary folder.")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="kills-"))
     started, draw = time.monotonic(), random.Random(options.seed)
@@ -307,7 +324,7 @@ def main() -> int:
         except AssertionError as error:
             lost.append(name)
             trial.say(f"LOST  {name}: {error}")
-    figures = ", ".join(f"{count} {what}" for what, count in sorted(trial.counts.items()))
+    figures = ", ".join(f"{count} {what}" for what, count in sorted(trial.stats.items()))
     trial.say(f"seed {options.seed}: {figures}; {len(lost)} lost; {time.monotonic() - started:.0f} s")
     if not lost and options.folder is None:
         shutil.rmtree(folder)

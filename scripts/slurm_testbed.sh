@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A SLURM of one node with two CPUs, on this machine, for tests. As root, on Debian; no systemd is needed.
+# Local SLURM cluster for tests: one node with two CPUs on this machine. Requires root and Debian, not systemd.
 #
 #   scripts/slurm_testbed.sh start FOLDER       then: export SLURM_CONF=FOLDER/slurm.conf
 #   scripts/slurm_testbed.sh stop FOLDER
 #
-# Partition `low` can be preempted by `high`: its jobs get SIGTERM, and 30 seconds later are killed and requeued.
-# All that SLURM writes lies in FOLDER; munge's own files lie where Debian has them. Ports: 21817 and 21818.
+# Partition `high` preempts partition `low`, whose jobs get SIGTERM and are killed and requeued 30 seconds later.
+# SLURM writes to FOLDER only; munge uses Debian's paths. Ports: 21817 and 21818.
 set -euo pipefail
 
 usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
@@ -38,7 +38,7 @@ SlurmdPidFile=$folder/slurmd.pid
 SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
 
-# nothing that needs cgroups or a database
+# no cgroups and no database
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -51,7 +51,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 JobRequeue=1
 KillWait=10
-# looks often; a requeued job, which waits for its credential to expire, comes back soon
+# short intervals: a requeued job, which waits for its credential to expire, starts again quickly
 SchedulerParameters=sched_interval=1,bf_interval=2,requeue_delay=1
 AuthInfo=cred_expire=5
 ReturnToService=2
@@ -63,7 +63,7 @@ CONFIGURATION
 }
 
 start_munge() {
-    munge -n 2>/dev/null | unmunge >/dev/null 2>&1 && return  # one runs already: it is not ours to stop
+    munge -n 2>/dev/null | unmunge >/dev/null 2>&1 && return  # munged is running already; stop() leaves it alone
     install -d -o munge -g munge /run/munge
     runuser -u munge -- munged
     for _ in $(seq 50); do
@@ -74,21 +74,21 @@ start_munge() {
 }
 
 start() {
-    [ "$(id -u)" = 0 ] || { echo "SLURM's daemons are started as root." >&2; exit 1; }
+    [ "$(id -u)" = 0 ] || { echo "SLURM's daemons must be started as root." >&2; exit 1; }
     install_packages
     getent hosts "$node" >/dev/null || echo "127.0.0.1 $node" >> /etc/hosts
     write_configuration
     start_munge
-    slurmctld -i  # also where an older state cannot be read
+    slurmctld -i  # -i: ignore an older state that cannot be read
     slurmd
     for _ in $(seq 60); do
         if [ "$(sinfo --noheader --partition=low --format=%T 2>/dev/null)" = idle ]; then
-            echo "SLURM is up: export SLURM_CONF=$SLURM_CONF"
+            echo "SLURM is running: export SLURM_CONF=$SLURM_CONF"
             return
         fi
         sleep 0.5
     done
-    echo "The node did not come up within 30 seconds." >&2
+    echo "The node did not become idle within 30 seconds." >&2
     tail -n 20 "$folder"/*.log >&2
     stop
     exit 1
