@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+from collections import ChainMap
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from functools import partial
@@ -85,9 +87,21 @@ def class_of(node: Node, path: str = "") -> type:
     return cls
 
 
+def argument_types(cls: type) -> dict[str, Any]:
+    """The annotated types of a constructor's arguments, by name.
+
+    The `__init__` of a dataclass has the annotations of inherited fields, which are names of their bases' modules.
+    """
+    owners = [base for base in cls.__mro__ if base is not object]
+    while owners and "__init__" not in vars(owners[0]):
+        owners.pop(0)
+    modules = [vars(sys.modules[base.__module__]) for base in owners if base.__module__ in sys.modules]
+    return get_type_hints(cls.__init__, localns=ChainMap(*modules))
+
+
 def _typed(cls: type, name: str, value: Any, path: str) -> Any:
     """A value of the type that the class states for an argument; UserError when it is of another."""
-    hint = get_type_hints(cls.__init__).get(name, Any)
+    hint = argument_types(cls).get(name, Any)
     try:
         return coerce(value, hint)
     except TypeError:

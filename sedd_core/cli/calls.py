@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..build.build import argument_types
 from ..errors import UserError, nearest
 from .values import parse_value
 
@@ -57,7 +58,7 @@ def typed_arguments(function: Callable[..., Any], texts: dict[str, str], path: s
         UserError: An argument is unknown or has the wrong type.
     """
     known = list(inspect.signature(function).parameters)[skip:]
-    hints = typing.get_type_hints(function.__init__ if inspect.isclass(function) else function)
+    hints = argument_types(function) if inspect.isclass(function) else typing.get_type_hints(function)
     for name in texts:
         if name not in known:
             listing = ", ".join(known) or "none"

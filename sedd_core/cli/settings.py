@@ -11,6 +11,7 @@ from typing import Any
 import fiddle as fdl
 from fiddle import history
 
+from ..build.build import argument_types
 from ..console import complain
 from ..errors import UserError, nearest
 from ..record.upgrade import RENAMED_PATHS
@@ -116,7 +117,7 @@ def values_of(config: fdl.Buildable[Any], name: str) -> list[Any]:
 
 def annotation(config: fdl.Buildable[Any], name: str) -> Any:
     """The type annotation of an argument; Any without one."""
-    return typing.get_type_hints(_callable(config).__init__).get(name, Any)
+    return argument_types(_callable(config)).get(name, Any)
 
 
 def takes_tuple(config: fdl.Buildable[Any], path: str) -> bool:
