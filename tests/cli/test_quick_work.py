@@ -217,8 +217,8 @@ def test_tags_set_every_value_of_their_kind(mine: str, capsys: pytest.CaptureFix
     assert "\nseed = 5 " in said(capsys, f"--fdl_config={mine}", "--fdl_tags_set=Seed=5", "--print_config")
     shown = said(capsys, f"--fdl_config={mine}", "--fdl_help")
     assert "Seed: seed" in shown
-    assert '(t_min, 1): the same expectation, less variance) or "iid" (as published).\n' in shown
-    for wrong, words in [("Sed=5", "Did you mean 'Seed'?"), ("Seed", "write TAG=value"), ("Seed=x", "whole number")]:
+    assert "    Diffusion times of a batch: one in each of batch_size equal parts of (t_min, 1), or iid" in shown
+    for wrong, words in [("Sed=5", "Did you mean 'Seed'?"), ("Seed", "write TAG=value"), ("Seed=x", "seed takes")]:
         assert main(["launch.py", f"--fdl_config={mine}", f"--fdl_tags_set={wrong}", "--print_config"]) == 1
         assert words in capsys.readouterr().err
 
@@ -255,7 +255,7 @@ def test_a_sampler_that_does_not_suit_the_graph_is_refused(
     from sedd_core.registry.plugins import plugin
 
     needs_mask = lambda self, graph: None if graph.mask is not None else "it needs a mask"  # noqa: E731
-    monkeypatch.setattr(plugin("sampler_euler"), "misfit", needs_mask)
+    monkeypatch.setattr(plugin("sampler_euler"), "incompatibility", needs_mask)
     # A vocabulary that is known before the data is read, so that the graph is too.
     small = ["--fdl_config=" + str(ROOT / "experiments/absorb_small.py"), "model=tiny", "--dry_run"]
     assert main(["launch.py", *small]) == 0

@@ -259,7 +259,7 @@ def test_checkpoints_that_cannot_be_sampled_from(mistake: str, capsys: pytest.Ca
 def test_a_sampler_that_does_not_suit_the_graph(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(plugin("sampler_euler"), "misfit", lambda self, graph: "it needs a mask")
+    monkeypatch.setattr(plugin("sampler_euler"), "incompatibility", lambda self, graph: "it needs a mask")
     assert main(["launch.py", *SAMPLE, "--checkpoint=uniform", "sampler=euler", "--run_folder=out"]) == 1
     assert "sampler_euler does not suit graph_uniform: it needs a mask" in capsys.readouterr().err
     assert not Path("out").exists()

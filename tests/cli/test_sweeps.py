@@ -101,10 +101,8 @@ def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureF
         label = row.split()[0]
         nats = (Path("sweep") / label / "validation.txt").read_text().splitlines()[-2].split("\t")[1]
         assert nats in row
-        assert (
-            Record.read(Path("sweep") / label / "config.json").node("graph")["plugin"]
-            == f"graph_{label[6:].split(',')[0]}"
-        )
+        graph = Record.read(Path("sweep") / label / "config.json").node("graph")
+        assert graph.name == f"graph_{label[6:].split(',')[0]}"
 
 
 @pytest.mark.parametrize(
