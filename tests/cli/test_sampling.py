@@ -174,7 +174,7 @@ def test_a_trajectory_is_recorded_and_shown(capsys: pytest.CaptureFixture[str]) 
 
 def test_given_tokens_of_a_uniform_process_are_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     run(*SAMPLE, "--checkpoint=uniform", "--prefix=the", "--run_folder=same")
-    assert "warning: given tokens" in capsys.readouterr().out
+    assert "warning: fixed tokens" in capsys.readouterr().out
     run(*SAMPLE, "--checkpoint=uniform", "--prefix=the", "fixed_token_noise=none", "--run_folder=none")
     run(*SAMPLE, "--checkpoint=absorb", "--prefix=the", "--run_folder=absorbed")
     assert "warning" not in capsys.readouterr().out
@@ -186,7 +186,7 @@ MISTAKES = {
     "two open blanks that cannot fit": (["--prompt=the cat and a[[*]] t[[*]]"], ["blank"]),
     "unknown character": (["--prompt=Zebra[[*]]"], ["'Z'"]),
     "a blank that is none": (["--prompt=the [[x]]"], ["[[x]]"]),
-    "two ways": (["--prompt=the[[*]]", "--prefix=a"], ["by one"]),
+    "two ways": (["--prompt=the[[*]]", "--prefix=a"], ["exclude each other"]),
     "no file of prompts": (["prompts=nowhere.txt"], ["nowhere.txt"]),
     "an unknown grid": (["grid=round"], ["one of 'uniform', 'cosine', 'equal'"]),
     "a temperature of nothing": (["sampler=analytic(temperature=0)"], ["temperature"]),
