@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from ..errors import UserError
 from ..files import write_text
 from .node import Node
-from .upgrade import FORMAT, upgrade
+from .upgrade import FORMAT, RENAMED_PATHS, upgrade
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,6 @@ class Record:
             raise ValueError(f"its 'format' is {content['format']!r}")
         if content["format"] > FORMAT:
             raise ValueError(f"it has format {content['format']}; this version reads up to {FORMAT}: update it")
-        content = upgrade(content)
         hints = get_type_hints(cls) | {"run": dict}
         for name, value in content.items():
             if name not in hints:
@@ -107,5 +106,8 @@ class Record:
         for change in content.get("history", []):
             if not isinstance(change, dict) or {k: type(v) for k, v in change.items()} != get_type_hints(Change):
                 raise ValueError(f"its 'history' has {change!r}")
-        history = [Change(**change) for change in content.get("history", [])]
-        return cls(**{**content, "run": Node.from_json(content["run"]), "history": history})
+        run, history = Node.from_json(content["run"]), [Change(**change) for change in content.get("history", [])]
+        if content["format"] < FORMAT:
+            run = upgrade(run)
+            history = [replace(change, path=RENAMED_PATHS.get(change.path, change.path)) for change in history]
+        return cls(**{**content, "run": run, "history": history, "format": FORMAT})

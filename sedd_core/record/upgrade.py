@@ -6,7 +6,10 @@ reads, so that no other code knows old names. Command lines may use them for one
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from .node import Node
 
 FORMAT = 2
 """Format of the records that this version writes."""
@@ -24,20 +27,14 @@ RENAMED_PATHS = {
 """The same by the paths that command lines and histories have."""
 
 
-def upgrade(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a record's file in the current format.
+def upgrade(run: Node) -> Node:
+    """The run of a record of an earlier format, under the current names of all arguments in it.
 
     Args:
-        content: The JSON object of a record of this or of an earlier format; its values may be damaged.
-
-    Returns:
-        The same object where it is current, else another one.
+        run: The node as the record's file has it.
     """
-    if content["format"] >= FORMAT:
-        return content
-    history = content.get("history", [])
-    renamed = [_with_new_path(change) for change in history] if isinstance(history, list) else history
-    return {**content, "run": _node_with_new_names(content["run"]), "history": renamed, "format": FORMAT}
+    args = run.map_args(lambda value, _: upgrade(value) if isinstance(value, Node) else value)
+    return replace(run, args=with_new_names(run.name, args) if run.kind == "core" else args)
 
 
 def with_new_names(cls: str, values: dict[str, Any]) -> dict[str, Any]:
@@ -49,21 +46,3 @@ def with_new_names(cls: str, values: dict[str, Any]) -> dict[str, Any]:
     """
     names = RENAMED.get(cls, {})
     return {names.get(name, name): value for name, value in values.items()}
-
-
-def _node_with_new_names(value: Any) -> Any:
-    """A node of format 1 with the new names of its arguments, those of nodes below it too."""
-    if isinstance(value, list):
-        return [_node_with_new_names(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    value = {key: _node_with_new_names(inner) for key, inner in value.items()}
-    if isinstance(value.get("core"), str) and isinstance(value.get("args"), dict):
-        value["args"] = with_new_names(value["core"], value["args"])
-    return value
-
-
-def _with_new_path(change: Any) -> Any:
-    if isinstance(change, dict) and isinstance(change.get("path"), str):
-        return {**change, "path": RENAMED_PATHS.get(change["path"], change["path"])}
-    return change

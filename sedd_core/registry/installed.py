@@ -66,7 +66,7 @@ def find_plugin(name: str) -> Installed:
 
 def folders(pattern: str) -> list[Path]:
     """Folders of plugins, installed or not, by name or pattern: below plugins/ here, else beside this package."""
-    for root in (Path("plugins"), Path(__file__).parents[1] / "plugins"):
+    for root in (Path("plugins"), Path(__file__).parents[2] / "plugins"):
         if found := sorted(file.parent for file in root.glob(f"{pattern}/pyproject.toml")):
             return found
     return []

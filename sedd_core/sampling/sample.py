@@ -36,42 +36,37 @@ def sample(
     cond: Tensor | None = None,
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
 ) -> Int64[Tensor, "n L"]:
-    """Draw `count` sequences. The i-th is a function of (seed, i), whatever the batch size.
+    """Draw `count` sequences, on the CPU. The i-th is a function of (seed, i), for any batch size.
 
     Args:
         model: The score model.
         noise: The noise schedule.
         sampler: The sampler; it adds to its statistics.
         count: Number of sequences.
-        length: L, tokens per sequence.
+        length: Number L of tokens per sequence.
         steps: Number of sampling steps.
-        t_min: Time at which the last step ends, before the final denoising.
+        t_min: Time at which the last step ends.
         seed: Random seed.
         batch_size: Sequences per network call.
         which: Indices of the sequences to draw, such as a process's share; None: all.
         grid: Where in time the steps lie: see `grid.time_grid`.
         fixed_tokens: Tokens [count, L] that are kept through every step.
-        fixed_token_noise: The noise level that the network is given at fixed tokens: the "same" as elsewhere, or
-            "none" (sigma 0, which is the truth).
+        fixed_token_noise: The noise level that the network is given at fixed tokens: "same" as elsewhere, or "none".
         cond: Conditions [count, ...] of the sequences, for the network.
         on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result.
-
-    Returns:
-        The sequences, on the CPU.
     """
-    device = float64_device(next(model.parameters()).device)
+    device, done = float64_device(next(model.parameters()).device), list[Tensor]()
     times = time_grid(steps, t_min, grid, noise, device)
-    done: list[Tensor] = []
     for indices in (torch.arange(count) if which is None else which).split(batch_size):
         draws = Draws(seed, indices.to(device))
-        condition = None if cond is None else cond[indices].to(device)
-        score, known = timed_score(model, noise, cond=condition), None
-        if fixed_tokens:
-            known = FixedTokens(fixed_tokens.tokens[indices].to(device), fixed_tokens.positions[indices].to(device))
-            clean = known.positions if fixed_token_noise == "none" else None
-            score = condition_on(timed_score(model, noise, clean, condition), known)
+        known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
+        clean = known.positions if known and fixed_token_noise == "none" else None
+        score = timed_score(model, noise, clean, None if cond is None else cond[indices].to(device))
+        score = condition_on(score, known) if known else score
         keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
-        x = keep(model.graph.prior(draws, length))
-        out = sampler.run(x, times, score, noise, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x)))
+        prior = keep(model.graph.prior(draws, length))
+        out = sampler.run(
+            prior, times, score, noise, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x))
+        )
         done.append(keep(out).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)

@@ -121,7 +121,7 @@ def test_samples_given_lengths_have_them(seed: int) -> None:
         NOISE,
         plugin("sampler_analytic")(),
         **{"count": len(DOCUMENTS), "length": LENGTH, "steps": 4, "t_min": 1e-5, "seed": seed, "batch_size": 32},
-        given=FixedTokens(batch.tokens, ~batch.full_loss_mask()),
+        fixed_tokens=FixedTokens(batch.tokens, ~batch.full_loss_mask()),
     )
     assert torch.equal(drawn == END, batch.tokens == END)
 

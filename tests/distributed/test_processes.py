@@ -62,7 +62,7 @@ def test_parts_follow_from_the_sequences_that_fit() -> None:
     assert accumulation(Training(steps=1, batch_size=7, microbatch=3), 1) == 7
     with pytest.raises(UserError, match="batch_size=9 cannot be divided among 2 processes in 1 parts"):
         microbatches(Training(steps=1, batch_size=9, microbatch=2), World(size=2))
-    with pytest.raises(ValueError, match="microbatch=8 and accum=2 both state the parts of a batch"):
+    with pytest.raises(ValueError, match="microbatch=8 and accum=2 both set the gradient accumulation"):
         Training(steps=1, batch_size=16, microbatch=8, accum=2)
     run(*EXACT, "--run_folder=one", "training.accum=4", "training.steps=4")
     run(*EXACT, "--run_folder=other", "training.microbatch=3", "training.steps=4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def _exact_gelu(model: ScoreModel) -> None:
 
 
 def _no_scaling(model: ScoreModel) -> None:
-    model.head.scale_by_sigma = False
+    model.head = replace(model.head, scale_by_sigma=False)
 
 
 def _swapped_modulation(model: ScoreModel) -> None:
@@ -150,9 +151,9 @@ class Replay(Trainer):
 def replayed(**changes: float) -> tuple[Replay, dict[str, Tensor], list[float], list[float]]:
     golden = arrays("trajectory")
     model, _, noise = load_model(GOLDEN / "models" / "absorb_scaled")
-    ema = changes.pop("ema", 0.9999)
+    ema_decay = changes.pop("ema_decay", 0.9999)
     optimizer = Optimizer(**{"lr": 3e-4, "warmup": 10, "clip": 1.0, **changes})
-    training = Training(steps=20, batch_size=8, ema=ema)
+    training = Training(steps=20, batch_size=8, ema_decay=ema_decay)
     trainer = Replay(model, noise, PackedSequences(golden["batch"].flatten(), 32), optimizer, training, seed=0)
     losses, norms = zip(*(trainer.replay(golden, step) for step in range(20)), strict=True)
     return trainer, golden, list(losses), list(norms)
@@ -183,7 +184,7 @@ def test_twenty_training_steps_with_warm_up_clipping_and_average() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"warmup": 11}, {"clip": 2.0}, {"beta2": 0.95}, {"weight_decay": 0.01}, {"ema": 0.5}], ids=str
+    "change", [{"warmup": 11}, {"clip": 2.0}, {"beta2": 0.95}, {"weight_decay": 0.01}, {"ema_decay": 0.5}], ids=str
 )
 def test_the_trajectory_check_sees_planted_faults(change: dict[str, float]) -> None:
     trainer, _, _, _ = replayed(**change)

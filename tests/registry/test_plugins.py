@@ -198,7 +198,7 @@ from sedd_core import hookimpl
 from sedd_core.stages import FactorizedSampler
 
 class Toy(FactorizedSampler):
-    def weights(self, x, score, step, graph):
+    def step_weights(self, x, score, step, graph):
         return None
 
 @hookimpl
@@ -227,7 +227,7 @@ MORE_FAULTS = {
     "a method of a more special contract": (
         "sampler",
         SAMPLER.replace("score, step", "step, score"),
-        r"Toy.weights\(self, x, step, score, graph\) differs from its contract, weights\(self, ",
+        r"Toy.step_weights\(self, x, step, score, graph\) differs from its contract, step_weights\(self, ",
     ),
     "a method for a property": (
         "data",

@@ -283,7 +283,7 @@ def test_a_changed_run_is_not_run_again_without_a_word(capsys: pytest.CaptureFix
         assert "training.steps" not in error
     assert not Path("again").exists()
     run("--fdl_config_file=run", "--run_folder=again", "--allow_changes")
-    assert "Here all steps have the last values" in capsys.readouterr().out
+    assert "uses the last values in all steps" in capsys.readouterr().out
     assert Record.read(Path("again/config.json")).history == []
 
 

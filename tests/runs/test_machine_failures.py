@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sedd_core import UserError
+from sedd_core import UserError, plugin
 from sedd_core.cli import main as cli
 from sedd_core.distributed.rank import process_rank
 from sedd_core.errors import machine_failures_explained
@@ -63,7 +63,7 @@ def test_what_was_to_be_written_is_named(writer: Callable[[Path], Any], tmp_path
 
 
 @pytest.mark.parametrize(
-    "where", ["sedd_core.training.evaluation.report_samples", "sedd_core.training.trainer.Trainer.update"]
+    "where", ["sedd_core.training.samples.report_samples", "sedd_core.training.trainer.Trainer.update"]
 )
 @pytest.mark.parametrize("sweep", [(), ("seed=0,1",)])
 def test_a_run_that_meets_one_ends_with_one_message(
@@ -87,12 +87,12 @@ def test_a_run_that_meets_one_ends_with_one_message(
 def test_a_monitor_that_fails_loses_nothing(
     call: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from monitor_tensorboard import TensorBoard
+    cls = plugin("monitor_tensorboard")  # checked against its contract before it is changed
 
     def fail(self: object, *arguments: object) -> None:
         raise RuntimeError("the server is gone")
 
-    monkeypatch.setattr(TensorBoard, call, fail)
+    monkeypatch.setattr(cls, call, fail)
     run(*TINY, "training.steps=4", "--run_folder=run")
     said = capsys.readouterr().out
     assert said.count("warning: ") == 1

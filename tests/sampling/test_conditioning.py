@@ -126,7 +126,7 @@ def test_given_tokens_survive_in_every_state(
         seed=data.draw(st.integers(0, 99)),
         batch_size=3,
         grid=data.draw(st.sampled_from(["uniform", "cosine", "equal"])),
-        given=FixedTokens(tokens, where),
+        fixed_tokens=FixedTokens(tokens, where),
         fixed_token_noise=fixed_token_noise,
         on_step=seen.append,
     )
@@ -148,7 +148,7 @@ def test_batches_change_nothing(graph: str, fixed_token_noise: FixedTokenNoise, 
         drawn = [
             sample(
                 model, noise_for(graph), sampler, count=7, length=10, steps=8, t_min=1e-3, seed=seed,
-                batch_size=size, given=known, fixed_token_noise=fixed_token_noise,
+                batch_size=size, fixed_tokens=known, fixed_token_noise=fixed_token_noise,
             )
             for size in (1, 3, 7)
         ]  # fmt: skip
@@ -168,7 +168,7 @@ def test_the_network_is_told_and_asked_what_it_should_be(seed: int) -> None:
     for fixed_token_noise, steps in (("same", 2), ("none", 2)):
         sample(
             model, noise_for("uniform"), plugin("sampler_euler")(), count=1, length=4, steps=steps, t_min=0.1,
-            seed=0, batch_size=1, given=FixedTokens(torch.ones_like(where).long(), where), fixed_token_noise=fixed_token_noise,
+            seed=0, batch_size=1, fixed_tokens=FixedTokens(torch.ones_like(where).long(), where), fixed_token_noise=fixed_token_noise,
         )  # fmt: skip
     assert [sigma.ndim for sigma in told] == [1, 1, 1, 2, 2, 2]
     for sigma in told[3:]:

@@ -77,7 +77,7 @@ def test_samples_obey_their_own_condition(graph: str, with_prompt: bool, seed: i
     def draw(batch_size: int, which: Tensor | None = None) -> Tensor:
         return sample(
             conditional(graph), plugin("noise_geometric")(), plugin("sampler_analytic")(), count=7, length=3, steps=8,
-            t_min=1e-3, seed=seed, batch_size=batch_size, which=which, given=given, cond=labels,
+            t_min=1e-3, seed=seed, batch_size=batch_size, which=which, fixed_tokens=given, cond=labels,
         )  # fmt: skip
 
     whole = draw(7)

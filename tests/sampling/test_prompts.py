@@ -200,7 +200,7 @@ def test_given_tokens_survive_every_step(graph: str, noise: str, sampler: str, s
         t_min=1e-3,
         seed=seed,
         batch_size=4,
-        given=known,
+        fixed_tokens=known,
         on_step=states.append,
     )
     for state in [*states, tokens]:

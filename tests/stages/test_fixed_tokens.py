@@ -19,12 +19,12 @@ Analytic = plugin("sampler_analytic")
 class DropsThem(Analytic):
     """A run of its own that never looks at given tokens."""
 
-    def run(self, x, times, model, noise, graph, draws, given=None, on_step=lambda x: None) -> Tensor:
+    def run(self, x, times, score_fn, noise, graph, draws, fixed_tokens=None, on_step=lambda x: None) -> Tensor:
         on_step(x)
         for index, (t, t_next) in enumerate(itertools.pairwise(times)):
-            x = self.step(x, t.expand(len(x)), t_next.expand(len(x)), model, noise, graph, draws.at(index))
+            x = self.step(x, t.expand(len(x)), t_next.expand(len(x)), score_fn, noise, graph, draws.at(index))
             on_step(x)
-        x = self.denoise(x, times[-1].expand(len(x)), model, noise, graph, draws.at(len(times) - 1))
+        x = self.denoise(x, times[-1].expand(len(x)), score_fn, noise, graph, draws.at(len(times) - 1))
         on_step(x)
         return x
 
@@ -61,7 +61,7 @@ def test_given_tokens_are_seen_and_come_out_whatever_a_sampler_does(
     def draw(kind: type[Sampler]) -> Tensor:
         return sample(
             model, noise_for(graph), kind(), count=6, length=8, steps=4, t_min=1e-3, seed=seed, batch_size=6,
-            given=FixedTokens(tokens, where), fixed_token_noise=fixed_token_noise, on_step=seen.append,
+            fixed_tokens=FixedTokens(tokens, where), fixed_token_noise=fixed_token_noise, on_step=seen.append,
         )  # fmt: skip
 
     out = draw(sampler)
