@@ -58,10 +58,9 @@ def _first(value: Any, annotations: tuple[Any, ...]) -> Any:
 
 
 def describe_type(annotation: Any) -> str:
-    """A type in words: "a whole number", "one of 'a', 'b'"."""
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): "None"}
-    if annotation in names:
-        return names[annotation]
+    """A type as messages and help texts show it: `int`, `one of 'a', 'b'`, `a tuple of str`."""
+    if annotation is type(None):
+        return "None"
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
@@ -70,7 +69,7 @@ def describe_type(annotation: Any) -> str:
     if origin is partial:
         return describe_type(arguments[0])
     if origin is tuple and Ellipsis not in arguments:
-        return f"a tuple of {', '.join(map(describe_type, arguments))}"
+        return f"a tuple ({', '.join(map(describe_type, arguments))})"
     if origin is tuple:
-        return f"a tuple, each of them {describe_type(arguments[0])}"
+        return f"a tuple of {describe_type(arguments[0])}"
     return getattr(annotation, "__name__", str(annotation))

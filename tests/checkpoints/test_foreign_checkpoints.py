@@ -226,7 +226,7 @@ def test_a_config_that_is_not_the_originals(original: Path, tmp_path: Path, text
         ("graph", {"type": "data"}, "graph_data, which the original has not"),
         ("noise", {"type": "cosine"}, "noise_cosine, which the original has not"),
         ("model", {"type": "dimamba"}, "model_dimamba, which the original has not"),
-        ("model", {"n_blocks": "two"}, "model.n_blocks takes a whole number"),
+        ("model", {"n_blocks": "two"}, "model.n_blocks takes int"),
         ("model", {"n_heads": 5}, "must divide"),
         ("model", {"n_blocks": 3}, "do not fit"),
         ("model", {"n_blocks": 2**63}, "model cannot be made: it would have more than"),

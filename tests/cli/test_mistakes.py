@@ -102,17 +102,17 @@ COMMANDS = {
     "no path": ([QUICKSTART, "--fdl_set==5"], ["is not a setting"]),
     "a word for a whole number": (
         [QUICKSTART, "--fdl_set=training.steps=two"],
-        ["training.steps takes a whole number, not 'two'"],
+        ["training.steps takes int, not 'two'"],
     ),
     "a fraction for a whole number": (
         [QUICKSTART, "--fdl_set=training.steps=2.5"],
-        ["takes a whole number, not '2.5'"],
+        ["takes int, not '2.5'"],
     ),
-    "a word for a number": ([QUICKSTART, "--fdl_set=optimizer.lr=fast"], ["optimizer.lr takes a number, not 'fast'"]),
-    "a number for yes or no": ([QUICKSTART, "--fdl_set=score.scale_by_sigma=1"], ["takes true or false, not '1'"]),
+    "a word for a number": ([QUICKSTART, "--fdl_set=optimizer.lr=fast"], ["optimizer.lr takes float, not 'fast'"]),
+    "a number for yes or no": ([QUICKSTART, "--fdl_set=score.scale_by_sigma=1"], ["takes bool, not '1'"]),
     "a word for a tuple of numbers": (
         [QUICKSTART, "--fdl_set=data.paths=(1, 2)"],
-        ["takes a tuple, each of them a text", "(1, 2)"],
+        ["takes a tuple of str", "(1, 2)"],
     ),
     "a bracket left open": ([QUICKSTART, "--fdl_set=data.paths=(a.txt, b.txt"], ["data.paths cannot be parsed"]),
     "a quote left open": ([QUICKSTART, "--fdl_set=data.paths=('a.txt, b.txt)"], ["every item quoted"]),
@@ -174,12 +174,12 @@ COMMANDS = {
         ["training.batch_size=8 cannot be divided among 3 processes", "one of 1, 2, 4, 8"],
     ),
     "a number beyond all": ([QUICKSTART, "optimizer.lr=1e999"], ["optimizer.lr is inf"]),
-    "nothing after the equals sign": ([QUICKSTART, "training.steps="], ["takes a whole number, not ''"]),
-    "two equals signs": ([QUICKSTART, "training.steps==3"], ["takes a whole number, not '=3'"]),
+    "nothing after the equals sign": ([QUICKSTART, "training.steps="], ["takes int, not ''"]),
+    "two equals signs": ([QUICKSTART, "training.steps==3"], ["takes int, not '=3'"]),
     "two dots": ([QUICKSTART, "training..steps=3"], ["Unknown setting 'training..steps'"]),
     "an item of a tuple": ([QUICKSTART, "data.paths[0]=a"], ["has no 'paths[0]'", "Did you mean 'paths'?"]),
     "a path deep inside the network": ([QUICKSTART, "model.blocks.0.x=3"], ["DDiT has no 'blocks'"]),
-    "a comma too many": ([QUICKSTART, "optimizer.lr=1e-3,"], ["optimizer.lr takes a number, not ''"]),
+    "a comma too many": ([QUICKSTART, "optimizer.lr=1e-3,"], ["optimizer.lr takes float, not ''"]),
     "a run twice in a sweep": ([QUICKSTART, "seed=0,0", "--dry_run"], ["The sweep contains a run twice", "seed=0"]),
     "a stage that cannot be left out": ([QUICKSTART, "graph=None"], ["graph takes the name of a variant"]),
     "a swap with a bracket left open": (
@@ -276,7 +276,7 @@ EXPERIMENTS = {
     ),
     "a value of another type": (
         BASE + "def config():\n    c = base()\n    c.training.steps = 'many'\n    return c\n",
-        ["training.steps takes a whole number, not 'many'. It was set at broken.py:4."],
+        ["training.steps takes int, not 'many'. It was set at broken.py:4."],
     ),
     "a stage by its name alone": (
         BASE + "def config():\n    c = base()\n    c.sampler = 'euler'\n    return c\n",

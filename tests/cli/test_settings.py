@@ -166,7 +166,7 @@ def test_a_named_size_in_a_stages_place() -> None:
     ("setting", "words"),
     [
         ("noise=geometric(sigma=1)", r"no argument 'sigma'.*It has: sigma_min, sigma_max"),
-        ("noise=geometric(sigma_max=big)", r"noise=geometric.sigma_max takes a number, not 'big'"),
+        ("noise=geometric(sigma_max=big)", r"noise=geometric.sigma_max takes float, not 'big'"),
         ("noise=geometric(1)", r"not 'geometric\(1\)': write a name, or name\(argument=value"),
         ("noise=geometric(", r"write a name, or name\(argument=value"),
         ("model=mediun", r"Did you mean 'medium'\? Named sizes: tiny, small, medium"),
@@ -190,7 +190,7 @@ def longer(steps: int = 5, name: str = "x"):
     (tmp_path / "own.py").write_text(source)
     assert load_experiment(f"{tmp_path}/own.py:longer").training.steps == 5
     assert load_experiment(f"{tmp_path}/own.py:longer(steps=9)").training.steps == 9
-    with pytest.raises(UserError, match=r"longer.steps takes a whole number, not 'many'"):
+    with pytest.raises(UserError, match=r"longer.steps takes int, not 'many'"):
         load_experiment(f"{tmp_path}/own.py:longer(steps=many)")
     with pytest.raises(UserError, match=r"longer has no argument 'step'. Did you mean 'steps'\?"):
         load_experiment(f"{tmp_path}/own.py:longer(step=9)")

@@ -112,7 +112,7 @@ def test_options_are_read() -> None:
     ("text", "words"),
     [
         ("partion=gpu", "no argument 'partion'. Did you mean 'partition'"),
-        ("nodes=two", "nodes takes a whole number, not 'two'"),
+        ("nodes=two", "nodes takes int, not 'two'"),
         ("nodes=0", "nodes must be at least 1, not 0"),
         ("gpus=-1", "gpus must be at least 0, not -1"),
         ("cpus=0", "cpus must be at least 1, not 0"),

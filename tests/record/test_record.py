@@ -131,11 +131,11 @@ def test_reading_imports_only_what_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        (Node("plugin", "noise_geometric", {"sigma_max": "high"}), r"noise.sigma_max takes a number, not 'high'"),
-        (Node("plugin", "noise_geometric", {"sigma_max": True}), r"noise.sigma_max takes a number, not True"),
-        (Node("plugin", "noise_geometric", {"sigma_max": (1.0,)}), r"takes a number, not \(1.0,\)"),
-        (Node("plugin", "noise_geometric", {"sigma_max": NOISE}), r"takes a number, not a Geometric"),
-        (Node("core", "Training", {"steps": 1.5, "batch_size": 1}), r"noise.steps takes a whole number, not 1.5"),
+        (Node("plugin", "noise_geometric", {"sigma_max": "high"}), r"noise.sigma_max takes float, not 'high'"),
+        (Node("plugin", "noise_geometric", {"sigma_max": True}), r"noise.sigma_max takes float, not True"),
+        (Node("plugin", "noise_geometric", {"sigma_max": (1.0,)}), r"takes float, not \(1.0,\)"),
+        (Node("plugin", "noise_geometric", {"sigma_max": NOISE}), r"takes float, not a Geometric"),
+        (Node("core", "Training", {"steps": 1.5, "batch_size": 1}), r"noise.steps takes int, not 1.5"),
         (
             Node("core", "Training", {"steps": 1, "batch_size": 1, "times": "x"}),
             r"takes one of 'stratified', 'iid'",

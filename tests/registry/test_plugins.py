@@ -241,7 +241,7 @@ MORE_FAULTS = {
     ),
     "a method for a default": (
         "sampler",
-        SAMPLER.replace("    def w", "    def order(self): ...\n    def w"),
+        SAMPLER.replace("    def step", "    def order(self): ...\n    def step"),
         "Toy.order is a method; its contract has a value",
     ),
 }

@@ -295,7 +295,7 @@ def test_what_would_make_another_run_is_refused(capsys: pytest.CaptureFixture[st
     run("--resume", "--run_folder=run", "optimizer.lr=5", "training.log_every=3", "noise=geometric", code=1)
     said = capsys.readouterr()
     assert "changed  optimizer.lr: 0.002 -> 5.0" in said.out
-    assert "error: noise, optimizer.lr makes this a different run" in said.err
+    assert "error: Changing noise, optimizer.lr makes this a different run" in said.err
     assert "--allow_changes" in said.err
     assert sorted(Path("run").rglob("*")) == before
     run("--resume", "--run_folder=run", "training.steps=6", "optimizer.lr=0.003", "--allow_changes")
