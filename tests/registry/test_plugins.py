@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import sedd_core.stages  # noqa: F401 - the fixture forgets modules that a test imports
 from sedd_core import UserError
 from sedd_core.cli import doctor
 from sedd_core.registry import plugins

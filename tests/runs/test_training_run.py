@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sedd_core import UserError, load_model, plugin
 from sedd_core.build.build import build
-from sedd_core.data import cache as tokens
+from sedd_core.data import packed
 from sedd_core.data.cache import Corpus
 from sedd_core.data.packed import PackedData
 from sedd_core.evaluation import bound, report
@@ -304,14 +304,14 @@ def test_losses_by_time_add_up_to_the_loss() -> None:
         patch.setattr(Trainer, "step", step)
         run(*TINY, "--run_folder=run")
     for result in seen:
-        assert sum(result.tokens) == 8 * 16
+        assert sum(result.tokens_by_time_bin) == 8 * 16
         assert sum(result.by_time) / 8 == pytest.approx(result.loss)
 
 
 def test_caches_are_checked_before_any_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """In every process: one that has opened a damaged cache would keep it, whatever the checking process builds."""
     order: list[str] = []
-    check, opened = PackedData.check_cache, tokens.cached_corpus
+    check, opened = PackedData.check_cache, packed.cached_corpus
 
     def checking(self: PackedData) -> None:
         order.append("checked")
@@ -322,7 +322,7 @@ def test_caches_are_checked_before_any_is_opened(monkeypatch: pytest.MonkeyPatch
         return opened(*arguments)
 
     monkeypatch.setattr(PackedData, "check_cache", checking)
-    monkeypatch.setattr(tokens, "cached_corpus", opening)
+    monkeypatch.setattr(packed, "cached_corpus", opening)
     run(*TINY, "--run_folder=run", "training.steps=1")
     assert order[0] == "checked"
     assert order.count("checked") == 1
