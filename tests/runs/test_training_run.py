@@ -305,7 +305,7 @@ def test_losses_by_time_add_up_to_the_loss() -> None:
         run(*TINY, "--run_folder=run")
     for result in seen:
         assert sum(result.tokens_by_time_bin) == 8 * 16
-        assert sum(result.by_time) / 8 == pytest.approx(result.loss)
+        assert sum(result.loss_by_time_bin) / 8 == pytest.approx(result.loss)
 
 
 def test_caches_are_checked_before_any_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
