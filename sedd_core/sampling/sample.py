@@ -12,7 +12,7 @@ from ..maths.draws import Draws
 from ..maths.numerics import float64_device
 from ..model.score import ScoreModel
 from ..stages import Noise, Sampler
-from ..stages.sampler import FixedTokens
+from ..stages.sampler import FixedTokens, ScoreFunction
 from .conditioning import FixedTokenNoise, condition_on, timed_score
 from .grid import Grid, time_grid
 
@@ -60,9 +60,7 @@ def sample(
     for indices in (torch.arange(count) if which is None else which).split(batch_size):
         draws = Draws(seed, indices.to(device))
         known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
-        clean = known.positions if known and fixed_token_noise == "none" else None
-        score = timed_score(model, noise, clean, None if cond is None else cond[indices].to(device))
-        score = condition_on(score, known) if known else score
+        score = _score_function(model, noise, known, fixed_token_noise, None if cond is None else cond[indices])
         keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
         prior = keep(model.graph.prior(draws, length))
         out = sampler.run(
@@ -70,3 +68,18 @@ def sample(
         )
         done.append(keep(out).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
+
+
+def _score_function(
+    model: ScoreModel,
+    noise: Noise,
+    known: FixedTokens | None,
+    fixed_token_noise: FixedTokenNoise,
+    cond: Tensor | None,
+) -> ScoreFunction:
+    """The model as a function of time, conditioned on the known tokens of a batch."""
+    cond = None if cond is None else cond.to(float64_device(next(model.parameters()).device))
+    if known is None:
+        return timed_score(model, noise, cond=cond)
+    clean = known.positions if fixed_token_noise == "none" else None
+    return condition_on(timed_score(model, noise, clean, cond), known)
