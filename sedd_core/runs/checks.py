@@ -13,7 +13,7 @@ from ..evaluation.integrand import masks_only
 from ..model.score import ScoreHead
 from ..registry.plugins import name_of
 from ..stages import Graph, Noise, Sampler
-from ..training.batches import check_parts
+from ..training.batches import check_batch_divides
 from ..training.settings import Optimizer, Training
 from ..training.trainer import check_process_is_fixed
 
@@ -83,7 +83,7 @@ def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
 
 def batch_divides(training: Training, processes: int) -> Iterator[str]:
     """Each process takes an equal share of a batch."""
-    check_parts(training, processes)
+    check_batch_divides(training, processes)
     yield from ()
 
 

@@ -23,7 +23,7 @@ from ..model.score import ScoreModel, move_to
 from ..record import Figure, Node, Record, recordable
 from ..stages import Monitor, Sequences
 from ..text.codec import Codec
-from ..training.batches import check_parts
+from ..training.batches import check_batch_divides
 from ..training.context import RunContext
 from ..training.evaluation import Evaluators, Subject
 from ..training.loop import Loop
@@ -61,7 +61,7 @@ class Train(TrainingParts):
 
     def check_processes(self, processes: int) -> None:
         """See `Run.check_processes`: every process takes an equal share of each batch."""
-        check_parts(self.training, processes)
+        check_batch_divides(self.training, processes)
 
     def starts_from(self) -> list[str]:
         """`init_from`, if it is set."""
@@ -91,7 +91,7 @@ class Train(TrainingParts):
             try:
                 figures = self._train(loop, first)
             except Stopped as stopped:
-                console.say(loop.where_it_resumes())
+                console.say(loop.resume_instructions())
                 stopped.code = context.stop.code
                 raise
             if context.monitor is not None:

@@ -1,4 +1,4 @@
-"""Training: one step, the loop around it, its settings and its log."""
+"""Training: settings, one step, the loop, evaluations and the log."""
 
 from .settings import Checkpoints, Optimizer, Samples, Training, Validation
 

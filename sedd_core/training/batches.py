@@ -1,4 +1,4 @@
-"""Which sequences, times and microbatches an update consists of."""
+"""The sequences, times and microbatches of an update."""
 
 from __future__ import annotations
 
@@ -12,59 +12,100 @@ from ..maths.draws import Draws, permutation
 from .settings import Training
 
 TIME_BINS = 10
-"""Equal parts of the time, whose mean losses are told apart."""
-MOST_PIECES = 4096
-"""Up to which the ways to divide a batch are listed."""
+"""Number of equal bins of diffusion time for which the mean loss is reported."""
+MAX_LISTED_DIVISORS = 4096
+"""Largest divisor of a batch size that an error message lists."""
 
 
 def accumulation(training: Training, processes: int) -> int:
-    """Parts in which each process takes its share of a batch: `accum`, or the fewest that `microbatch` allows."""
+    """Gradient-accumulation steps per update: `accum`, or the fewest that `microbatch` allows.
+
+    Args:
+        training: Batch settings.
+        processes: Number of processes of the run.
+    """
     share, rest = divmod(training.batch_size, processes)
-    if training.microbatch is None or rest:  # a rest is refused by `check_parts`
+    if training.microbatch is None or rest:  # a remainder is rejected by `check_batch_divides`
         return training.accum
-    most = training.microbatch
-    return next(n for n in range(-(-share // most), share + 1) if share % n == 0)
+    fewest = -(-share // training.microbatch)
+    return next(n for n in range(fewest, share + 1) if share % n == 0)
 
 
-def check_parts(training: Training, processes: int) -> None:
-    """UserError when the batch cannot be divided among so many processes, and the parts of each."""
+def check_batch_divides(training: Training, processes: int) -> None:
+    """Check that the batch divides evenly into the microbatches of all processes.
+
+    Args:
+        training: Batch settings.
+        processes: Number of processes of the run.
+
+    Raises:
+        UserError: It does not; with the numbers that divide it.
+    """
     size, accum = training.batch_size, accumulation(training, processes)
     if size % (processes * accum):
-        divisors = ", ".join(str(n) for n in range(1, min(size, MOST_PIECES) + 1) if size % n == 0)
+        divisors = ", ".join(str(n) for n in range(1, min(size, MAX_LISTED_DIVISORS) + 1) if size % n == 0)
         raise UserError(
-            f"training.batch_size={size} cannot be divided among {processes} processes in {accum} parts: "
-            f"processes times training.accum must be one of {divisors}."
+            f"training.batch_size={size} cannot be divided among {processes} processes with {accum} accumulation "
+            f"steps each: the number of processes times training.accum must be one of {divisors}."
         )
 
 
 def microbatches(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
-    """For each part of an update, which sequences of the global batch this process takes. Errors: `check_parts`.
+    """Indices [b] into the global batch of each microbatch of this process.
 
-    Every (processes x parts)-th: stratified times rise with the index, so that blocks of neighbors would give one
-    process all the little noise, and the one for which all wait all the masks.
+    Strided, not contiguous: stratified times increase with the index, so contiguous blocks would give one process
+    only low noise and another only high noise, and the slowest would delay all.
+
+    Args:
+        training: Batch settings.
+        world: Processes of the run.
+
+    Raises:
+        UserError: See `check_batch_divides`.
     """
-    check_parts(training, world.size)
+    check_batch_divides(training, world.size)
     return list(
         torch.arange(training.batch_size).view(-1, accumulation(training, world.size), world.size)[:, :, world.rank].T
     )
 
 
 def draw_times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:
-    """Times in (t_min, 1), one a sequence: independent, or one in each of B equal parts."""
+    """Draw one time in (t_min, 1) per sequence: independent, or stratified: one in each of batch_size equal parts.
+
+    Args:
+        draws: Random numbers of the sequences, at their indices in the global batch.
+        training: Batch settings.
+
+    Returns:
+        Times [B].
+    """
     uniform = draws.uniform("time", 1)[:, 0]
     if training.times == "stratified":
         uniform = (draws.indices + uniform) / training.batch_size
     return training.t_min + (1 - training.t_min) * uniform
 
 
-def loss_by_time_bin(t: Float64[Tensor, " B"], values: Float64[Tensor, "N B"]) -> Float64[Tensor, "N levels"]:
-    """Sums of values of sequences by the part of the time that theirs lies in."""
-    level = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
-    return values @ (level[:, None] == torch.arange(TIME_BINS, device=t.device)).double()
+def loss_by_time_bin(t: Float64[Tensor, " B"], values: Float64[Tensor, "N B"]) -> Float64[Tensor, "N bins"]:
+    """Sum values of sequences in each of TIME_BINS equal bins of their times.
+
+    Args:
+        t: Times [B].
+        values: Values [N, B].
+
+    Returns:
+        Sums [N, TIME_BINS].
+    """
+    time_bin = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
+    return values @ (time_bin[:, None] == torch.arange(TIME_BINS, device=t.device)).double()
 
 
 class ShuffledIndices:
-    """The order of training: a new permutation of the sequences each epoch, a function of (seed, epoch)."""
+    """The order of the training sequences: one permutation per epoch, a function of (seed, epoch).
+
+    Args:
+        size: Number of training sequences.
+        seed: Random seed of the run.
+    """
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
@@ -73,12 +114,17 @@ class ShuffledIndices:
         self._permutation = torch.empty(0, dtype=torch.int64)
 
     def indices(self, step: int, batch_size: int) -> Int64[Tensor, " B"]:
-        """Which sequences the batch of a step holds."""
-        places = torch.arange(step * batch_size, (step + 1) * batch_size)
-        indices = torch.empty_like(places)
-        for epoch in places.div(self.size, rounding_mode="floor").unique().tolist():
+        """Indices [B] of the sequences in a step's global batch.
+
+        Args:
+            step: Index of the step, from 0.
+            batch_size: Sequences per global batch.
+        """
+        positions = torch.arange(step * batch_size, (step + 1) * batch_size)
+        indices = torch.empty_like(positions)
+        for epoch in positions.div(self.size, rounding_mode="floor").unique().tolist():
             if epoch != self._epoch:
                 self._epoch, self._permutation = epoch, permutation(self.size, self.seed, f"epoch {epoch}")
-            inside = places // self.size == epoch
-            indices[inside] = self._permutation[places[inside] % self.size]
+            inside = positions // self.size == epoch
+            indices[inside] = self._permutation[positions[inside] % self.size]
         return indices

@@ -1,4 +1,4 @@
-"""Evaluators: what is measured and drawn from the averaged weights, during training and at its end."""
+"""Evaluators: what is measured and sampled with the averaged weights, during training and at its end."""
 
 from __future__ import annotations
 
@@ -14,39 +14,47 @@ from ..text.codec import Codec
 
 @dataclass(frozen=True)
 class Subject:
-    """What evaluators evaluate.
-
-    Args:
-        model: The model; while an evaluator runs, its parameters are the averaged ones.
-        noise: The noise schedule.
-        codec: The tokenizer.
-        train: The training sequences.
-        valid_sets: The validation sequences of each data set by its name, those of the run's own data first.
-        t_min: Smallest diffusion time of training and validation.
-    """
+    """What evaluators evaluate: the model and its data."""
 
     model: ScoreModel
+    """Score model; while an evaluator runs, its parameters are the averaged ones."""
     noise: Noise
+    """Noise schedule."""
     codec: Codec
+    """Tokenizer."""
     train: Sequences
+    """Training sequences."""
     valid_sets: dict[str, Sequences]
+    """Validation sequences by name of the data set; the run's own data comes first."""
     t_min: float
+    """Smallest diffusion time of training and validation."""
 
 
 class Evaluator(ABC):
-    """One kind of evaluation. All processes share the work; the main one writes."""
+    """Abstract evaluation. All processes share the work; the main process writes the results."""
 
     @abstractmethod
     def evaluate(self, step: int) -> None:
-        """Evaluate during training, after `step` updates."""
+        """Evaluate during training.
+
+        Args:
+            step: Number of updates done.
+        """
 
     @abstractmethod
     def conclude(self, step: int) -> list[Figure]:
-        """Evaluate at the end of training, after `step` updates, and report in full. Returns the run's figures."""
+        """Evaluate at the end of training and report in full.
+
+        Args:
+            step: Number of updates done.
+
+        Returns:
+            The figures that summarize the run.
+        """
 
     @abstractmethod
     def rehearse(self) -> None:
-        """Run the largest step of an evaluation once, and keep nothing: see `training.rehearsal`."""
+        """Run the most expensive step of an evaluation once and discard the result; see `training.rehearsal`."""
 
 
 Evaluators = Sequence[Evaluator]

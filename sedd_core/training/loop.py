@@ -1,4 +1,4 @@
-"""The training loop: updates, and between them the log, checkpoints, evaluations and graceful stops."""
+"""The training loop: updates, and between them log lines, checkpoints, evaluations and graceful stops."""
 
 from __future__ import annotations
 
@@ -18,18 +18,27 @@ from ..files import writing
 from ..model.memory import is_exhausted
 from ..record.record import Record
 from ..text.codec import Codec
-from .bad_numbers import check_numbers
 from .context import RunContext
 from .evaluation import Evaluators
 from .log import change_line, figures_line
 from .meter import Meter
+from .nonfinite import check_finite
 from .progress import TrainingProgress
 from .settings import Checkpoints
 from .trainer import StepResult, Trainer
 
 
 class Loop:
-    """Runs a trainer from any step to the last. Only the main process writes."""
+    """Runs a trainer from any step to the last. Only the main process writes files.
+
+    Args:
+        trainer: Trainer of the model.
+        context: Folder, outputs and stop signal of the run.
+        settings: When checkpoints are saved.
+        codec: Tokenizer, saved with each checkpoint.
+        meter: Sums of the figures for the log.
+        evaluators: Evaluations during training.
+    """
 
     def __init__(
         self,
@@ -44,16 +53,23 @@ class Loop:
         self.codec, self.meter, self.evaluators = codec, meter, evaluators
         self.training, self.main = trainer.training, trainer.world.main
         self._updated_at = 0
-        """Steps done when an update last succeeded."""
-        self._due, self._unproven = False, True
-        """Whether a save is due, and whether no update has succeeded on top of the newest checkpoint yet."""
+        """Number of steps done when an update last succeeded."""
+        self._save_due = False
+        self._newest_confirmed = False
+        """Whether an update has succeeded since the newest checkpoint: its weights give finite losses."""
         self._started = time.monotonic(), 0
         """When this process began to train, and after which step."""
 
     def resume(self) -> int:
-        """Go on from the newest whole checkpoint of the run. Returns its step; 0 where there is none.
+        """Resume from the newest complete checkpoint of the run.
 
-        The main process says which that is: all go on from the same, whatever each sees of a shared disk.
+        The main process chooses it, so that all processes resume from the same, whatever each sees of a shared disk.
+
+        Returns:
+            The step of the checkpoint; 0 without one.
+
+        Raises:
+            UserError: The checkpoint is of another optimizer, or of another version of this code.
         """
         run, world = self.context.workspace.folder, self.trainer.world
         found = world.agree(
@@ -70,20 +86,20 @@ class Loop:
             self.trainer.load(state["trainer"])
             self.meter.load(state["meter"])
             if state["step"] != checkpoints.step_of(folder):
-                raise ValueError(f"it is of step {state['step']!r}")
+                raise ValueError(f"its step is {state['step']!r}")
             self._updated_at = checkpoints.step_of(folder)
-        except Exception as error:  # whatever Python and torch make of another's state
+        except Exception as error:  # any error of Python or torch on a foreign state
             if is_exhausted(error):
                 raise
             raise UserError(
                 f"{folder} was saved by another optimizer, or by another version of this code: the run cannot be "
-                f"resumed from it exactly. Start another from its weights: init_from={folder}"
+                f"resumed from it exactly. Start a new run from its weights: init_from={folder}"
             ) from error
         self.context.workspace.follow(Record.read(folder / checkpoints.CONFIG), self._updated_at)
         return self._updated_at
 
-    def where_it_resumes(self) -> str:
-        """What is said of a run that was stopped."""
+    def resume_instructions(self) -> str:
+        """The message after a graceful stop: what was saved, and the command that continues."""
         command = self.context.workspace.command("--resume")
         if not self.meter.in_a_row:
             return f"Stopped and saved. To continue: {command}"
@@ -94,62 +110,70 @@ class Loop:
         )
 
     def run(self, first: int) -> None:
-        """From step `first` to the end. Stopped, with everything saved, when a process was told to stop."""
+        """Train to the last step.
+
+        Args:
+            first: Number of steps already done.
+
+        Raises:
+            Stopped: A signal requested a process to stop; the checkpoint is saved.
+            UserError: Too many consecutive updates were not finite.
+        """
         training = self.training
         self._started = time.monotonic(), first
         if self.main:
             self.context.log.open(first)
             for change in self.context.workspace.record.history:
                 if change.step == first:
-                    self.context.log.note(change_line(change))
+                    self.context.log.append(change_line(change))
         with self._profiler(first) as profiler, TrainingProgress(training.steps, first) as progress:
             if first and self._evaluation_due(first) and self._evaluation_missing(first):
                 self._evaluate(first)
             for step in range(first, training.steps):
                 result = self.trainer.step(step, self.context.stop.requested)
                 self.meter.add(result)
-                check_numbers(
+                check_finite(
                     self.trainer, self.context.workspace, self.meter.in_a_row, result, step, self._updated_at
                 )
-                self._after(step + 1, result, progress)
+                self._finish_step(step + 1, result, progress)
                 if profiler is not None:
                     profiler.step()
 
-    def _after(self, done: int, result: StepResult, progress: TrainingProgress) -> None:
-        """What may be due after a step. What is saved is what an update has just led to: see `save`."""
+    def _finish_step(self, done: int, result: StepResult, progress: TrainingProgress) -> None:
+        """Log, save, stop or evaluate, as due. Saves only directly after a successful update: see `save`."""
         if result.updated:
             self._updated_at = done
-            self._prove(done)
+            self._confirm_newest(done)
         if self.main:
             loss = self.meter.mean_loss()
             progress.step(done, "no update" if loss is None else f"loss {loss:.3f} nats/token")
         last = done == self.training.steps
         if last or done % self.training.log_every == 0:
             self._log(done, progress)
-        self._due = self._due or last or result.stop_requested or self.settings.due(done)
-        if self._due and result.updated:
+        self._save_due = self._save_due or last or result.stop_requested or self.settings.due(done)
+        if self._save_due and result.updated:
             self.save(done)
         if result.stop_requested and not last:
             raise Stopped
         if self._evaluation_due(done):
             self._evaluate(done)
 
-    def _prove(self, done: int) -> None:
-        """An update has succeeded on top of the newest checkpoint, so that those before it are no longer needed."""
-        if self._unproven and self.main:
+    def _confirm_newest(self, done: int) -> None:
+        """Prune older checkpoints: an update has succeeded on top of the newest one."""
+        if not self._newest_confirmed and self.main:
             checkpoints.prune(self.context.workspace.folder, done, self.settings.is_temporary, self.settings.keep)
-        self._unproven = False
+        self._newest_confirmed = True
 
     def _evaluation_due(self, done: int) -> bool:
         every = self.training.eval_every
         return every > 0 and done % every == 0 and done < self.training.steps
 
     def _evaluation_missing(self, done: int) -> bool:
-        """Whether a kill came before it; as the main process sees the disk, for all make it together."""
+        """Whether a kill prevented the evaluation of a step; the main process decides for all."""
         return self.trainer.world.gather(not self.context.workspace.samples_folder(done).exists())[0]
 
     def _evaluate(self, done: int) -> None:
-        """Validation and samples. When told to stop meanwhile, they are done again after resuming."""
+        """Run the evaluators. After a stop in between, the evaluation is repeated on resuming."""
         self.trainer.objective.eval()
         try:
             with self.trainer.ema.in_place():
@@ -167,32 +191,34 @@ class Loop:
         shown = {name: value for name, value in figures.items() if "by_time" not in name}
         line = figures_line(done, self.training.steps, shown, self._seconds_left(done))
         progress.log(line)
-        self.context.measure(line, figures, done)
-        if done % self.training.log_every == 0:  # else the run ends here; one that is made longer counts on
+        self.context.log_metrics(line, figures, done)
+        if done % self.training.log_every == 0:  # else the run ends here; if it is extended, the sums continue
             self.meter.clear()
 
     def _seconds_left(self, done: int) -> float:
-        """At the speed since the start or the resumption, with all that came between the steps."""
-        since, first = self._started
-        return (time.monotonic() - since) / (done - first) * (self.training.steps - done)
+        """Estimate from the mean time per step since this process started, evaluations included."""
+        started, first = self._started
+        return (time.monotonic() - started) / (done - first) * (self.training.steps - done)
 
     def save(self, done: int) -> None:
-        """Write the checkpoint of a step, and remove those that are no longer kept.
+        """Save the checkpoint of a step, and prune older ones.
 
-        Only directly after an update that succeeded: weights that an update has ruined without being itself out of
-        range show at the next one. So the newest checkpoint may hold such weights, and the one before it does not.
+        Call it only directly after a successful update. A finite update can still ruin the weights, which shows in
+        the next one: the newest checkpoint may contain ruined weights, the one before it does not.
+
+        Args:
+            done: Number of updates done.
         """
         self.trainer.world.agree(lambda: self._save(done) if self.main else None)
-        self._due, self._unproven = False, True
+        self._save_due = self._newest_confirmed = False
 
     def _save(self, done: int) -> None:
         trainer, folder = self.trainer, self.context.workspace.folder
         if self.context.monitor:
-            self.context.monitor.flush()  # what is told before a checkpoint is not told again after it
+            self.context.monitor.flush()  # a resumed run does not send again what precedes its checkpoint
         if self._evaluation_due(done):
-            shutil.rmtree(
-                self.context.workspace.samples_folder(done), ignore_errors=True
-            )  # of an earlier life: its time comes again
+            # samples of an interrupted run at this step; the evaluation is repeated
+            shutil.rmtree(self.context.workspace.samples_folder(done), ignore_errors=True)
         state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
         target = checkpoints.folder_of(folder, done)
         parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.context.workspace.record)
@@ -200,12 +226,12 @@ class Loop:
         checkpoints.prune(folder, done, self.settings.is_temporary, max(self.settings.keep, 2))
 
     def _profiler(self, first: int) -> AbstractContextManager[Any]:
-        """A trace of those steps that training.profile names and that are still to come, in the folder's profile/."""
+        """A profiler of the remaining steps of training.profile, which writes a trace to the folder's profile/."""
         start, end = self.training.profile or (1, 0)
         before = max(start - 1 - first, 0)
         if end <= first or not self.main:
             return nullcontext()
-        with warnings.catch_warnings():  # torch wants a step to warm up on, which the first one has not
+        with warnings.catch_warnings():  # torch warns without a warm-up step, which the first step cannot have
             warnings.simplefilter("ignore", UserWarning)
             schedule = torch.profiler.schedule(
                 wait=max(before - 1, 0), warmup=min(before, 1), active=end - first - before, repeat=1

@@ -1,4 +1,4 @@
-"""The figures of training between two lines of the log."""
+"""Training figures, summed between two lines of the log."""
 
 from __future__ import annotations
 
@@ -12,20 +12,34 @@ from ..maths.draws import Draws
 from ..maths.numerics import LN2
 from ..record.upgrade import with_new_names
 from .batches import TIME_BINS
-from .state import alike
+from .state import same_structure
 from .trainer import StepResult, Trainer
 
-PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "V100": 125e12, "4090": 165e12, "3090": 71e12}
-"""Dense bf16 (V100: fp16) operations a second of a GPU, as its maker states."""
+PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "V100": 125e12,
+    "4090": 165e12,
+    "3090": 71e12,
+}
+"""Peak dense bf16 (V100: fp16) operations per second of a GPU, as stated by its manufacturer."""
 STATE = (
     *("updates", "clipped", "grad_norm", "loss_by_time_bin", "tokens_by_time_bin"),
     *("skipped", "in_a_row", "left_out"),
 )
-"""The sums that a checkpoint keeps."""
+"""Attributes of a meter that a checkpoint stores."""
 
 
 class Meter:
-    """Sums over the updates since the last line, and the figures made of them."""
+    """Sums over the updates since the last line of the log, and the figures computed from them.
+
+    Args:
+        trainer: The trainer whose updates are added.
+        length: Tokens per sequence.
+        tokens_per_character: Mean tokens per character of the training text; 0 if tokens have no characters.
+    """
 
     def __init__(self, trainer: Trainer, length: int, tokens_per_character: float) -> None:
         self.trainer, self.length, self.tokens_per_character = trainer, length, tokens_per_character
@@ -34,14 +48,18 @@ class Meter:
         self.clear()
 
     def clear(self) -> None:
-        """Count anew, from the next update on."""
+        """Reset the sums since the last line; the total of skipped updates is kept."""
         self.steps = self.updates = self.clipped = self.left_out = 0
         self.grad_norm = self.data_seconds = 0.0
         self.loss_by_time_bin, self.tokens_by_time_bin = [0.0] * TIME_BINS, [0.0] * TIME_BINS
         self.since = time.monotonic()
 
     def add(self, result: StepResult) -> None:
-        """Take in one update; those that were left out count as such only."""
+        """Add an update; a skipped one only increases the counts of skipped updates.
+
+        Args:
+            result: Statistics of the update.
+        """
         self.steps += 1
         self.data_seconds += result.data_seconds
         self.in_a_row = 0 if result.updated else self.in_a_row + 1
@@ -58,30 +76,31 @@ class Meter:
         ]
 
     def mean_loss(self) -> float | None:
-        """Nats a token, of those that count; None where there was no update."""
+        """Mean loss in nats per token since the last line; None without an update."""
         return sum(self.loss_by_time_bin) / max(sum(self.tokens_by_time_bin), 1.0) if self.updates else None
 
     def figures(self) -> dict[str, float]:
-        """Of the updates since the last line, by the names they have in charts."""
+        """The figures since the last line, by chart name."""
         seconds = time.monotonic() - self.since
         speed = self.trainer.training.batch_size * self.length * self.steps / seconds
         figures = {
-            **self._of_updates(),
+            **self._update_figures(),
             "train/lr": self.trainer.schedule.get_last_lr()[0],
             "train/ema_distance": self.trainer.ema.distance(),
             "train/skipped": float(self.skipped),
             **({"train/skipped_share": self.left_out / (self.updates + self.left_out)} if self.left_out else {}),
             "train_speed/tokens_per_second": speed,
             "train_speed/data_wait": self.data_seconds / seconds,
-            **_of_the_gpu(self.trainer, speed * self.flops),
+            **_gpu_figures(self.trainer, speed * self.flops),
         }
-        for part, (loss, tokens) in enumerate(zip(self.loss_by_time_bin, self.tokens_by_time_bin, strict=True)):
+        for time_bin, (loss, tokens) in enumerate(zip(self.loss_by_time_bin, self.tokens_by_time_bin, strict=True)):
             if tokens:
-                figures[f"train_loss_by_time/{part / TIME_BINS:.1f}-{(part + 1) / TIME_BINS:.1f}"] = loss / tokens
+                start, end = time_bin / TIME_BINS, (time_bin + 1) / TIME_BINS
+                figures[f"train_loss_by_time/{start:.1f}-{end:.1f}"] = loss / tokens
         return figures
 
-    def _of_updates(self) -> dict[str, float]:
-        """Means over the updates; nothing where there was none."""
+    def _update_figures(self) -> dict[str, float]:
+        """Means over the updates; empty without one."""
         loss = self.mean_loss()
         if loss is None:
             return {}
@@ -93,27 +112,39 @@ class Meter:
         }
 
     def _per_character(self, loss: float) -> dict[str, float]:
-        """Nothing where tokens have no characters."""
+        """Empty if tokens have no characters."""
         per_character = self.tokens_per_character
         return {"train/bits_per_character": loss * per_character / LN2} if per_character else {}
 
     def state(self) -> dict[str, Any]:
-        """The sums, so that a resumed run's next line is that of one that was not interrupted; but for its speed."""
+        """The sums, with which a resumed run logs the same lines as an uninterrupted one, except for speed."""
         return {name: getattr(self, name) for name in STATE}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state. ValueError where it is none of a meter's."""
+        """Continue from a state.
+
+        Args:
+            state: A value that `state` returned.
+
+        Raises:
+            ValueError: It is not a meter's state.
+        """
         own, state = self.state(), with_new_names("Meter", state)
-        if not set(state) <= set(own) or not alike(state, own):
-            raise ValueError("it is not a meter's")
+        if not set(state) <= set(own) or not same_structure(state, own):
+            raise ValueError("it is not a meter's state")
         for name, value in state.items():
             setattr(self, name, value)
 
 
 def flops_per_token(trainer: Trainer, length: int) -> float:
-    """Operations of training on one token: three times those of the network's forward pass, counted on one batch."""
+    """Count the operations of training per token: three times those of a forward pass, counted on one sequence.
+
+    Args:
+        trainer: The trainer of the network.
+        length: Tokens per sequence.
+    """
     indices = trainer.microbatches[0][:1]
-    batch = trainer.data.batch(trainer.shuffled.indices(0, trainer.training.batch_size)[indices]).to(trainer.device)
+    batch = trainer.batch(0, indices).to(trainer.device)
     draws = Draws(trainer.seed, indices.to(trainer.device))
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
@@ -122,27 +153,25 @@ def flops_per_token(trainer: Trainer, length: int) -> float:
         trainer.objective.model.backbone(x, level.sigma.float(), batch.cond)
     trunk = counter.get_total_flops() / length
     head = 2 * trainer.objective.model.backbone.head.weight.numel()
-    return 3 * (trunk + head * _counted_rows(trainer))
+    return 3 * (trunk + head * _reachable_share(trainer))
 
 
-def _counted_rows(trainer: Trainer) -> float:
-    """The share of positions at which the head runs, in the mean over times: where the process can have entered."""
-    graph, t = (
-        trainer.objective.model.graph,
-        (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64,
-    )
+def _reachable_share(trainer: Trainer) -> float:
+    """Share of positions at which the head runs (the reachable ones), averaged over times."""
+    graph = trainer.objective.model.graph
+    t = (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64
     x0 = torch.zeros(64, 64, dtype=torch.int64, device=trainer.device)
     x = graph.perturb(x0, trainer.noise(t).sigma, Draws(0, torch.arange(64, device=trainer.device)))
     return graph.reachable(x).double().mean().item()
 
 
-def _of_the_gpu(trainer: Trainer, flops: float) -> dict[str, float]:
-    """Memory at most, and the share of the GPUs' peak that is used; nothing on a CPU."""
+def _gpu_figures(trainer: Trainer, flops: float) -> dict[str, float]:
+    """Peak memory, and the share of the GPUs' peak operations per second that is used; empty on a CPU."""
     if trainer.device.type != "cuda":
         return {}
     figures = {"train_speed/memory_gib": torch.cuda.max_memory_allocated() / 2**30}
     name = torch.cuda.get_device_name()
-    peak = next((peak for kind, peak in PEAK.items() if kind in name), None)
+    peak = next((peak for kind, peak in PEAK_FLOPS.items() if kind in name), None)
     if peak:
         figures["train_speed/flop_utilization"] = flops / (peak * trainer.world.size)
     return figures

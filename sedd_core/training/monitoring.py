@@ -1,4 +1,4 @@
-"""A monitor that cannot harm the run that it watches."""
+"""A monitor that cannot end the run it monitors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from ..stages import Monitor
 
 
 class FailSafeMonitor(Monitor):
-    """Passes every call on to a monitor until one fails; then warns once and drops all later calls."""
+    """Forwards every call to a monitor until one fails; then warns once and drops all later calls.
+
+    Args:
+        monitor: The monitor to forward to.
+    """
 
     def __init__(self, monitor: Monitor) -> None:
         self._monitor: Monitor | None = monitor
@@ -40,7 +44,7 @@ class FailSafeMonitor(Monitor):
         """See `Monitor.close`."""
         self._call("close", lambda monitor: monitor.close())
 
-    def _call(self, what: str, call: Callable[[Monitor], None]) -> None:
+    def _call(self, method: str, call: Callable[[Monitor], None]) -> None:
         if self._monitor is None:
             return
         try:
@@ -49,6 +53,6 @@ class FailSafeMonitor(Monitor):
             name = name_of(type(self._monitor)) or type(self._monitor).__name__
             self._monitor = None
             say(
-                f"warning: {name} failed in {what} ({type(error).__name__}: {error}). The run continues without it: "
-                "log.txt and the results are complete, its charts are not."
+                f"warning: {name} failed in {method} ({type(error).__name__}: {error}). The run continues without "
+                "it: log.txt and the results are complete, its charts are not."
             )

@@ -12,10 +12,16 @@ from ..stages.noise import NoiseLevel
 
 
 class ScoreEntropy(nn.Module):
-    """Diffusion-weighted denoising score entropy (SEDD, theorem 3.6): with weight = dsigma/dt, the integral
-    of the likelihood bound, without its ends.
+    """Diffusion-weighted denoising score entropy: with weight = dsigma/dt, the integral of the likelihood bound.
 
-    The module that is trained: its `forward` is the whole computation that needs gradients.
+    The bound's terms at the ends (prior and reconstruction) are not included. This module is what is trained: its
+    `forward` is the whole computation that needs gradients.
+
+    Args:
+        model: Score model to train.
+
+    Source: Lou et al., Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution (arXiv
+        2310.16834), theorem 3.6.
     """
 
     def __init__(self, model: ScoreModel) -> None:
@@ -31,15 +37,26 @@ class ScoreEntropy(nn.Module):
         loss_mask: Bool[Tensor, "B L"] | None = None,
         cond: Tensor | None = None,
     ) -> tuple[Float64[Tensor, ""], Float64[Tensor, " B"]]:
-        """Mean over the batch, and per sequence, of the sum over positions of weight * score entropy, in nats.
+        """Sum weight * score entropy over the positions of each sequence.
 
-        loss_mask: the positions that belong to the loss (all, when None). The head runs only where the entropy is not
-        constant zero; when that is nowhere, every parameter still gets a gradient, of zeros.
+        The head runs only at positions whose entropy is not constantly zero; if there are none, every parameter still
+        gets a gradient of zeros.
+
+        Args:
+            x: Noised states [B, L].
+            x0: Clean tokens [B, L].
+            level: Noise level of each sequence [B].
+            weight: Weight of each sequence [B].
+            loss_mask: Positions [B, L] in the loss; None: all.
+            cond: Conditions [B, ...] for the network; None without.
+
+        Returns:
+            The mean over the batch, and the loss of each sequence [B], in nats.
         """
         graph = self.model.graph
         positions = graph.reachable(x) if loss_mask is None else graph.reachable(x) & loss_mask
         log_score = self.model.raw(x, level.sigma, positions, cond)
         entropy = graph.score_entropy(log_score, expand_to(level.sigma, x)[positions], x[positions], x0[positions])
-        positions = torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy)
-        loss = (expand_to(weight, x) * positions).sum(-1)
+        entropy = torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy)
+        loss = (expand_to(weight, x) * entropy).sum(-1)
         return loss.mean(), loss

@@ -1,4 +1,4 @@
-"""The progress of training on the terminal."""
+"""Progress of training on the terminal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from ..console import bar, is_terminal, say
 
 
 class TrainingProgress:
-    """The training bar, or a line of figures now and then where there is no terminal."""
+    """A progress bar on a terminal; otherwise, the lines of the log.
+
+    Args:
+        steps: Number of steps of the run.
+        first: Number of steps already done.
+    """
 
     def __init__(self, steps: int, first: int) -> None:
-        """The bar of `steps` steps, of which `first` are done."""
         self._bar = bar("{task.fields[figures]}")
         self._task: TaskID = self._bar.add_task("training", total=steps, completed=first, figures="")
 
@@ -25,10 +29,15 @@ class TrainingProgress:
         self._bar.__exit__(*exception)
 
     def step(self, step: int, figures: str) -> None:
-        """After each update: what the bar shows beside it."""
+        """Advance the bar.
+
+        Args:
+            step: Number of updates done.
+            figures: Text beside the bar.
+        """
         self._bar.update(self._task, completed=step, figures=figures)
 
     def log(self, line: str) -> None:
-        """Print a line of figures where there is no bar."""
+        """Print a line of the log, unless there is a bar."""
         if not is_terminal():
             say(line)

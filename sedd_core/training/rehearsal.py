@@ -1,6 +1,6 @@
-"""A rehearsal before the first update: the largest pass, and what comes seldom, once each, without a trace.
+"""A rehearsal before the first update: the largest pass and each infrequent task once, without lasting effects.
 
-Whatever a run would fail of at step 50,000 (memory, disk, a part that does not fit another) it then fails of at once.
+Errors that would occur at step 50,000 (memory, disk, incompatible parts) then occur immediately.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from .loop import Loop
 from .trainer import Trainer
 
 TRAINING = "training.microbatch (or raise training.accum) or data.length, or set training.precision=bf16"
-"""What to lower where an update runs out of memory."""
+"""Settings to lower if an update runs out of memory."""
 
 
 def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
-    """Try an update's pass, validation, sampling and saving as they are after `step`; the run is left as it was.
+    """Try a training pass, the evaluations and a checkpoint; the state of the run is unchanged.
+
+    Args:
+        loop: Training loop of the run.
+        evaluators: Evaluations during training.
+        step: Number of updates already done.
 
     Raises:
-        UserError: There is too little memory or room on the disk.
+        UserError: Memory or disk space does not suffice.
     """
     trainer, cuda = loop.trainer, loop.trainer.device.type == "cuda"
     if cuda:
@@ -57,10 +62,10 @@ def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
 
 @contextmanager
 def _moments(trainer: Trainer) -> Iterator[list[Tensor]]:
-    """Within: memory as in the middle of an update: AdamW's moments and the gradients of earlier parts are there.
+    """Within: memory is used as during an update, by AdamW's moments and the gradients of earlier microbatches.
 
     Yields:
-        Stand-ins for the moments; none where the optimizer has its own, or is another.
+        Placeholders for the moments; none if the optimizer has moments already, or is not AdamW.
     """
     moments = []
     if isinstance(trainer.optimizer, torch.optim.AdamW) and not trainer.optimizer.state:
@@ -75,28 +80,25 @@ def _moments(trainer: Trainer) -> Iterator[list[Tensor]]:
 
 
 def _pass(trainer: Trainer, step: int) -> None:
-    """Forward and backward of one part with every position in the loss: as at t = 1, and without padding."""
+    """Run one microbatch forward and backward with every position in the loss: t = 1, no padding."""
     indices = trainer.microbatches[0]
-    batch = trainer.data.batch(trainer.shuffled.indices(step, trainer.training.batch_size)[indices]).to(
-        trainer.device
-    )
-    x = trainer.objective.model.graph.prior(
-        Draws(trainer.seed, indices.to(trainer.device), step), batch.tokens.shape[1]
-    )
+    batch = trainer.batch(step, indices).to(trainer.device)
+    draws = Draws(trainer.seed, indices.to(trainer.device), step)
+    x = trainer.objective.model.graph.prior(draws, batch.tokens.shape[1])
     level = trainer.noise(torch.ones(len(x), dtype=torch.float64, device=trainer.device))
     with trainer.unsynchronized():
         with torch.autocast(trainer.world.device.type, torch.bfloat16, enabled=trainer.bf16):
             loss, _ = trainer.wrapped(x, batch.tokens, level, level.rate, None, batch.cond)
         loss.backward()
-    trainer.optimizer.zero_grad()  # else the gradients stay through what follows, as they do not in a run
+    trainer.optimizer.zero_grad()  # free the gradients, as in a run
 
 
 def _save(loop: Loop, step: int, moments: list[Tensor]) -> None:
-    """Write a checkpoint of full size aside in the run's folder, and remove it."""
+    """Write a full-size checkpoint to a temporary folder in the run folder, and remove it."""
     trainer, workspace = loop.trainer, loop.context.workspace
     aside = workspace.folder / "rehearsal.tmp"
     state = {"step": step, "trainer": trainer.state(), "meter": loop.meter.state(), "moments": moments}
-    shutil.rmtree(aside, ignore_errors=True)  # a kill leaves it
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed run
     try:
         parts = (trainer.objective.model, trainer.noise, trainer.ema, loop.codec, workspace.record)
         checkpoints.save(aside / "checkpoint", *parts, state)

@@ -1,4 +1,4 @@
-"""Samples from the model that is being trained."""
+"""Samples from the model during and after training."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from .evaluation import Evaluator, Subject
 from .settings import Samples
 
 REMEDY = "samples.count, or data.length"
-"""What to lower where sampling runs out of memory."""
+"""Settings to lower if sampling runs out of memory."""
 
 
 class SampleEvaluator(Evaluator):
-    """Samples, to the monitor and to files.
+    """Draws samples for the monitor and for files.
 
     Args:
-        settings: How many samples, in how many steps.
-        sampler: The sampler.
+        settings: Number of samples and of sampling steps.
+        sampler: Sampler.
         length: Tokens per sample.
-        end: The token at which the text of a sample ends; None for none.
-        subject: The model, and the validation sequences whose conditions and fixed tokens the samples have.
-        context: The run's outputs and seed.
+        end: Token id at which the text of a sample ends; None for no such token.
+        subject: The model, and the validation sequences whose conditions and fixed tokens the samples take.
+        context: Outputs and seed of the run.
     """
 
     def __init__(
@@ -51,19 +51,19 @@ class SampleEvaluator(Evaluator):
         self.subject, self.context = subject, context
 
     def evaluate(self, step: int) -> None:
-        """Samples to the monitor and to files."""
-        self._keep(self.draw(), step)
+        """Draw samples for the monitor and for files; see `Evaluator.evaluate`."""
+        self._write(self.draw(), step)
 
     def conclude(self, step: int) -> list[Figure]:
-        """The same, printed too."""
+        """Draw samples and also print them; see `Evaluator.conclude`."""
         texts = self.draw()
         if self.context.world.main:
             report_samples(texts, self.sampler)
-        self._keep(texts, step)
+        self._write(texts, step)
         return []
 
     def draw(self) -> list[str]:
-        """Samples as text, in order, in every process."""
+        """Draw samples, shared over the processes. Returns all their texts in order, in every process."""
         world, count = self.context.world, self.settings.count
         self.sampler.stats = SamplerStats()
 
@@ -85,7 +85,7 @@ class SampleEvaluator(Evaluator):
 
     @explained("sampling", REMEDY)
     def rehearse(self) -> None:
-        """One step and the final denoising of all samples, by a copy of the sampler, which keeps statistics."""
+        """Run one step and the final denoising, with a copy of the sampler: samplers accumulate statistics."""
         tokens = self._sample(deepcopy(self.sampler), 1, lambda x: None)
         for row in tokens.tolist():
             self.subject.codec.decode(row)
@@ -95,7 +95,7 @@ class SampleEvaluator(Evaluator):
     ) -> Int64[Tensor, "n L"]:
         """The samples of this process."""
         mine = self.context.world.share(self.settings.count)
-        batch = self._as_validated()
+        batch = self._validation_batch()
         return sample(
             self.subject.model,
             self.subject.noise,
@@ -107,22 +107,22 @@ class SampleEvaluator(Evaluator):
             t_min=self.settings.t_min,
             seed=self.context.seed,
             batch_size=max(self.settings.count, 1),
-            fixed_tokens=_fixed(batch),
+            fixed_tokens=_fixed_tokens(batch),
             cond=None if batch is None else batch.cond,
             on_step=on_step,
         )
 
-    def _as_validated(self) -> Batch | None:
-        """As many validation sequences of the run's own data, repeated where there are fewer; None for no samples.
+    def _validation_batch(self) -> Batch | None:
+        """Validation sequences whose conditions and given tokens (such as padding) the samples take.
 
-        Samples have their conditions, and their tokens that are not in the loss, such as padding.
+        One per sample, repeated if there are fewer; None for no samples.
         """
         own = next(iter(self.subject.valid_sets.values()))
         count = self.settings.count
         return own.batch(torch.arange(count) % len(own)) if count else None
 
-    def _keep(self, texts: list[str], step: int) -> None:
-        """To the monitor, then to files: an evaluation whose files are there is not repeated."""
+    def _write(self, texts: list[str], step: int) -> None:
+        """Write to the monitor, then to files: an evaluation whose files exist is not repeated on resuming."""
         monitor = self.context.monitor
         if monitor is not None:
             for index, text in enumerate(texts):
@@ -131,7 +131,7 @@ class SampleEvaluator(Evaluator):
         self.context.on_main(lambda: self.context.workspace.write_samples(texts, step))
 
 
-def _fixed(batch: Batch | None) -> FixedTokens | None:
+def _fixed_tokens(batch: Batch | None) -> FixedTokens | None:
     if batch is None or batch.loss_mask is None:
         return None
     return FixedTokens(batch.tokens, ~batch.loss_mask)

@@ -1,4 +1,4 @@
-"""Groups of a training run's settings, each checked when it is made."""
+"""Settings of a training run in groups, each checked when it is constructed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ LARGEST_FLOAT32 = torch.finfo(torch.float32).max
 def require(condition: bool, message: str) -> None:
     """Check a setting.
 
+    Args:
+        condition: Whether the setting is valid.
+        message: Message of the error.
+
     Raises:
-        ValueError: The condition does not hold; with the message.
+        ValueError: The condition is False.
     """
     if not condition:
         raise ValueError(message)
@@ -29,16 +33,20 @@ def check_seed(seed: int) -> None:
     """Check a random seed.
 
     Raises:
-        ValueError: torch cannot take it.
+        ValueError: The seed is outside the range that torch supports.
     """
     require(0 <= seed < LARGEST_SEED, f"seed must lie between 0 and 2^63 - 1, not {seed}")
 
 
 def check_at_least(least: int, **values: int | None) -> None:
-    """Check that settings are at least `least`; None is none.
+    """Check that settings are not too small.
+
+    Args:
+        least: Smallest valid value.
+        values: Settings by name; None passes.
 
     Raises:
-        ValueError: One of them is less.
+        ValueError: A setting is smaller.
     """
     for name, value in values.items():
         require(value is None or value >= least, f"{name} must be at least {least}, not {value}")
@@ -49,7 +57,7 @@ def check_at_least(least: int, **values: int | None) -> None:
 class Optimizer:
     """torch's AdamW with a linear warm-up and gradient clipping.
 
-    Another optimizer or schedule is a subclass in the experiment's file, with its own `make` or `factor`.
+    For another optimizer or schedule, define a subclass in the experiment's file that overrides `make` or `factor`.
     """
 
     lr: float = 3e-4
@@ -61,17 +69,18 @@ class Optimizer:
     eps: float = 1e-8
     """Constant added to the denominator of AdamW's update."""
     weight_decay: float = 0.0
-    """Decoupled weight decay of all weights."""
+    """Decoupled weight decay, applied to all parameters."""
     warmup: int = 2500
-    """Number of steps of the linear rise of the learning rate from 0 to lr."""
+    """Number of warm-up steps, over which the learning rate rises linearly from 0 to lr."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    """Learning rate after the warm-up: constant (as published), or a cosine or linear decay to 0 at the last step."""
+    """Learning-rate schedule after the warm-up: constant (as published), or cosine or linear decay to 0."""
     clip: float = 1.0
-    """Largest gradient norm; larger gradients are scaled down to it."""
+    """Maximum gradient norm; larger gradients are scaled down to it."""
 
     def __post_init__(self) -> None:
         require(
-            0 <= self.beta1 < 1 and 0 <= self.beta2 < 1, f"betas must lie in [0, 1), not {self.beta1}, {self.beta2}"
+            0 <= self.beta1 < 1 and 0 <= self.beta2 < 1,
+            f"beta1 and beta2 must lie in [0, 1), not {self.beta1} and {self.beta2}",
         )
         largest = LARGEST_FLOAT32 * (1 - self.beta1)  # AdamW's first update takes lr / (1 - beta1), in float32
         require(0 < self.lr < largest, f"lr must lie between 0 and {largest:.2g}, not {self.lr}")
@@ -81,7 +90,11 @@ class Optimizer:
         require(self.clip > 0, f"clip must be positive, not {self.clip}")
 
     def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """torch's optimizer of these parameters; on a GPU its fused kernel."""
+        """Construct torch's optimizer, with the fused kernel on a GPU.
+
+        Args:
+            parameters: Parameters to train, all on one device.
+        """
         return torch.optim.AdamW(
             parameters,
             lr=self.lr,
@@ -92,10 +105,15 @@ class Optimizer:
         )
 
     def factor(self, step: int, steps: int) -> float:
-        """The factor of the learning rate at update `step` (from 0) of `steps`."""
+        """Compute the factor by which lr is multiplied.
+
+        Args:
+            step: Index of the update, from 0.
+            steps: Number of updates of the run.
+        """
         done = min(step / steps, 1.0)
-        fall = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
-        return min((step + 1) / max(self.warmup, 1), 1.0) * fall[self.schedule]
+        decay = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+        return min((step + 1) / max(self.warmup, 1), 1.0) * decay[self.schedule]
 
 
 @recordable
@@ -126,9 +144,9 @@ class Training:
     eval_every: int = 0
     """Number of steps between evaluations (validation and samples); 0: only at the end."""
     bad_steps: int = 10
-    """Number of consecutive updates with a loss or gradient that is not finite after which the run stops."""
+    """Number of consecutive updates with a non-finite loss or gradient after which the run stops."""
     profile: tuple[int, int] | None = None
-    """First and last step of a trace by torch's profiler; None: no trace."""
+    """First and last step (from 1) of a trace with torch's profiler; None: no trace."""
 
     def __post_init__(self) -> None:
         check_at_least(1, steps=self.steps, batch_size=self.batch_size, accum=self.accum, log_every=self.log_every)
@@ -142,8 +160,10 @@ class Training:
         require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}")
         check_at_least(0, eval_every=self.eval_every)
-        rising = self.profile is None or 1 <= self.profile[0] <= self.profile[1]
-        require(rising, f"profile must be two rising steps, not {self.profile}")
+        valid = self.profile is None or 1 <= self.profile[0] <= self.profile[1]
+        require(
+            valid, f"profile must be the first and the last step of a trace, such as (10, 12), not {self.profile}"
+        )
 
 
 @recordable
@@ -154,20 +174,28 @@ class Checkpoints:
     every: int = 0
     """Number of steps between checkpoints to resume from; 0: none."""
     keep: int = 2
-    """Number of these checkpoints that are kept, the newest."""
+    """Number of these checkpoints that are kept; older ones are removed."""
     milestone_every: int = 0
-    """Number of steps between checkpoints that are kept for good; 0: none."""
+    """Number of steps between checkpoints that are never removed; 0: none."""
 
     def __post_init__(self) -> None:
         check_at_least(0, every=self.every, milestone_every=self.milestone_every)
         check_at_least(1, keep=self.keep)
 
     def due(self, step: int) -> bool:
-        """Whether the run is saved after this many steps."""
+        """Whether the run is saved after a step.
+
+        Args:
+            step: Number of updates done.
+        """
         return any(every and step % every == 0 for every in (self.every, self.milestone_every))
 
     def is_temporary(self, step: int) -> bool:
-        """Whether the checkpoint of this step is removed once newer ones are there."""
+        """Whether the checkpoint of a step is removed once newer ones exist.
+
+        Args:
+            step: Number of updates done when it was saved.
+        """
         return not (self.milestone_every and step % self.milestone_every == 0)
 
 
@@ -177,7 +205,7 @@ class Validation:
     """The likelihood bound on validation data, during and after training."""
 
     sequences: int = 256
-    """Number of validation sequences, spread evenly over the split and always the same."""
+    """Number of validation sequences, spread evenly over the split; the same in every evaluation."""
     points: int = 16
     """Number of noise levels drawn per sequence."""
     batch_size: int = 32

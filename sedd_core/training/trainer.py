@@ -1,4 +1,4 @@
-"""One training step."""
+"""One training step: sample times and noised sequences, backpropagate the loss, update weights and average."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..maths.draws import Draws, key
 from ..maths.numerics import float64_device, to_float64
 from ..model.ema import EMA
 from ..model.score import ScoreModel
-from ..stages import Graph, Noise, Sequences
+from ..stages import Batch, Graph, Noise, Sequences
 from ..stages.data import restore_given
 from .batches import TIME_BINS, ShuffledIndices, draw_times, loss_by_time_bin, microbatches
 from .objective import ScoreEntropy
@@ -30,18 +30,18 @@ from .state import check_optimizer_state
 
 @dataclass
 class StepResult:
-    """What one update saw, over all processes."""
+    """Statistics of one update, over all processes."""
 
     loss: float
     """Mean loss per sequence, in nats."""
     grad_norm: float
-    """Norm of the gradient before clipping."""
+    """Gradient norm before clipping."""
     loss_by_time_bin: list[float]
-    """Sum of the losses of the sequences with a time in each of TIME_BINS equal bins, in nats."""
+    """Sum of the losses of the sequences whose time lies in each of TIME_BINS equal bins, in nats."""
     tokens_by_time_bin: list[float]
-    """Number of tokens of these sequences that the figures are divided by."""
+    """Number of tokens, without padding, of the sequences in each bin."""
     updated: bool
-    """Whether the weights were updated: not where the loss or the gradient is not finite."""
+    """Whether the weights were updated; False if the loss or the gradient is not finite."""
     data_seconds: float
     """Seconds that this process waited for data."""
     stop_requested: bool
@@ -49,9 +49,21 @@ class StepResult:
 
 
 class Trainer:
-    """Updates a model on sequences; every draw of step s is a function of (seed, s, index in the global batch).
+    """Trains a model on sequences. Every draw of step s is a function of (seed, s, index in the global batch).
 
-    Dropout masks alone are functions of (seed, s, process, part).
+    Only dropout masks depend on how the batch is divided: they are functions of (seed, s, process, microbatch).
+
+    Args:
+        model: Score model to train.
+        noise: Noise schedule, without trainable parameters.
+        data: Training sequences.
+        optimizer: Optimizer settings and learning-rate schedule.
+        training: Batch, time and precision settings.
+        seed: Random seed of the run.
+        world: Processes of the run; None for a single process on the model's device.
+
+    Raises:
+        UserError: The noise or the graph has trainable parameters, or the batch cannot be divided.
     """
 
     def __init__(
@@ -86,14 +98,18 @@ class Trainer:
 
     @property
     def device(self) -> torch.device:
-        """Where data, draws and noise levels are: with the network, or on the CPU where its device has no float64."""
+        """Device of data, draws and noise levels: the network's, or the CPU if that one has no float64."""
         return float64_device(self.world.device)
 
-    def step(self, step: int, stop: bool = False) -> StepResult:
-        """One update: draw data, times and noise; loss; clipped step; average. stop: tell all processes so."""
+    def step(self, step: int, stop_requested: bool = False) -> StepResult:
+        """Perform one update: accumulate the gradient over the microbatches, then `update`.
+
+        Args:
+            step: Index of the step, from 0.
+            stop_requested: Whether a signal requested this process to stop; shared with all processes.
+        """
         self.optimizer.zero_grad()
-        sums = torch.zeros(1 + 2 * TIME_BINS, dtype=torch.float64, device=self.device)
-        sums[0] = float(stop)
+        stats = torch.zeros(2, TIME_BINS, dtype=torch.float64, device=self.device)
         order, data_seconds = self.shuffled.indices(step, self.training.batch_size), 0.0
         for number, indices in enumerate(self.microbatches):
             torch.manual_seed(key(self.seed, "dropout", step, self.world.rank, number))
@@ -102,18 +118,26 @@ class Trainer:
             data_seconds += time.monotonic() - started
             draws = Draws(self.seed, indices.to(self.device), step)
             last = number == len(self.microbatches) - 1
-            with self.unsynchronized() if not last else nullcontext():
+            with nullcontext() if last else self.unsynchronized():
                 loss, losses, t = self.loss(batch.tokens, draws, batch.loss_mask, batch.cond)
                 (loss / len(self.microbatches)).backward()
-            sums[1:] += loss_by_time_bin(
-                t, torch.stack([losses.detach(), batch.full_text_mask().sum(-1).double()])
-            ).flatten()
-        return self.update(sums, data_seconds)
+            stats += loss_by_time_bin(t, torch.stack([losses.detach(), batch.full_text_mask().sum(-1).double()]))
+        return self.update(stats, stop_requested, data_seconds)
 
     def loss(
         self, x0: Int64[Tensor, "B L"], draws: Draws, loss_mask: Tensor | None, cond: Tensor | None
     ) -> tuple[Float64[Tensor, ""], Float64[Tensor, " B"], Float64[Tensor, " B"]]:
-        """The loss of some sequences of a batch: its mean, each one's, and the times that were drawn."""
+        """Estimate the loss: t ~ U(t_min, 1), x ~ q_sigma(t)(. | x0), score entropy weighted by dsigma/dt.
+
+        Args:
+            x0: Clean tokens [B, L].
+            draws: Random numbers of these sequences at this step.
+            loss_mask: Positions [B, L] that are noised and in the loss; None: all.
+            cond: Conditions [B, ...] for the network; None without.
+
+        Returns:
+            The mean loss and the loss of each sequence [B], in nats, and the times [B].
+        """
         t = draw_times(draws, self.training)
         level = self.noise(t)
         x = restore_given(self.objective.model.graph.perturb(x0, level.sigma, draws), x0, loss_mask)
@@ -121,30 +145,39 @@ class Trainer:
             loss, losses = self.wrapped(x, x0, level, level.rate, loss_mask, cond)
         return loss, losses, t
 
-    def update(self, sums: Float64[Tensor, " N"], data_seconds: float = 0.0) -> StepResult:
-        """Clip, the optimizer with its schedule, average; nothing of it where a number is not finite.
+    def update(
+        self, stats: Float64[Tensor, "2 bins"], stop_requested: bool = False, data_seconds: float = 0.0
+    ) -> StepResult:
+        """Clip the gradient, update the weights, the learning rate and the average; skip all if not finite.
 
-        sums: of this process: whether to stop, losses by time, tokens by time.
+        Args:
+            stats: Losses in nats and tokens of this process's sequences, summed per time bin [2, TIME_BINS].
+            stop_requested: Whether a signal requested this process to stop.
+            data_seconds: Seconds that this process waited for data.
         """
         norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        asked, *rest, grad_norm = torch.cat([self.world.sum(sums), to_float64(norm[None])]).tolist()
-        losses, tokens = rest[:TIME_BINS], rest[TIME_BINS:]
+        sums = self.world.sum(torch.cat([stats.new_tensor([float(stop_requested)]), stats.flatten()]))
+        stop_requests, *by_bin, grad_norm = torch.cat([sums, to_float64(norm[None])]).tolist()
+        losses, tokens = by_bin[:TIME_BINS], by_bin[TIME_BINS:]
         loss = sum(losses) / self.training.batch_size
         updated = math.isfinite(loss) and math.isfinite(grad_norm)
         if updated:
             self.optimizer.step()
             self.schedule.step()
             self.ema.update()
-        return StepResult(loss, grad_norm, losses, tokens, updated, data_seconds, asked > 0)
+        return StepResult(loss, grad_norm, losses, tokens, updated, data_seconds, stop_requests > 0)
+
+    def batch(self, step: int, indices: Int64[Tensor, " b"]) -> Batch:
+        """Read the sequences at these indices [b] of a step's global batch, on the CPU."""
+        return self.data.batch(self.shuffled.indices(step, self.training.batch_size)[indices])
 
     def batch_at(self, step: int) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"]]:
-        """The tokens and times of this process's sequences at a step: they can be had again at any time."""
+        """Reproduce the tokens [B, L] and times [B] of this process's sequences at any step."""
         indices = torch.cat(self.microbatches)
-        batch = self.data.batch(self.shuffled.indices(step, self.training.batch_size)[indices])
-        return batch.tokens, draw_times(Draws(self.seed, indices, step), self.training)
+        return self.batch(step, indices).tokens, draw_times(Draws(self.seed, indices, step), self.training)
 
     def state(self) -> dict[str, Any]:
-        """What resuming needs besides weights and averages: all else is a function of the step."""
+        """What resuming needs besides weights and averages: everything else is a function of the step."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "settings": self.optimizer.defaults,
@@ -152,15 +185,20 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state; settings that have been changed since are the new ones.
+        """Continue from a state; optimizer settings that have changed since take their new values.
 
-        KeyError, ValueError or another of Python's and torch's errors: it is of another optimizer, or damaged.
+        Args:
+            state: A value that `state` returned.
+
+        Raises:
+            Exception: The state is of another optimizer, or damaged: KeyError, ValueError, or another error of Python
+                or torch.
         """
         check_optimizer_state(state["optimizer"], self.optimizer)
         if type(state["updates"]) is not int or state["updates"] < 0:
             raise ValueError(f"its number of updates is {state['updates']!r}")
-        own, rates = self.optimizer.defaults, self.schedule.base_lrs
-        changed = {name: value for name, value in own.items() if value != state["settings"][name]}
+        settings, rates = self.optimizer.defaults, self.schedule.base_lrs
+        changed = {name: value for name, value in settings.items() if value != state["settings"][name]}
         self.optimizer.load_state_dict(state["optimizer"])
         for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
             group.update(changed, initial_lr=rate)
@@ -168,15 +206,19 @@ class Trainer:
         self.ema.updates = state["updates"]
 
     def unsynchronized(self) -> Any:
-        """Gradients stay this process's own: they are averaged once, with the last part's."""
+        """Within: gradients stay local; the last microbatch of an update averages them over the processes."""
         return self.wrapped.no_sync() if isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
 
 
 def check_process_is_fixed(noise: Noise, graph: Graph) -> None:
-    """Refuse trainable parameters of the forward process, for which this loss has no exact gradient.
+    """Reject trainable parameters of the forward process, for which this loss has no exact gradient.
 
-    The expectation of the loss is over x ~ q_sigma(t)(. | x0), a law that depends on these parameters as well;
-    backpropagation sees only sigma and the weight (tests/test_training.py enumerates the difference).
+    The expectation of the loss is over x ~ q_sigma(t)(. | x0), which depends on these parameters too; backpropagation
+    sees only sigma and the weight (tests/training/test_training.py enumerates the difference).
+
+    Args:
+        noise: Noise schedule.
+        graph: Forward process.
 
     Raises:
         UserError: The noise or the graph has a parameter that requires a gradient.

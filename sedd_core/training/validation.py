@@ -25,29 +25,35 @@ from .log import clock
 from .settings import Validation
 
 REMEDY = "validation.batch_size, or data.length"
-"""What to lower where validation runs out of memory."""
+"""Settings to lower if validation runs out of memory."""
 
 
 class BoundEvaluator(Evaluator):
-    """The likelihood bound of each validation set, by `evaluation.bound`."""
+    """Estimates the likelihood bound of each validation set; see `evaluation.bound`.
+
+    Args:
+        settings: Number of sequences and of noise levels.
+        subject: The model and the validation sets.
+        context: Outputs and seed of the run.
+    """
 
     def __init__(self, settings: Validation, subject: Subject, context: RunContext) -> None:
         self.settings, self.subject, self.context = settings, subject, context
 
     def evaluate(self, step: int) -> None:
-        """The bounds to the log, the monitor and the terminal."""
+        """Write the bounds to the log, the monitor and the terminal; see `Evaluator.evaluate`."""
         for name, sequences in self.subject.valid_sets.items():
-            console.say(self._measure(name, self.bound(name, sequences), step))
+            console.say(self._log(name, self.bound(name, sequences), step))
 
     def conclude(self, step: int) -> list[Figure]:
-        """The same, with a table of the terms of each bound, in validation.txt too, and the references."""
+        """Also write a table of the terms of each bound to validation.txt, and print the references."""
         figures: list[Figure] = []
         tables: list[str] = []
         times = torch.tensor([self.subject.t_min, 1.0], dtype=torch.float64, device=self.context.world.device)
         ends = self.subject.noise(times).sigma
         for name, sequences in self.subject.valid_sets.items():
             result = self.bound(name, sequences)
-            self._measure(name, result, step)
+            self._log(name, result, step)
             if self.context.world.main:
                 tables.append(report_bound(name, result, ends.tolist(), sequences.conditioned_on))
                 figures += bound_figures(name, result, sequences.conditioned_on)
@@ -55,7 +61,12 @@ class BoundEvaluator(Evaluator):
         return figures
 
     def bound(self, name: str, sequences: Sequences) -> Bound:
-        """The bound of sequences spread over a set: always the same ones, at the same noise levels."""
+        """Estimate the bound on sequences spread over a set: always the same sequences and noise levels.
+
+        Args:
+            name: Name of the validation set, for the progress bar.
+            sequences: The validation set.
+        """
         world, subject = self.context.world, self.subject
         which = sequences.spread(self.settings.sequences)
         mine = which[world.share(len(which))]
@@ -80,7 +91,7 @@ class BoundEvaluator(Evaluator):
     @explained("validation", REMEDY)
     @torch.no_grad()
     def rehearse(self) -> None:
-        """A batch of each set: every term of the bound at one noise level, and the largest pass."""
+        """Compute every term of the bound for one batch of each set at one noise level, and the largest pass."""
         model, noise, world = self.subject.model, self.subject.noise, self.context.world
         for sequences in self.subject.valid_sets.values():
             which = sequences.spread(self.settings.sequences)
@@ -99,8 +110,8 @@ class BoundEvaluator(Evaluator):
         device = self.context.world.device
         return indices.to(device), sequences.batch(indices).to(device)
 
-    def _measure(self, name: str, result: Bound, step: int) -> str:
-        """The bound of a set, with its standard error, to the log and the monitor. Returns the line of the log."""
+    def _log(self, name: str, result: Bound, step: int) -> str:
+        """Write a bound and its standard error to the log and the monitor. Returns the line of the log."""
         figures = ", ".join(f"{figure} {figure.unit}" for figure in bound_figures(name, result))
         line = f"step {step:>7}  {name}: {figures} (± standard error, n = {len(result.nats)}){clock()}"
         nats, error = result.per(result.tokens)
@@ -113,7 +124,7 @@ class BoundEvaluator(Evaluator):
         if result.characters.any():
             values |= zip(("bits_per_character", "bits_per_character_error"), result.bits_per_character, strict=True)
         metrics = {f"valid_{name}/{unit}": value for unit, value in values.items()}
-        self.context.measure(line, metrics, step)
+        self.context.log_metrics(line, metrics, step)
         self.context.last_metrics |= metrics
         return line
 

@@ -60,7 +60,7 @@ def test_parts_follow_from_the_sequences_that_fit() -> None:
     assert [len(microbatches(published, World(size=size))[0]) for size in (1, 8, 64)] == [16, 16, 8]
     assert accumulation(Training(steps=1, batch_size=36, microbatch=8), 1) == 6  # of 6: 5 parts would leave a rest
     assert accumulation(Training(steps=1, batch_size=7, microbatch=3), 1) == 7
-    with pytest.raises(UserError, match="batch_size=9 cannot be divided among 2 processes in 1 parts"):
+    with pytest.raises(UserError, match="batch_size=9 cannot be divided among 2 processes with 1 accumulation steps"):
         microbatches(Training(steps=1, batch_size=9, microbatch=2), World(size=2))
     with pytest.raises(ValueError, match="microbatch=8 and accum=2 both set the gradient accumulation"):
         Training(steps=1, batch_size=16, microbatch=8, accum=2)
@@ -340,7 +340,7 @@ def test_parts_of_a_batch_are_synchronized_once(tmp_path: Path) -> None:
     from tests.support.trainers import trainer
 
     learner = trainer("absorb", "loglinear", scale=True)
-    learner.parts = list(torch.arange(learner.training.batch_size).view(4, -1))
+    learner.microbatches = list(torch.arange(learner.training.batch_size).view(4, -1))
     exchanged = []
 
     def count(state, bucket):  # DDP takes no annotations that are texts

@@ -142,9 +142,9 @@ class Replay(Trainer):
         loss, losses = self.objective(x, x0, level, level.rate)
         self.optimizer.zero_grad()
         loss.backward()
-        sums = torch.zeros(1 + 2 * TIME_BINS, dtype=torch.float64)
-        sums[1] = losses.detach().sum()
-        result = self.update(sums)
+        stats = torch.zeros(2, TIME_BINS, dtype=torch.float64)
+        stats[0, 0] = losses.detach().sum()
+        result = self.update(stats)
         return result.loss, result.grad_norm
 
 

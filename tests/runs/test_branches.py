@@ -93,7 +93,7 @@ def test_no_checkpoint_is_made_of_weights_that_a_rate_too_high_has_ruined(capsys
     run("--resume", "--run_folder=run", *hot, "training.log_every=1", code=1)
     assert saved() == [4, 8]
     error = capsys.readouterr().err
-    assert "not finite in 10 updates in a row" in error
+    assert "not finite in 10 consecutive updates" in error
     assert "The last good checkpoint is run/checkpoints/step_000000008." in error
     assert "--resume=8 --allow_changes optimizer.lr=" in error
     skipping = log("run")[-1]
@@ -146,7 +146,7 @@ def test_a_run_does_not_end_on_an_update_that_was_skipped(
     spoil(monkeypatch, {11})
     run(*TINY, "--run_folder=run", code=1)
     assert saved() == [6, 9]
-    assert "not finite in 1 updates in a row" in capsys.readouterr().err
+    assert "not finite in 1 consecutive updates" in capsys.readouterr().err
     assert not Path("run/results.json").exists()
 
 

@@ -221,12 +221,12 @@ def test_the_log_says_each_thing_once_and_how_far_it_came() -> None:
     log = RunLog(Path("run"))
     assert log.reached() is None
     for line in ("step       2/9  loss 1", "step       4/9  loss 1", "step       4  valid: 2 nats", "a note"):
-        log.note(line)
-        log.note(line)
+        log.append(line)
+        log.append(line)
     assert log.reached() == 4
     log.open(2)
     assert log.path.read_text() == "step       2/9  loss 1\na note\n"
-    log.note("a note")
+    log.append("a note")
     assert log.path.read_text().count("a note") == 1
 
 
@@ -235,15 +235,15 @@ def test_lines_that_differ_in_the_time_alone_are_one() -> None:
     Path("run").mkdir()
     log, line = RunLog(Path("run")), figures_line(2, 9, {"train/loss": 1.0}, 80.4)
     assert re.fullmatch(r"step       2/9  loss 1  at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d  left 0:01:20", line)
-    log.measure(line, {"train/loss": 1.0, "train/x": math.nan}, 2)
+    log.write_metrics(line, {"train/loss": 1.0, "train/x": math.nan}, 2)
     early = "step       4  valid: 2 nats  at 2026-01-01 23:59:59"
-    log.measure(early, {"valid/nats": math.inf}, 4)
-    log.measure("step       6/9  loss 1", {"train/loss": 1.0}, 6)
+    log.write_metrics(early, {"valid/nats": math.inf}, 4)
+    log.write_metrics("step       6/9  loss 1", {"train/loss": 1.0}, 6)
     stamped = re.sub('"time": "[^"]*"', '"time": "2026-01-01T23:59:59+01:00"', log.metrics.path.read_text())
     log.metrics.path.write_text(stamped + '{"step": 3, "ti')
     again = RunLog(Path("run"))
     again.open(4)
-    again.measure("step       4  valid: 2 nats  at 2026-01-02 00:00:01", {"valid/nats": math.inf}, 4)
+    again.write_metrics("step       4  valid: 2 nats  at 2026-01-02 00:00:01", {"valid/nats": math.inf}, 4)
     assert log.path.read_text() == f"{line}\n{early}\n"
     time = {"time": "2026-01-01T23:59:59+01:00"}
     assert [json.loads(found) for found in log.metrics.path.read_text().splitlines()] == [
@@ -356,7 +356,7 @@ def test_a_full_disk_elsewhere_is_one_message(
     def full(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(RunLog, "note", full)
+    monkeypatch.setattr(RunLog, "append", full)
     run(*TINY, "--run_folder=run", code=1)
     assert "error: run: No space left on device. Free some space" in capsys.readouterr().err
 

@@ -68,7 +68,7 @@ def test_many_in_a_row_stop_the_run_and_keep_the_batch(
     spoil(monkeypatch, set(range(4, 100)))
     run(*TINY, "--run_folder=run", "training.bad_steps=3", code=1)
     error = capsys.readouterr().err
-    assert "not finite in 3 updates in a row" in error
+    assert "not finite in 3 consecutive updates" in error
     assert "Traceback" not in error
     kept = load_file("run/bad_step_000000006_rank_0.safetensors")
     assert kept["tokens"].shape == (8, 16)

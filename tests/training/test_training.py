@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,12 +82,12 @@ def test_padding_is_no_part_of_the_loss() -> None:
     """Three documents of 2, 5 and 1 tokens, to sequences of 4: the rest of the second is cut off."""
     learner = trainer("absorb", "loglinear", scale=True)
     learner.data = DocumentSequences(torch.tensor([0, 1, 2, 3, 0, 1, 2, 3]), torch.tensor([2, 7, 8]), length=4)
-    learner.order = ShuffledIndices(3, seed=0)
-    learner.training.batch_size = 3
-    learner.parts = [torch.arange(3)]
+    learner.shuffled = ShuffledIndices(3, seed=0)
+    learner.training = replace(learner.training, batch_size=3)
+    learner.microbatches = [torch.arange(3)]
     result = learner.step(0)
-    assert sum(result.tokens) == 2 + 4 + 1
-    assert result.loss == pytest.approx(sum(result.by_time) / 3)
+    assert sum(result.tokens_by_time_bin) == 2 + 4 + 1
+    assert result.loss == pytest.approx(sum(result.loss_by_time_bin) / 3)
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
