@@ -101,7 +101,7 @@ class Workspace:
         except OSError as error:
             raise self._unusable(str(error.strerror)) from error
 
-    def follow(self, stored: Record | None, step: int) -> None:
+    def record_changes(self, stored: Record | None, step: int) -> None:
         """Keep in the record, and in its files, what differs from the record in the checkpoint of a step.
 
         stored: that record; None for a run that starts from step 0.

@@ -1,4 +1,4 @@
-"""Graceful stop: a signal ends a run between two steps, with a checkpoint."""
+"""Graceful shutdown: a signal ends a run between two steps, with a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ from .world import World
 
 T = TypeVar("T")
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT", "SIGHUP") if hasattr(signal, name)]
-"""What schedulers send some time before they kill, Ctrl-C, and a terminal that closes."""
+"""Signals that request a stop: from a scheduler before it kills, from Ctrl-C, from a terminal that closes."""
 SAVING = "Ctrl-C: the run saves and ends. A second Ctrl-C ends it at once, with nothing saved."
 
 
 def handled_signals() -> list[signal.Signals]:
-    """The signals that whoever started this process left it to heed: `nohup` ignores SIGHUP."""
+    """Signals to handle: those that the parent process did not set to be ignored, as `nohup` does with SIGHUP."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 class Stop:
-    """Whether a signal requested this process to stop, and the exit code that the first one asks for."""
+    """Graceful shutdown: whether a signal requested this process to stop, and its exit code.
+
+    The first signal determines the exit code.
+    """
 
     def __init__(self) -> None:
         self.requested = self._interrupted = self._silenced = False
         self.code = STOPPED
-        self.alone = process_rank().world_size == 1 and "TORCHELASTIC_RUN_ID" not in os.environ
-        """Not a worker: whoever starts workers passes on signals that the terminal has sent them already."""
+        self.is_single_process = process_rank().world_size == 1 and "TORCHELASTIC_RUN_ID" not in os.environ
+        """Whether no launcher started this process: launchers forward signals that the terminal has already sent."""
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Within: any number of signals is one request; but a process alone takes a second Ctrl-C as "at once".
+        """Handle signals in this context: any number of them is one request to stop.
 
         Raises:
-            KeyboardInterrupt: A second Ctrl-C, in a process alone.
+            KeyboardInterrupt: Second Ctrl-C in a single-process run, which exits at once.
         """
         before = {number: signal.signal(number, self._take) for number in handled_signals()}
         try:
@@ -50,7 +53,11 @@ class Stop:
                 signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raise Stopped when this process was told to stop: for long work that changes nothing of the training."""
+        """Interrupt long work that does not change the state of training.
+
+        Raises:
+            Stopped: A signal requested this process to stop.
+        """
         if self.requested:
             raise Stopped
 
@@ -62,20 +69,28 @@ class Stop:
         self.requested = True
 
     def _take_interrupt(self) -> None:
-        if self.alone and self._interrupted:
+        if self.is_single_process and self._interrupted:
             raise KeyboardInterrupt
-        if self.alone:
+        if self.is_single_process:
             write_from_handler(SAVING)
         self.code = self.code if self.requested else INTERRUPTED
         self._interrupted = True
 
 
 def write_from_handler(text: str) -> None:
-    """Write a line to standard error from within a signal handler, where Python's own files may be in use."""
+    """Write a line to standard error from a signal handler, where Python's own file objects may be in use."""
     with suppress(OSError):  # a terminal that is gone
         os.write(2, f"\n{text}\n".encode())
 
 
 def run_on_all_ranks(world: World, work: Callable[[], T]) -> list[T]:
-    """Every process's result, by rank; what is raised in one ends each: see `World.agree`."""
+    """Run `work` in every process. An exception in one ends all: see `World.agree`.
+
+    Args:
+        world: This process among those of the run.
+        work: Function to run.
+
+    Returns:
+        Results of all processes, by rank.
+    """
     return world.gather(world.agree(work))

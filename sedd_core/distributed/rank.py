@@ -10,11 +10,11 @@ from typing import NamedTuple
 from ..errors import UserError
 
 LAUNCHER = "sedd-"
-"""What the elastic launcher's run id starts with where `launch.py` is the launcher; its process id follows."""
+"""Prefix of the elastic run id if `launch.py` is the launcher; the launcher's process id follows."""
 
 
 class ProcessRank(NamedTuple):
-    """This process among those of a run: its rank, their number, and its rank within the machine."""
+    """Rank of this process, number of processes, and rank within the machine."""
 
     rank: int
     world_size: int
@@ -22,10 +22,10 @@ class ProcessRank(NamedTuple):
 
 
 def process_rank() -> ProcessRank:
-    """The rank of this process, as torchrun or srun state it in the environment; 0 of 1 without them.
+    """Read the rank of this process from the environment of torchrun or srun; without them, rank 0 of 1.
 
     Raises:
-        UserError: The environment says what cannot be: no number, or a rank beyond the number of processes.
+        UserError: A variable is not an integer, or the rank is not below the number of processes.
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
     if "RANK" not in os.environ and "SLURM_PROCID" in os.environ and number_in("SLURM_NTASKS", 1) > 1:
@@ -33,14 +33,22 @@ def process_rank() -> ProcessRank:
     rank, size, local = (number_in(name, default) for name, default in zip(names, (0, 1, 0), strict=True))
     if size < 1 or not 0 <= rank < size or local < 0:
         raise UserError(
-            f"{names[0]}={rank}, {names[1]}={size} and {names[2]}={local} in the environment describe no process: "
-            f"ranks count from 0 and stay below the number of processes. {_REMEDY}"
+            f"{names[0]}={rank}, {names[1]}={size} and {names[2]}={local} in the environment are inconsistent: "
+            f"ranks start at 0 and are below the number of processes. {_REMEDY}"
         )
     return ProcessRank(rank, size, local)
 
 
 def number_in(variable: str, default: int) -> int:
-    """The integer in an environment variable, or the default where it is not set. UserError for anything else."""
+    """Read an integer from an environment variable.
+
+    Args:
+        variable: Name of the environment variable.
+        default: Value if it is not set.
+
+    Raises:
+        UserError: The value is not an integer.
+    """
     text = os.environ.get(variable, str(default))
     try:
         return int(text)
@@ -52,19 +60,19 @@ _REMEDY = "Start with launch.py, --slurm, torchrun or srun, which set these vari
 
 
 def prints_shared_messages() -> bool:
-    """Whether this process is the one that says what all find alike: else `launch.py` or process 0 has said it."""
+    """Whether this process prints messages that are the same in all; otherwise `launch.py` or rank 0 prints them."""
     return process_rank().rank == 0 and not os.environ.get("TORCHELASTIC_RUN_ID", "").startswith(LAUNCHER)
 
 
 def end_with_launcher() -> None:
-    """Let the kernel send SIGTERM to this process when the `launch.py` that started it dies, however it dies.
+    """Have the kernel send SIGTERM to this process when the `launch.py` that started it dies, even by SIGKILL.
 
-    Else the processes of a launcher that was killed train on, unseen. On Linux; elsewhere, and for processes of
-    another launcher (torchrun, srun), nothing happens.
+    Otherwise the workers of a killed launcher keep training unnoticed. Linux only; no effect with other launchers
+    (torchrun, srun).
 
-    SIGTERM, not SIGKILL: a training run then saves as on any request to stop, so that the death of a launcher costs
-    no step; whoever does not listen yet, or has nothing to save, ends at once by the signal's own action. A process
-    that is waiting for another, dead one is beyond Python's handlers, but that waiting has a timeout of its own.
+    SIGTERM instead of SIGKILL: training saves as on any request to stop and loses no step; a process that does not
+    handle signals yet exits at once. A process that waits for a dead one cannot run Python's handlers, but that wait
+    has its own timeout.
     """
     launcher = os.environ.get("TORCHELASTIC_RUN_ID", "")
     if sys.platform != "linux" or not launcher.startswith(LAUNCHER):
@@ -73,5 +81,5 @@ def end_with_launcher() -> None:
 
     set_parent_death_signal = 1  # PR_SET_PDEATHSIG of linux/prctl.h
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != int(launcher.removeprefix(LAUNCHER)):  # it died before the kernel was asked
+    if os.getppid() != int(launcher.removeprefix(LAUNCHER)):  # the launcher died before the call above
         os.kill(os.getpid(), signal.SIGTERM)

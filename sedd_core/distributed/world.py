@@ -1,6 +1,6 @@
-"""The processes of a run: one a GPU, or one or more on CPUs. Each finds its place in the environment.
+"""The processes of a run: one per GPU, or one or more on CPUs.
 
-torchrun, `launch.py` itself and srun (one task a GPU) say the place; with none of them there is one process.
+torchrun, `launch.py` and srun (one task per GPU) set the ranks in the environment; without them there is one process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class World:
-    """This process among `size`: its rank, and the device that it computes on."""
+    """This process among `size` processes: its rank and its device."""
 
     rank: int = 0
     size: int = 1
@@ -33,30 +33,37 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is rank 0, which writes files and prints."""
         return self.rank == 0
 
     def sum(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """In place, the sum over all processes, on each of them."""
+        """Sum over all processes, in place; every process gets the sum."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def gather(self, thing: T) -> list[T]:
-        """Every process's thing, by rank, on each of them."""
+    def gather(self, value: T) -> list[T]:
+        """Collect a value from every process, by rank; every process gets the list."""
         if self.size == 1:
-            return [thing]
-        things: list[Any] = [None] * self.size
-        dist.all_gather_object(things, thing)
-        return things
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def agree(self, work: Callable[[], T]) -> T:
-        """This process's result of `work`, once all have done theirs: what fails in one ends each, and none waits.
+        """Run `work` in every process and wait for all; a failure in one ends all, so that none waits forever.
+
+        Args:
+            work: Function to run.
+
+        Returns:
+            Result of this process.
 
         Raises:
-            Stopped: It was raised in one of them.
-            UserError: In the main process, with the message of the first process that raised one; elsewhere `Told`.
-            Exception: Any other, where it arose; elsewhere `Told`.
+            Stopped: A process raised it, and none failed otherwise.
+            UserError: In the main process, with the message of the lowest rank that failed with one.
+            ReportedElsewhere: In the other processes, and for other exceptions, except where they were raised.
+            Exception: Any other exception, in the process that raised it.
         """
         if self.size == 1:
             return work()
@@ -65,9 +72,9 @@ class World:
             result = work()
         except Exception as error:
             own = error
-        said = None if own is None else (f"{own}", isinstance(own, UserError), isinstance(own, Stopped))
-        failures = [(rank, *failure) for rank, failure in enumerate(self.gather(said)) if failure is not None]
-        errors = [failure for failure in failures if not failure[3]]
+        failure = None if own is None else (f"{own}", isinstance(own, UserError), isinstance(own, Stopped))
+        failures = [(rank, *one) for rank, one in enumerate(self.gather(failure)) if one is not None]
+        errors = [one for one in failures if not one[3]]
         if errors:
             rank, message, mistake, _ = errors[0]
             if own is not None and rank == self.rank:
@@ -78,20 +85,26 @@ class World:
         return cast(T, result)
 
     def share(self, count: int) -> Int64[Tensor, " n"]:
-        """Which of `count` things are this process's: every size-th, so that none has more than one more."""
+        """Indices of `count` items that this process handles: every size-th, so that shares differ by one at most."""
         return torch.arange(min(self.rank, count), count, self.size)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over the processes in each backward pass."""
+        """Wrap a module in DistributedDataParallel: each backward pass averages gradients over the processes."""
         if self.size == 1:
             return module
-        with warnings.catch_warnings():  # buffers are constants; torch 2.13 renames the argument, 2.11 has it not
+        with (
+            warnings.catch_warnings()
+        ):  # buffers are constants; torch 2.13 renames the argument; 2.11 lacks the new name
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def join() -> World:
-    """Take this process's place, and wait for the others. UserError when there are more processes than GPUs."""
+    """Join the process group and wait for the other processes.
+
+    Raises:
+        UserError: There are more processes than GPUs, or the address of the main process is not set.
+    """
     rank, size, local = process_rank()
     gpus = torch.cuda.device_count()
     if gpus == 1 and "SLURM_GPUS_PER_TASK" in os.environ:  # each process sees its own
@@ -102,7 +115,7 @@ def join() -> World:
     if gpus:
         torch.cuda.set_device(device)
     if size > 1 and not dist.is_initialized():
-        if "RANK" not in os.environ:  # srun: the rest of what torch asks for
+        if "RANK" not in os.environ:  # srun: the variables that torch reads
             os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(local))
         if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
             raise UserError("MASTER_ADDR and MASTER_PORT are not set: start with --slurm, or with torchrun.")
@@ -111,6 +124,6 @@ def join() -> World:
 
 
 def leave() -> None:
-    """Give the place back, so that the other processes are not left waiting."""
+    """Leave the process group, so that the other processes do not wait for this one."""
     if dist.is_initialized():
         dist.destroy_process_group()

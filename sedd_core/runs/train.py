@@ -68,7 +68,7 @@ class Train(TrainingParts):
         return [] if self.init_from is None else [self.init_from]
 
     def execute(self, workspace: Workspace) -> list[Figure]:
-        """Train and report, in the workspace's folder. The figures are those of the bound."""
+        """See `Run.execute`: train and evaluate. Returns the likelihood bound of each validation set."""
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
         world.agree(self._check_caches)
@@ -86,7 +86,7 @@ class Train(TrainingParts):
         meter = Meter(trainer, self.data.length, _tokens_per_character(codec, train))
         loop = Loop(trainer, context, self.checkpoints, codec, meter, evaluators)
         first = loop.resume() if workspace.resume else 0
-        _say_where(context, first)
+        _print_resume_step(context, first)
         with _monitored(context, first), context.stop.listening():
             try:
                 figures = self._train(loop, first)
@@ -100,7 +100,7 @@ class Train(TrainingParts):
         return figures
 
     def _train(self, loop: Loop, first: int) -> list[Figure]:
-        """All updates from step `first`, and the evaluation after the last one."""
+        """Train from step `first` to the last one, then evaluate."""
         trainer = loop.trainer
         trainer.objective.train()
         if first < self.training.steps:
@@ -118,11 +118,11 @@ class Train(TrainingParts):
         )
 
     def _fail_safe_monitor(self, world: World) -> Monitor | None:
-        """The monitor, of the main process alone."""
+        """The monitor in the main process; None in the others."""
         return FailSafeMonitor(self.monitor) if self.monitor is not None and world.main else None
 
     def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
-        """The data, and the model as training starts from it; the workspace's record says the sizes of both."""
+        """Load the data, and build the model with its initial weights; their sizes go to the workspace's record."""
         codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
         budget.check(self, codec.vocab_size)
         torch.manual_seed(self.seed)
@@ -141,21 +141,24 @@ class Train(TrainingParts):
         record.end, record.conditioned_on = -1 if end is None else end, train.conditioned_on
 
     def _check_caches(self) -> None:
-        """Each machine's first process does it. The others wait, but not for its data: all read the keys alike."""
+        """Remove damaged token caches before any data is opened.
+
+        The first process of each machine checks them while the others wait; all compute the fingerprints.
+        """
         for data in (self.data, *self.more_valid):
             data.fingerprint()
             data.check_cache()
 
     def _sets(self) -> dict[str, Sequences]:
-        """The validation sets by name, the run's own first. UserError when another has other tokens."""
+        """Validation sets by name, that of the training data first. UserError if their tokenizers differ."""
         own = self.data.codec()
         sets: dict[str, Sequences] = {}
         for data in (self.data, *self.more_valid):
             difference = own.difference(data.codec())
             if difference:
                 raise UserError(
-                    f"The validation set {data.title} is tokenized otherwise than the training data ({difference}): "
-                    "give it the same tokenizer (one learned from a text belongs to that text)."
+                    f"Validation set {data.title} and the training data have different tokenizers ({difference}): "
+                    "set the same tokenizer for both (a tokenizer learned from a text is specific to it)."
                 )
             sequences = data.split("valid")
             given = f"_given_{sequences.conditioned_on}" if sequences.conditioned_on else ""
@@ -171,14 +174,14 @@ class Train(TrainingParts):
 
 @contextmanager
 def _monitored(context: RunContext, first: int) -> Iterator[None]:
-    """Within: the monitor is open."""
+    """Keep the monitor open in this context."""
     monitor, workspace = context.monitor, context.workspace
     if monitor is None:
         yield
         return
     monitor.start(workspace.folder, first)
     try:
-        if workspace.config_text or not first:  # else an earlier start has written these
+        if workspace.config_text or not first:  # otherwise an earlier start wrote them
             monitor.text("config", workspace.settings(), first)
             monitor.text("command", workspace.record.command, first)
             monitor.flush()
@@ -188,7 +191,7 @@ def _monitored(context: RunContext, first: int) -> Iterator[None]:
 
 
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
-    """Of sequences from everywhere in a split, without their padding; 0 where they have no characters."""
+    """Mean tokens per character of 256 sequences across a split, without padding; 0 if there are no characters."""
     batch = sequences.batch(sequences.spread(256))
     in_all = int(characters(codec, batch).sum())
     return int(batch.full_text_mask().sum()) / in_all if in_all else 0.0
@@ -199,8 +202,8 @@ def _where(workspace: Workspace) -> str:
     return device if size == 1 else f"{device}, {size} processes"
 
 
-def _say_where(context: RunContext, first: int) -> None:
-    """From which step a run is resumed; that it starts anew, where it had begun and nothing of it was saved."""
+def _print_resume_step(context: RunContext, first: int) -> None:
+    """Print the step from which the run resumes, or that it restarts because no checkpoint was saved."""
     workspace = context.workspace
     reached = context.log.reached() if workspace.resume else None
     if first:
@@ -211,7 +214,7 @@ def _say_where(context: RunContext, first: int) -> None:
 
 
 def _hyperparameters(run: Node) -> dict[str, bool | int | float | str]:
-    """Every scalar of a run by its path, and the variant of each stage."""
+    """Scalar settings of a run by path, and the plugin name of each stage."""
     values = {
         path: value.name if isinstance(value, Node) else value for path, value in run.walk() if _is_shown(value)
     }

@@ -77,7 +77,7 @@ class Loop:
         )
         folder = world.gather(found)[0]
         if folder is None:
-            self.context.workspace.follow(None, 0)
+            self.context.workspace.record_changes(None, 0)
             return 0
         state = checkpoints.load_for_resume(
             folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema
@@ -95,7 +95,7 @@ class Loop:
                 f"{folder} was saved by another optimizer, or by another version of this code: the run cannot be "
                 f"resumed from it exactly. Start a new run from its weights: init_from={folder}"
             ) from error
-        self.context.workspace.follow(Record.read(folder / checkpoints.CONFIG), self._updated_at)
+        self.context.workspace.record_changes(Record.read(folder / checkpoints.CONFIG), self._updated_at)
         return self._updated_at
 
     def resume_instructions(self) -> str:

@@ -183,7 +183,7 @@ def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert row == ["bound", *(f"{f['value']:.4f} ± {f['standard_error']:.4f}" for f in figures[2:])]
     Path("other.txt").write_text("another alphabet: xyz 123\n" * 40)
     record.run.args["more_valid"][0].args["paths"] = ("other.txt",)
-    with pytest.raises(UserError, match="is tokenized otherwise than the training data"):
+    with pytest.raises(UserError, match="and the training data have different tokenizers"):
         build(record.run)._sets()
 
 
