@@ -210,7 +210,7 @@ def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
     """Each of two, by each kind of error; the main one tells a mistake, whose ever it is."""
     code = (
         "import sys, torch.distributed as dist; from sedd_core.distributed.world import World\n"
-        "from sedd_core.errors import Stopped, Told, UserError\n"
+        "from sedd_core.errors import ReportedElsewhere, Stopped, UserError\n"
         "rank = int(sys.argv[1])\n"
         "dist.init_process_group('gloo', init_method='file://' + sys.argv[2], rank=rank, world_size=2)\n"
         "world = World(rank, 2)\n"
@@ -230,10 +230,18 @@ def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
         for rank in (0, 1)
     ]
     said = [ast.literal_eval(process.communicate(timeout=120)[0]) for process in both]
-    told, other = "Told: process 0: ", "Told: process 1: "
+    elsewhere, other = "ReportedElsewhere: process 0: ", "ReportedElsewhere: process 1: "
     mine = "UserError: no"
     assert said[0] == [0, mine, mine, mine, "OSError: full", f"{other}full", "Stopped: 143"]
-    assert said[1] == [1, f"{told}no", mine, f"{told}no", f"{told}full", "OSError: full", "Stopped: 143"]
+    assert said[1] == [
+        1,
+        f"{elsewhere}no",
+        mine,
+        f"{elsewhere}no",
+        f"{elsewhere}full",
+        "OSError: full",
+        "Stopped: 143",
+    ]
 
 
 def test_a_mistake_that_only_the_main_process_sees_ends_all_at_once(
