@@ -136,7 +136,7 @@ def trained_length(record: Record) -> int | None:
     length = arguments.get("length")
     if length is not None and not (type(length) is int and 1 <= length <= MOST_LENGTH):
         raise UserError(
-            f"The record is damaged: the length that the model was trained on is {length!r}; it must be an "
+            f"The record is damaged: the length that the model was trained on is {length!r}; it must be a "
             f"number of tokens from 1 to {MOST_LENGTH:,}."
         )
     return length

@@ -92,9 +92,8 @@ class World:
         """Wrap a module in DistributedDataParallel: each backward pass averages gradients over the processes."""
         if self.size == 1:
             return module
-        with (
-            warnings.catch_warnings()
-        ):  # buffers are constants; torch 2.13 renames the argument; 2.11 lacks the new name
+        # Buffers are constants. torch 2.13 renames the argument, and 2.11 lacks the new name.
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
 
