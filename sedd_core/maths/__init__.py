@@ -1,4 +1,4 @@
-"""Draws, categorical distributions, and forms that keep their digits."""
+"""Mathematics: addressed random draws, categorical sampling, numerically stable functions."""
 
 from .categorical import categorical, row_chunks, sharpen
 from .draws import Draws, permutation

@@ -1,7 +1,7 @@
-"""Addressed randomness: every uniform number is a function of (seed, stream, step, sequence, position).
+"""Counter-based randomness: every uniform number is a function of (seed, stream, step, sequence, position).
 
-Nothing is streamed, so world size, accumulation, batch division and resuming change no draw, and only the address
-has to be remembered. Bits come from the finaliser of SplitMix64 (Steele, Lea, Flood 2014), applied twice.
+There is no generator state, so draws do not depend on world size, accumulation, batch size or resuming. Bits come
+from the finalizer of SplitMix64 (Steele, Lea, Flood 2014), applied twice.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _signed(word: int) -> int:
 
 
 def _shift_right(z: Tensor, bits: int) -> Tensor:
-    """Logical shift: torch's own repeats the sign bit."""
+    """Logical right shift: torch's own extends the sign bit."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -37,37 +37,39 @@ def _mix(z: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
 
 
 def key(*parts: int | str) -> int:
-    """A 64-bit key of an address; parts are told apart, so ("a", 1) and ("a1",) differ."""
+    """Signed 64-bit hash of an address; ("a", 1) and ("a1",) differ."""
     return _signed(int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little"))
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Uniform numbers for a batch of sequences at one step.
-
-    seed: of the run. indices [B]: each sequence's index in the global batch (or among all samples).
-    step: training or sampling step. parts: names of the parts of that step, outermost first (see `part`).
-
-    A stream gives the same numbers whenever it is asked for again at the same address.
-    """
+    """Uniform numbers for a batch of sequences at one step. The same address always gives the same numbers."""
 
     seed: int
+    """Random seed of the run."""
     indices: Int64[Tensor, " B"]
+    """Index [B] of each sequence in the global batch, or among all samples."""
     step: int = 0
+    """Training or sampling step."""
     parts: tuple[str, ...] = ()
+    """Names of the parts of the step, outermost first; see `part`."""
 
     def at(self, step: int) -> Draws:
-        """The same sequences at another step."""
+        """The draws of the same sequences at another step."""
         return replace(self, step=step)
 
     def part(self, name: str) -> Draws:
-        """Independent draws for one named part of a step, such as each of two stages of a sampler."""
+        """Independent draws for one named part of a step, such as the corrector of a predictor-corrector sampler."""
         return replace(self, parts=(*self.parts, name))
 
     def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
-        """Numbers in the open interval (0, 1), of 52 bits; `stream` names what they are for.
+        """Uniform numbers [B, *shape] in the open interval (0, 1), of 52 bits.
 
-        On the device of the indices, or on the CPU where that has no float64.
+        They are on the device of the indices, or on the CPU if that device has no float64.
+
+        Args:
+            stream: Name of the purpose of the numbers; streams are independent.
+            shape: Shape of the numbers of each sequence.
         """
         indices = self.indices.to(float64_device(self.indices.device))
         positions = torch.arange(math.prod(shape), device=indices.device) * _signed(_GOLDEN)
@@ -78,5 +80,5 @@ class Draws:
 
 
 def permutation(size: int, seed: int, stream: str) -> Int64[Tensor, " size"]:
-    """A random order of `size` things, a function of (seed, stream)."""
+    """A random permutation of 0 .. size - 1, a function of (seed, stream)."""
     return torch.argsort(Draws(seed, torch.arange(size)).uniform(stream))

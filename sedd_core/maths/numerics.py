@@ -1,4 +1,4 @@
-"""Forms that keep their digits at small and at large noise."""
+"""Numerically stable functions, accurate at small and at large noise."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 LN2 = math.log(2.0)
 LARGEST = 64.0
-"""Largest exponent that is taken as it is: sums and products of exp(64) over any vocabulary fit into float32."""
+"""Largest exponent that is not shifted: sums and products of exp(64) over any vocabulary fit into float32."""
 WITHOUT_FLOAT64 = ("mps",)
-"""Types of devices that have no float64: only the network runs there."""
+"""Device types without float64: only the network runs on them."""
 
 
 def float64_device(device: torch.device | str) -> torch.device:
-    """Where draws, noise levels and laws are computed for a network on this device: there, else on the CPU."""
+    """The device for draws, noise levels and probabilities of a network on `device`: the CPU where it lacks float64."""
     device = torch.device(device)
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 
 
 def to_float64(x: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-    """The same numbers in float64, on the `float64_device` of theirs."""
+    """The tensor in float64, on the `float64_device` of its device."""
     return x.to(float64_device(x.device)).double()
 
 
@@ -37,9 +37,15 @@ def log_expm1(s: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def student_t(level: float, freedom: int) -> float:
-    """The t with P(|T| < t) = level, T being Student's with `freedom` degrees of freedom (12.7, 4.30, ... at .95).
+    """The t with P(|T| < t) = level for Student's t distribution (12.7, 4.30, ... at level .95).
 
-    P is a finite sum in theta = atan(t / sqrt(freedom)) (Abramowitz and Stegun, 26.7.3 and 26.7.4), here bisected.
+    Bisection of P, a finite sum in theta = atan(t / sqrt(freedom)).
+
+    Args:
+        level: Probability in (0, 1).
+        freedom: Degrees of freedom, at least 1.
+
+    Source: Abramowitz and Stegun, 26.7.3 and 26.7.4.
     """
     odd, power = freedom % 2, torch.arange(freedom // 2, dtype=torch.float64)
     factors = 1 - 1 / (2 * power + odd)
@@ -55,30 +61,35 @@ def student_t(level: float, freedom: int) -> float:
     return math.sqrt(freedom) * math.tan((low + high) / 2)
 
 
-def row_scores(log_score: Float[Tensor, "*shape S"], here: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape S"]:
-    """exp(log_score) without overflow, and without rows that vanish: up to one positive factor per row.
+def row_scores(log_score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape S"]:
+    """exp(log_score) up to one positive factor per row, so that no row overflows or underflows as a whole.
 
-    The factor is 1 where the largest log-score of a state other than `here` lies within +-LARGEST, and brings it back
-    to that range elsewhere; the score at `here` is held at exp(LARGEST) there, next to which all others are nothing.
+    The factor is 1 if the largest log-score of a state other than x lies within +-LARGEST; otherwise it shifts that
+    log-score back into the range, and the score at x is capped at exp(LARGEST), next to which all others vanish.
     A log-score of -inf gives 0.
 
     Args:
-        log_score: Log-scores, 0 at the current state; -inf where a state is forbidden.
-        here: Current states.
+        log_score: Log-scores [..., S]: 0 at the current state, -inf for forbidden states.
+        x: Current states [...].
     """
-    others = log_score.scatter(-1, here[..., None], -math.inf)
+    others = log_score.scatter(-1, x[..., None], -math.inf)
     top = others.amax(-1, keepdim=True)
     shift = (top - top.clamp(-LARGEST, LARGEST)).masked_fill(top == -math.inf, 0.0)
-    own = (log_score.gather(-1, here[..., None]) - shift).clamp(max=LARGEST)
-    return others.sub_(shift).scatter_(-1, here[..., None], own).exp_()
+    own = (log_score.gather(-1, x[..., None]) - shift).clamp(max=LARGEST)
+    return others.sub_(shift).scatter_(-1, x[..., None], own).exp_()
 
 
 def expand_to(values: Shaped[Tensor, "*lead"], x: Shaped[Tensor, "*lead_and_more"]) -> Shaped[Tensor, "..."]:
-    """`values` repeated over the trailing axes of `x`: [B] or [B, L] against x of shape [B, L].
+    """Expand `values` over the trailing axes of `x`: [B] or [B, L] to the shape [B, L].
 
-    Axes are aligned at the front, so that a noise level of shape [B] never meets the length axis by accident,
-    not even when B = L.
+    Axes are aligned at the front, so that a noise level of shape [B] is never broadcast along the length axis, not
+    even if B = L.
+
+    Raises:
+        ValueError: The shape of `values` is not the leading part of that of `x`.
     """
     if values.shape != x.shape[: values.ndim]:
-        raise ValueError(f"{tuple(values.shape)} does not lead {tuple(x.shape)}: one value per sequence or position")
+        raise ValueError(
+            f"shape {tuple(values.shape)} does not lead {tuple(x.shape)}: give one value per sequence or per position"
+        )
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)).expand(x.shape)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Backbone(nn.Module, ABC):
     """Abstract network from states and noise levels to features, with a linear head to one logit per state.
 
-    It does not depend on the graph: the score head gives logits their meaning.
+    A backbone is independent of the graph: the score head interprets its logits.
     """
 
     def __init__(self) -> None:
@@ -20,22 +20,25 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def head(self) -> nn.Linear:
-        """The linear map from features to S logits, separate so that it runs only where logits are needed."""
+        """The linear map from features to S logits; separate, so that it runs only at positions that need logits."""
 
     @abstractmethod
     def forward(
         self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Features of states.
+        """Compute the features of noised sequences.
 
         Args:
             x: States [B, L].
             sigma: Total noise [B] or [B, L].
-            cond: Condition of each sequence: `Batch.cond` in training and in the bound, `sample(cond=...)` in
-                sampling; None without one. A backbone that needs one, or takes none, raises a UserError that says so.
+            cond: Conditions [B, ...]: `Batch.cond` in training and in the bound, `sample(cond=...)` in sampling; None
+                if the run has no conditions.
 
         Returns:
             Features [B, L, D].
+
+        Raises:
+            UserError: A condition is missing, or the backbone does not support conditions.
         """
 
     def logits(self, features: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape S"]:

@@ -15,15 +15,15 @@ Split = Literal["train", "valid"]
 
 
 class Batch(NamedTuple):
-    """Sequences, and which of their positions are modeled.
+    """Sequences with their masks and conditions.
 
     Args:
         tokens: Token ids [B, L].
-        loss_mask: Positions [B, L] in the loss and the bound; None: all. Tokens elsewhere are given: they are never
-            noised, and figures are conditional on them.
-        cond: Conditions [B, ...] for the network; None without.
-        text: Positions [B, L] that figures per token and per character are divided by, all but padding; None:
-            loss_mask.
+        loss_mask: Positions [B, L] in the loss and the bound; None: all. Tokens elsewhere are fixed: they are never
+            noised, and the bound is conditional on them.
+        cond: Conditions [B, ...] for the network; None: unconditional.
+        text: Positions [B, L] that are text rather than padding, counted in figures per token and per character;
+            None: loss_mask.
     """
 
     tokens: Int64[Tensor, "B L"]
@@ -47,7 +47,8 @@ class Batch(NamedTuple):
 class Sequences(ABC):
     """Abstract split: a map from sequence indices to batches.
 
-    `conditioned_on` names what positions outside the loss mask reveal, for the names of figures: "lengths", or "".
+    `conditioned_on` names the information in positions outside the loss mask, such as "lengths"; it appears in the
+    names of figures. Empty where there is none.
     """
 
     conditioned_on: str = ""
@@ -58,10 +59,10 @@ class Sequences(ABC):
 
     @abstractmethod
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """The batch of the sequences of these indices [B]."""
+        """The batch of the sequences with the given indices [B]."""
 
     def spread(self, count: int) -> Int64[Tensor, " n"]:
-        """Indices of `count` sequences spread evenly over the split, or of all where there are fewer."""
+        """Indices [n] of `count` sequences spread evenly over the split, or of all sequences if there are fewer."""
         count = min(count, len(self))
         return torch.arange(count) * len(self) // count
 
@@ -69,12 +70,12 @@ class Sequences(ABC):
 def restore_given(
     x: Int64[Tensor, "B L"], x0: Int64[Tensor, "B L"], loss_mask: Bool[Tensor, "B L"] | None
 ) -> Int64[Tensor, "B L"]:
-    """x at the positions of the loss mask, and the clean x0 elsewhere: given tokens are not noised."""
+    """x [B, L] at the positions of the loss mask [B, L], and the clean x0 [B, L] elsewhere."""
     return x if loss_mask is None else torch.where(loss_mask, x, x0)
 
 
 class Data(ABC):
-    """Abstract data source. Constructing one touches no file and no network; `split` and `codec` do.
+    """Abstract data source. Construction accesses neither files nor the network; `split` and `codec` do.
 
     `length` is the number of tokens per sequence.
     """
@@ -83,32 +84,32 @@ class Data(ABC):
 
     @property
     def title(self) -> str:
-        """A short name, for charts and tables."""
+        """Short name for charts and tables."""
         return type(self).__name__.lower()
 
     @abstractmethod
     def describe(self) -> str:
-        """One line about the data, without reading it."""
+        """One-line description of the data, without reading it."""
 
     @abstractmethod
     def vocab_size(self) -> int | None:
-        """The vocabulary size where it is known without reading any data, else None."""
+        """The vocabulary size if it is known without reading any data, else None."""
 
     @abstractmethod
     def codec(self) -> Codec:
         """The codec between text and tokens."""
 
     def end(self) -> int | None:
-        """The token that ends a document and pads it, where each sequence is one document; else None."""
+        """The token that ends and pads a document if each sequence is one document, else None."""
         return None
 
     @abstractmethod
     def split(self, name: Split) -> Sequences:
-        """The sequences of a split; validation and training share none."""
+        """The sequences of a split; training and validation are disjoint."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A hash of the data's content and of its tokenization."""
+        """Hash of the content of the data and of its tokenization."""
 
-    def check_cache(self) -> None:  # noqa: B027 - most data keeps none
-        """Remove damaged copies that this data keeps on disk: called once per process, before any is opened."""
+    def check_cache(self) -> None:  # noqa: B027 - most data has no cache
+        """Remove damaged cache files of this data; called once per process, before any is opened."""

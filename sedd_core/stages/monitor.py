@@ -1,4 +1,4 @@
-"""The monitor stage: where metrics and texts of a run are displayed."""
+"""The monitor stage: receives metrics, samples and settings of a run for display."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 class Monitor(ABC):
-    """Abstract monitor: receives the metrics of a run, in its main process. Constructing one touches no file."""
+    """Abstract monitor: receives the metrics of a run in the main process. Construction accesses no files."""
 
     @abstractmethod
     def start(self, folder: Path, step: int) -> None:
-        """Begin in a run folder, or continue there after `step`: what was received of later steps is removed.
+        """Start logging in a run folder, or resume after `step` and remove the entries of later steps.
 
-        What is received again of `step` itself replaces what is there: a kill may come before the run knows that it
-        is.
+        Entries of `step` itself that are logged again replace the existing ones: a run may be killed after an entry
+        is written and before its checkpoint is.
 
         Args:
             folder: The run folder.
@@ -24,7 +24,7 @@ class Monitor(ABC):
 
     @abstractmethod
     def scalars(self, values: Mapping[str, float], step: int) -> None:
-        """Show metrics.
+        """Log metrics.
 
         Args:
             values: Values by name; names are grouped by the part before a slash.
@@ -33,21 +33,27 @@ class Monitor(ABC):
 
     @abstractmethod
     def text(self, name: str, text: str, step: int) -> None:
-        """Show a text, unchanged."""
+        """Log a text verbatim.
+
+        Args:
+            name: Name of the text.
+            text: The text.
+            step: Number of updates done.
+        """
 
     @abstractmethod
     def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
-        """Show the settings and results of the run, for comparing runs.
+        """Log the settings and results of the run, for comparison between runs.
 
         Args:
             values: Settings by path.
-            figures: Results by the names of their scalars.
+            figures: Results by the names of their metrics.
         """
 
     def flush(self) -> None:
-        """Write what was received to the disk; not needed where nothing is buffered."""
+        """Write buffered entries to disk; a no-op for unbuffered monitors."""
         return
 
     @abstractmethod
     def close(self) -> None:
-        """Write what is still buffered, and end."""
+        """Write buffered entries to disk and release all resources."""

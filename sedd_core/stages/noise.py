@@ -28,8 +28,8 @@ class Noise(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, t: Float[Tensor, "*shape"]) -> NoiseLevel:
-        """The noise level at times t in [0, 1], of any shape, in float64."""
+        """The noise level at times t [...] in [0, 1], in float64."""
 
     @abstractmethod
     def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The time at which the total noise is sigma, in float64: the inverse of sigma(t)."""
+        """The inverse of sigma(t): the times [...] at which the total noise is sigma [...], in float64."""

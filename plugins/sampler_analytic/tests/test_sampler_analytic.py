@@ -19,6 +19,6 @@ def test_absorb_unmasks_with_expm1_of_the_step_times_the_scores() -> None:
     now, then = torch.tensor([1.0]).double(), torch.tensor([1.0 - delta]).double()
     step = Step(NoiseLevel(now, now), NoiseLevel(then, then), torch.tensor([0.1]).double())
     score = torch.tensor([[0.5, 0.25, 0.75, 1.0]]).double()
-    values, total = plugin("sampler_analytic")().weights(torch.tensor([3]), score, step, graph)
+    values, total = plugin("sampler_analytic")().step_weights(torch.tensor([3]), score, step, graph)
     torch.testing.assert_close(values[:, :3] / total, torch.tensor(delta).double().expm1() * score[:, :3])
     torch.testing.assert_close(values.sum(-1), total)

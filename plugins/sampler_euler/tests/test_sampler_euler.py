@@ -20,7 +20,7 @@ def test_the_formula() -> None:
     level = NoiseLevel(torch.tensor([1.0, 1.0]).double(), torch.tensor([2.0, 2.0]).double())
     step = Step(level, level, torch.tensor([0.1, 1.0]).double())
     score = torch.tensor([[1.0, 0.5, 2.0, 0.5], [1.0, 2.0, 2.0, 4.0]]).double()
-    values, total = plugin("sampler_euler")().weights(torch.tensor([0, 0]), score, step, graph)
+    values, total = plugin("sampler_euler")().step_weights(torch.tensor([0, 0]), score, step, graph)
     expected = torch.tensor([[0.85, 0.025, 0.1, 0.025], [0.0, 1.0, 1.0, 2.0]]).double()
     torch.testing.assert_close(values, expected)
     assert total.tolist() == [1.0, 1.0]
