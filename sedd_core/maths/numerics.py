@@ -16,7 +16,7 @@ WITHOUT_FLOAT64 = ("mps",)
 
 
 def float64_device(device: torch.device | str) -> torch.device:
-    """The device for draws, noise levels and probabilities of a network on `device`: the CPU where it lacks float64."""
+    """The device for draws, noise levels and probabilities of a network on `device`; the CPU without float64."""
     device = torch.device(device)
     return torch.device("cpu") if device.type in WITHOUT_FLOAT64 else device
 

@@ -1,4 +1,4 @@
-"""The model as samplers and evaluators call it: a backbone, read as log-scores."""
+"""The score model that samplers and evaluators call, and its moving average."""
 
 from .ema import EMA
 from .score import ScoreHead, ScoreModel

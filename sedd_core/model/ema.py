@@ -12,9 +12,14 @@ from ..maths.numerics import to_float64
 
 
 class EMA:
-    """average += (1 - d) (parameter - average) after each update, d = min(decay, (1 + n) / (10 + n)) at the n-th.
+    """Exponential moving average of the parameters that require a gradient, with the published warm-up of its decay.
 
-    The published rule: an average that starts as a copy forgets its start fast.
+    At the n-th update: average += (1 - d) (parameter - average), d = min(decay, (1 + n) / (10 + n)), so that the
+    initial parameters are forgotten quickly.
+
+    Args:
+        parameters: Parameters to average.
+        decay: Decay rate of the average per update, once warmed up.
     """
 
     def __init__(self, parameters: Iterable[Tensor], decay: float) -> None:
@@ -25,21 +30,21 @@ class EMA:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the parameters as they are now."""
+        """Update the average with the current parameters."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def distance(self) -> float:
-        """|parameters - average| / |parameters|."""
-        apart = sum(to_float64(p - a).square().sum() for p, a in zip(self.parameters, self.average, strict=True))
+        """Relative distance |parameters - average| / |parameters|."""
+        difference = sum(to_float64(p - a).square().sum() for p, a in zip(self.parameters, self.average, strict=True))
         size = sum(to_float64(p).square().sum() for p in self.parameters)
-        return (torch.as_tensor(apart) / torch.as_tensor(size)).sqrt().item()
+        return (torch.as_tensor(difference) / torch.as_tensor(size)).sqrt().item()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within: the parameters hold their average."""
+        """Context in which the parameters have the values of their average."""
         self._swap()
         try:
             yield
@@ -49,6 +54,6 @@ class EMA:
     @torch.no_grad()
     def _swap(self) -> None:
         for parameter, average in zip(self.parameters, self.average, strict=True):
-            held = parameter.clone()
+            saved = parameter.clone()
             parameter.copy_(average)
-            average.copy_(held)
+            average.copy_(saved)

@@ -1,4 +1,4 @@
-"""Memory: what training takes on one device, counted without allocating it; and what to say when it is used up."""
+"""Memory: estimates of the memory that training needs on one device, and messages for out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -20,34 +20,32 @@ from .score import ScoreHead, ScoreModel
 
 GIB = 2**30
 RESERVED = GIB
-"""Bytes for CUDA's context, its libraries' workspaces, and the allocator's gaps."""
+"""Bytes reserved for the CUDA context, library workspaces and fragmentation."""
 COPIES = 5
-"""Of the weights, in float32: themselves, their gradients, AdamW's two moments, the average."""
+"""Float32 copies of the weights: weights, gradients, two moments of AdamW, moving average."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes of training on one device.
-
-    kept: Weights, gradients, moments, average; in several processes, DDP's buckets.
-    per_pass: Of each forward and backward pass, whatever its size: the weights in bfloat16.
-    per_sequence: Activations of one sequence at their peak.
-    """
+    """Memory of training on one device."""
 
     kept: int
+    """Bytes of weights, gradients, moments and average; with several processes, also DDP's buckets."""
     per_pass: int
+    """Bytes of a forward and backward pass of any size: the weights in bfloat16."""
     per_sequence: int
+    """Bytes of the activations of one sequence at their peak."""
 
     def total(self, sequences: int) -> int:
-        """Bytes with a pass over so many sequences."""
+        """Total bytes with passes over `sequences` sequences."""
         return self.kept + self.per_pass + sequences * self.per_sequence
 
-    def most(self, memory: int) -> int:
-        """The most sequences for which `memory` bytes suffice; 0 where they do not for one."""
+    def max_sequences(self, memory: int) -> int:
+        """Largest number of sequences per pass that fits into `memory` bytes; 0 if none fits."""
         return max(0, (memory - RESERVED - self.total(0)) // max(self.per_sequence, 1))
 
     def describe(self, sequences: int) -> str:
-        """The sum for a pass over so many sequences, in GiB."""
+        """Breakdown in GiB for passes over `sequences` sequences."""
         fixed = (self.kept + self.per_pass) / GIB
         return (
             f"{self.total(sequences) / GIB:.2f} GiB: {fixed:.2f} GiB for weights, gradients, AdamW's moments and the "
@@ -65,62 +63,66 @@ def estimate(
     processes: int = 1,
     share: float = 1.0,
 ) -> Estimate:
-    """Count what training takes, by one pass over one and over two sequences of tensors that have no content.
+    """Estimate the memory of training from passes over one and over two sequences of fake tensors.
 
     Args:
-        make: Makes the network.
+        make: Function that constructs the network.
         graph: The forward process.
-        head: From logits to log-scores.
+        head: The map from logits to log-scores.
         length: Tokens per sequence.
         bf16: Whether the network runs in bfloat16 (autocast).
-        processes: Of the run; with several, DDP keeps a copy of the gradients.
-        share: Share of the positions that count in the loss, from 0 to 1; 1 is the worst case.
+        processes: Number of processes; with several, DDP keeps a copy of the gradients.
+        share: Share of positions in the loss, from 0 to 1; 1 is the worst case.
 
     Raises:
-        Exception: Whatever the network raises that looks at the content of its tensors.
+        Exception: The network reads the values of its tensors; the type depends on the network.
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = ScoreModel(make(), graph, head)
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         for parameter in model.backbone.parameters():
-            parameter.grad = torch.zeros_like(parameter)  # what is kept is not counted twice
+            parameter.grad = torch.zeros_like(parameter)  # allocated now, so that a pass does not count it
         one, two = (_peak(model, length, sequences, share, bf16) for sequences in (1, 2))
-    graph.zero_grad()  # it is a real one
+    graph.zero_grad()  # the graph has real tensors
     return Estimate(size * (COPIES + (processes > 1)), 2 * one - two, two - one)
 
 
 def device_memory() -> int | None:
-    """Bytes of the smallest GPU that this process sees; None without one."""
+    """Bytes of the smallest visible GPU; None without a GPU."""
     if not torch.cuda.is_available():
         return None
     return min(torch.cuda.get_device_properties(i).total_memory for i in range(torch.cuda.device_count()))
 
 
 def check(estimate: Estimate, sequences: int, memory: int) -> None:
-    """UserError, with the sum and the microbatch that would fit, where a pass over `sequences` exceeds `memory`."""
-    most = estimate.most(memory)
-    if sequences <= most:
+    """Check that passes over `sequences` sequences fit into `memory` bytes.
+
+    Raises:
+        UserError: They do not; the message has the breakdown and the microbatch that would fit.
+    """
+    largest = estimate.max_sequences(memory)
+    if sequences <= largest:
         return
-    fits = max((n for n in range(1, most + 1) if sequences % n == 0), default=0)
+    fits = max((n for n in range(1, largest + 1) if sequences % n == 0), default=0)
     advice = f"Set training.microbatch={fits} and leave training.accum at 1"
     if not fits:
-        advice = "Not one sequence fits: lower data.length, take a smaller model, or set training.precision=bf16"
+        advice = "Not even one sequence fits: lower data.length, use a smaller model, or set training.precision=bf16"
     raise UserError(
-        f"Training would run out of memory. A GPU here has {memory / GIB:.1f} GiB; with every position in the loss "
-        f"training takes {estimate.describe(sequences)}; CUDA itself takes {RESERVED / GIB:.0f} GiB. {advice}."
+        f"Training would run out of memory. The smallest GPU has {memory / GIB:.1f} GiB; with every position in the "
+        f"loss, training needs {estimate.describe(sequences)}; CUDA itself needs {RESERVED / GIB:.0f} GiB. {advice}."
     )
 
 
 @contextmanager
 def explained(what: str, lower: str) -> Iterator[None]:
-    """Within: being out of memory is a UserError.
+    """Context that turns out-of-memory errors into UserErrors.
 
     Args:
-        what: What is being done, to begin the message with.
-        lower: The settings to lower, as in "Lower {lower}."
+        what: Name of the operation, for the message: "Out of memory in {what}".
+        lower: Settings to reduce, for the message: "Lower {lower}."
 
     Raises:
-        UserError: There is no memory left, on a GPU or on the host. (For the system's ENOMEM: `errors`.)
+        UserError: A GPU or the host is out of memory. (`errors` handles the system's ENOMEM.)
     """
     try:
         yield
@@ -132,17 +134,17 @@ def explained(what: str, lower: str) -> Iterator[None]:
 
 
 def is_exhausted(error: BaseException) -> bool:
-    """Whether an exception says that memory is used up: torch's on a GPU, its allocator's on a CPU, Python's."""
+    """Whether an exception is an out-of-memory error: of torch on a GPU, of its CPU allocator, or of Python."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    said = str(error).lower()
+    message = str(error).lower()
     return isinstance(error, RuntimeError) and any(
-        words in said for words in ("can't allocate memory", "out of memory", "alloc_failed")
+        words in message for words in ("can't allocate memory", "out of memory", "alloc_failed")
     )
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of the tensors made within that are alive, and the most there were."""
+    """Tracks the bytes of live tensors created in this context, and their peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -150,13 +152,15 @@ class _Live(TorchDispatchMode):
         self._seen: set[int] = set()
 
     def leave_out(self, tensors: Iterable[Tensor]) -> None:
-        """Do not count these."""
+        """Exclude tensors from the count."""
         self._seen.update(tensor.untyped_storage()._cdata for tensor in tensors)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.overloadpacket is torch.ops.aten.sum and kwargs.get("dtype", args[0].dtype) != args[0].dtype:
-            self.peak = max(self.peak, self.now + args[0].numel() * kwargs["dtype"].itemsize)  # it converts first
+            self.peak = max(
+                self.peak, self.now + args[0].numel() * kwargs["dtype"].itemsize
+            )  # the input is converted first
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
@@ -178,19 +182,19 @@ class _Live(TorchDispatchMode):
 
 
 def _peak(model: ScoreModel, length: int, sequences: int, share: float, bf16: bool) -> int:
-    """The most bytes of one forward and backward pass of the loss, beside the model's own tensors and gradients."""
+    """Peak bytes of one forward and backward pass of the loss, without the model's own tensors and gradients."""
     x = torch.zeros(sequences, length, dtype=torch.int64)
     sigma = torch.ones(sequences, dtype=torch.float64)
-    rows = round(sequences * length * share)
+    count = round(sequences * length * share)
     with _Live() as live:
         live.leave_out(
             [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            features = model.backbone(x, sigma.float(), None).flatten(0, 1)[:rows]
-            here, level = x.flatten()[:rows], sigma[:1].expand(rows)
-            log_score = model.head(model.backbone.logits(features), here, level, model.graph)
-            loss = model.graph.score_entropy(log_score, level, here, here).sum()
+            features = model.backbone(x, sigma.float(), None).flatten(0, 1)[:count]
+            x, level = x.flatten()[:count], sigma[:1].expand(count)
+            log_score = model.head(model.backbone.logits(features), x, level, model.graph)
+            loss = model.graph.score_entropy(log_score, level, x, x).sum()
         del features, log_score
         loss.backward()
     return live.peak

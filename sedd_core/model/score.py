@@ -1,4 +1,4 @@
-"""From a backbone's logits to log-scores."""
+"""The score model: a backbone whose logits are converted to log-scores."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ..stages.noise import Noise
 @recordable
 @dataclass(frozen=True, kw_only=True)
 class ScoreHead:
-    """How logits become log-scores."""
+    """The map from logits to log-scores."""
 
     scale_by_sigma: bool = True
-    """Whether the graph's `score_offset`, a typical log-score at this noise level, is added to the logits."""
+    """Whether the graph's `score_offset`, a typical log-score at the noise level, is added to the logits."""
 
     def __call__(
         self,
@@ -30,21 +30,35 @@ class ScoreHead:
         sigma: Float[Tensor, "..."],
         graph: Graph,
     ) -> Float32[Tensor, "*shape S"] | Float[Tensor, "*shape S"]:
-        """Log-scores in float32 or better; the entry at y = x is arbitrary (see `ScoreModel`).
+        """Convert logits to log-scores [..., S], in float32 or float64; the entry at y = x is arbitrary.
 
-        With the offset, the network needs to learn only what differs from a typical log-score: for absorb,
-        - log expm1(sigma) - log V.
+        With the offset, the network learns only the difference from a typical log-score, which is
+        - log expm1(sigma) - log V for absorb.
+
+        Args:
+            logits: Logits [..., S].
+            x: Current states [...].
+            sigma: Total noise, with the leading axes of x.
+            graph: The forward process.
 
         Source: SEDD, appendix C.2.
         """
-        log_score = logits.to(torch.promote_types(logits.dtype, torch.float32))  # before the offset: bf16 loses it
+        log_score = logits.to(
+            torch.promote_types(logits.dtype, torch.float32)
+        )  # before the offset, which bf16 would round
         if not self.scale_by_sigma:
             return log_score
         return log_score + graph.score_offset(x, sigma)[..., None].to(log_score.dtype)
 
 
 class ScoreModel(nn.Module):
-    """A backbone, read as the log-score of a graph: what samplers and evaluators call."""
+    """A backbone interpreted as the log-score of a graph.
+
+    Args:
+        backbone: Network from states and noise levels to features and logits.
+        graph: Forward process.
+        head: Map from logits to log-scores.
+    """
 
     def __init__(self, backbone: Backbone, graph: Graph, head: ScoreHead) -> None:
         super().__init__()
@@ -59,13 +73,19 @@ class ScoreModel(nn.Module):
         positions: Bool[Tensor, "B L"] | None = None,
         cond: Tensor | None = None,
     ) -> Float[Tensor, "... S"]:
-        """log s(x, sigma): 0 at the current state; sigma [B] or [B, L].
+        """Compute the log-scores log s(x, sigma); 0 at the current state.
 
-        [B, L, S], or [N, S] at the N positions where `positions` is set.
+        Args:
+            x: States [B, L].
+            sigma: Total noise [B] or [B, L].
+            positions: Positions [B, L] to compute log-scores at; None: all.
+            cond: Conditions [B, ...] for the network.
+
+        Returns:
+            Log-scores [B, L, S], or [N, S] at the N selected positions.
         """
-        everywhere = torch.ones_like(x, dtype=torch.bool)
-        where = everywhere if positions is None else positions
-        log_score = self.raw(x, sigma, where, cond).scatter(-1, x[where][..., None], 0.0)
+        selected = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
+        log_score = self.raw(x, sigma, selected, cond).scatter(-1, x[selected][..., None], 0.0)
         return log_score.view(*x.shape, -1) if positions is None else log_score
 
     def raw(
@@ -75,19 +95,19 @@ class ScoreModel(nn.Module):
         positions: Bool[Tensor, "B L"],
         cond: Tensor | None = None,
     ) -> Float[Tensor, "N S"]:
-        """The same at `positions`; the entry at the current state is arbitrary, since the loss does not use it."""
-        there = next(self.backbone.parameters(), x).device  # another than x's where that has no float64
-        features = self.backbone(x.to(there), sigma.float().to(there), None if cond is None else cond.to(there))
-        logits = self.backbone.logits(features[positions.to(there)]).to(x.device)
+        """Log-scores [N, S] at `positions`, with an arbitrary entry at the current state, which the loss ignores."""
+        device = next(self.backbone.parameters(), x).device  # differs from that of x if it has no float64
+        features = self.backbone(x.to(device), sigma.float().to(device), None if cond is None else cond.to(device))
+        logits = self.backbone.logits(features[positions.to(device)]).to(x.device)
         return self.head(logits, x[positions], expand_to(sigma, x)[positions], self.graph)
 
 
 def move_to(device: torch.device | str, model: ScoreModel, noise: Noise) -> None:
-    """Move a network to a device, in place; and its graph and noise schedule to that device's `float64_device`.
+    """Move a network to a device, and its graph and noise schedule to the `float64_device` of that device, in place.
 
     Args:
-        device: The network's device.
-        model: The model; states and noise levels that it is called with belong on the `float64_device`.
+        device: The device of the network.
+        model: The model; its inputs (states, noise levels) belong on the `float64_device`.
         noise: The noise schedule.
     """
     model.backbone.to(device)

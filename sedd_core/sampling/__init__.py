@@ -1,1 +1,1 @@
-"""From scores to sequences."""
+"""Sampling: time grids, conditioning on fixed tokens, prompts, and the sampling loop."""

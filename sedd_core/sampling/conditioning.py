@@ -1,4 +1,4 @@
-"""The model as a function of time, and what it is told of fixed tokens."""
+"""Score functions: the model as a function of time, conditioned on fixed tokens."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ FixedTokenNoise = Literal["same", "none"]
 def timed_score(
     model: ScoreModel, noise: Noise, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
 ) -> ScoreFunction:
-    """The model as a function of time instead of noise, under the condition of each sequence.
+    """The model as a function of time instead of noise.
 
-    Where `clean` is set it is told that there is no noise.
+    Args:
+        model: The score model.
+        noise: The noise schedule.
+        clean: Positions [B, L] at which the network receives noise level 0; None: none.
+        cond: Conditions [B, ...] of the sequences, for the network.
     """
 
     def score(
@@ -36,36 +40,37 @@ def timed_score(
     return score
 
 
-def condition_on(score: ScoreFunction, given: FixedTokens) -> ScoreFunction:
-    """The same score at the free positions; a given token cannot be another: log-score -inf, without being asked.
+def condition_on(score_fn: ScoreFunction, fixed_tokens: FixedTokens) -> ScoreFunction:
+    """A score function under which fixed tokens cannot change: log-score -inf for all other states.
 
-    The network sees the given tokens in their places, whatever x holds there.
+    `score_fn` receives states with the fixed tokens in place, and is evaluated only at free positions.
     """
 
     def conditional(
         x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        x = given.apply(x)
-        where = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
-        free = ~given.positions[where]
-        asked = score(x, t, where & ~given.positions)
-        log_score = asked.new_full((len(free), asked.shape[-1]), -math.inf).scatter(-1, x[where][:, None], 0.0)
-        log_score[free] = asked
+        x = fixed_tokens.apply(x)
+        selected = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
+        free = ~fixed_tokens.positions[selected]
+        computed = score_fn(x, t, selected & ~fixed_tokens.positions)
+        forbidden = computed.new_full((len(free), computed.shape[-1]), -math.inf)
+        log_score = forbidden.scatter(-1, x[selected][:, None], 0.0)
+        log_score[free] = computed
         return log_score.view(*x.shape, -1) if positions is None else log_score
 
     return conditional
 
 
 def clamping_floor(graph: Graph) -> str | None:
-    """Why given tokens that are only put back leave an error that no number of steps removes; None where they do not.
+    """The reason why clamping fixed tokens leaves an error at any number of steps, as a clause; None if it does not.
 
-    They do not where noise never turns one token into another (absorb): a token in sight is then a clean one at any
-    noise, and the scores know it.
+    It does not for graphs whose noise never turns a token into another token (absorb): an unmasked token is then
+    clean at any noise level, and the scores account for it.
     """
     tokens = torch.arange(graph.vocab_size, device=graph.prior_law().device)
     if not graph.reachable(tokens).any():
         return None
     return (
-        "this graph turns tokens into other tokens, so the scores take given tokens for noised ones and heed them "
-        "too little: samples do not tend to the conditional law, whatever the number of steps (docs/mathematics.md)"
+        "this graph turns tokens into other tokens, so the scores treat fixed tokens as noised and underweight them: "
+        "samples do not converge to the conditional distribution at any number of steps (docs/mathematics.md)"
     )

@@ -1,4 +1,4 @@
-"""Samples on the terminal."""
+"""Terminal output of samples."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..console import rule, say
 from ..stages import Sampler
 
 MUCH_CLIPPED = 0.01
-"""Of probability one: above it samples are another law's."""
+"""Clipped probability per position above which the sampled distribution differs noticeably from the model's."""
 
 
 def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
-    """Print samples, and how they were drawn."""
+    """Print samples and the statistics of the sampler."""
     for index, text in enumerate(texts):
         rule(f"sample {index}")
         say(text)
@@ -20,10 +20,10 @@ def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
     rule("")
     say(
         f"{calls} network calls; probability clipped: {clipped:.2g} per drawn position ({type(sampler).__name__})"
-        f"{': the steps are too long, take more of them' if clipped > MUCH_CLIPPED else ''}"
+        f"{': the steps are too long, use more steps' if clipped > MUCH_CLIPPED else ''}"
     )
 
 
 def before_end(tokens: list[int], end: int | None) -> list[int]:
-    """The tokens before the first `end`; all where it is None or not among them."""
+    """The tokens before the first `end`; all tokens if it is None or does not occur."""
     return tokens[: tokens.index(end)] if end in tokens else tokens

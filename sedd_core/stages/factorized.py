@@ -1,4 +1,4 @@
-"""Samplers that move every position independently: one formula gives the exact distribution and the draw."""
+"""Samplers that update every position independently; one formula gives the exact distribution and the draw."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .sampler import Sampler, ScoreFunction, split_weights
 
 
 class Step(NamedTuple):
-    """A step at each of N positions: the noise levels before and after it, and the time between."""
+    """A step at each of N positions: noise levels before and after it, and its length in time."""
 
     now: NoiseLevel
     then: NoiseLevel
@@ -32,16 +32,19 @@ class Step(NamedTuple):
 
 
 class FactorizedSampler(Sampler):
-    """A sampler that moves every position independently.
+    """Abstract sampler that updates every position independently.
 
-    A variant implements `step_weights`, the weights of every state at the positions that can move. Both the exact
-    distribution of a step (`step_distribution`, which the oracle propagates) and the draw (`step`) follow from them.
-    With a temperature or top_p other than 1, samples no longer tend to the model's distribution.
+    A subclass implements `step_weights`, the weights of all states at the positions that can move. Both the exact
+    distribution of a step (`step_distribution`, which the oracle propagates) and the draw (`step`) follow from it.
+    With a temperature or top_p other than 1, samples do not converge to the model's distribution.
 
     Args:
-        temperature: Sharpens the distribution of jump targets (power 1 / temperature); jump probabilities are
+        temperature: Temperature of the distribution of jump targets (power 1 / temperature); jump probabilities are
             unchanged.
-        top_p: Share of the jump targets' probability that is kept, the most probable targets first.
+        top_p: Share in (0, 1] of the jump targets' probability that is kept, most probable targets first.
+
+    Raises:
+        ValueError: temperature or top_p is out of range.
     """
 
     def __init__(self, *, temperature: float = 1.0, top_p: float = 1.0) -> None:
@@ -56,24 +59,26 @@ class FactorizedSampler(Sampler):
     def step_weights(
         self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
     ) -> StepWeights:
-        """Weights of each position's next state; what exceeds their `total` has been clipped, and is counted.
+        """Weights of each position's next state; the excess of their sum over `total` counts as clipped probability.
 
         Args:
             x: Current states [N].
-            score: Scores [N, S]: 1 at the current state, up to one positive factor per position where scores would
-                overflow or vanish (see `numerics.row_scores`). Write the current state's own score for 1, so that
-                the factor cancels.
-            step: The noise levels before and after the step.
+            score: Scores [N, S], 1 at the current state, up to one positive factor per position (see
+                `numerics.row_scores`). Use the current state's score in place of 1, so that the factor cancels.
+            step: Noise levels [N] before and after the step.
             graph: The forward process.
+
+        Returns:
+            Weights [N, S], and their total [N] without clipping.
         """
 
-    def reweight_targets(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
-        """Sharpen the weights of leaving; each position keeps their sum."""
+    def reweight_targets(self, weights: Float[Tensor, "N S"], x: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
+        """Apply temperature and top_p to the weights of leaving; each position keeps their sum."""
         if self.temperature == 1 and self.top_p == 1:
             return weights
-        stay = weights.gather(-1, here[:, None])
-        targets = sharpen(weights.scatter(-1, here[:, None], 0.0), self.temperature, self.top_p)
-        return targets.scatter(-1, here[:, None], stay)
+        stay = weights.gather(-1, x[:, None])
+        targets = sharpen(weights.scatter(-1, x[:, None], 0.0), self.temperature, self.top_p)
+        return targets.scatter(-1, x[:, None], stay)
 
     def step_distribution(
         self,
@@ -84,7 +89,7 @@ class FactorizedSampler(Sampler):
         noise: Noise,
         graph: Graph,
     ) -> Float[Tensor, "B L S"]:
-        """The distribution [B, L, S] of each position after a step; for small state spaces."""
+        """The distribution [B, L, S] of each position after a step, for small state spaces. Args: see `step`."""
         positions = graph.reachable(x)
         step = Step.between(expand_to(t, x)[positions], expand_to(t_next, x)[positions], noise)
         values, _ = self.step_weights(x[positions], row_scores(score_fn(x, t, positions), x[positions]), step, graph)
@@ -103,32 +108,31 @@ class FactorizedSampler(Sampler):
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
-        """A draw from `step_distribution`: first whether a position moves, then where to."""
+        """Draw from `step_distribution`: first whether each position moves, then its target."""
         positions = graph.reachable(x)
-        here, log_score = x[positions], score_fn(x, t, positions)
+        current, log_score = x[positions], score_fn(x, t, positions)
         now, then = expand_to(t, x)[positions], expand_to(t_next, x)[positions]
         move, target = (draws.uniform(stream, x.shape[1])[positions] for stream in ("move", "target"))
-        moved = here.clone()
+        moved = current.clone()
         for part in row_chunks(*log_score.shape):
             step = Step.between(now[part], then[part], noise)
-            score = row_scores(log_score[part], here[part])
-            weights = self.step_weights(here[part], score, step, graph)
-            moved[part] = self._draw(here[part], weights, move[part], target[part])
+            score = row_scores(log_score[part], current[part])
+            weights = self.step_weights(current[part], score, step, graph)
+            moved[part] = self._draw(current[part], weights, move[part], target[part])
         self.stats.calls += self.calls_per_step
         return x.masked_scatter(positions, moved)
 
     def _draw(
         self,
-        here: Int64[Tensor, " N"],
+        x: Int64[Tensor, " N"],
         weights: StepWeights,
         move: Float64[Tensor, " N"],
         target: Float64[Tensor, " N"],
     ) -> Int64[Tensor, " N"]:
-        """Each position's next state, from two uniform numbers: whether it moves, and where to."""
-        stay, leave, elsewhere = split_weights(
-            weights.values, here
-        )  # apart: next to `stay` small probabilities would drown
+        """Draw each position's next state [N] from two uniform numbers: whether it moves, and its target."""
+        # Drawn separately: next to `stay`, small probabilities of targets would be lost to rounding.
+        stay, leave, elsewhere = split_weights(weights.values, x)
         self.stats.add(leave, stay, weights.total)
         moves = move * (leave + stay) < leave
-        targets = self.reweight_targets(elsewhere[moves], here[moves])
-        return here.masked_scatter(moves, categorical(targets, target[moves]))
+        targets = self.reweight_targets(elsewhere[moves], x[moves])
+        return x.masked_scatter(moves, categorical(targets, target[moves]))

@@ -2,7 +2,7 @@
 
 Notation: S states, Q the rate matrix (Q(y -> x) the rate from y to x), sigma the total noise, x the current and x0
 the clean states, s(x)_y ~ p_sigma(y)/p_sigma(x) the concrete score with s(x)_x = 1, log-score its logarithm.
-A sigma of shape [B] or [B, L] goes with states of shape [B, L]; see `numerics.expand_to`.
+For states [B, L], sigma has shape [B] or [B, L]; see `numerics.expand_to`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..maths.numerics import expand_to
 
 
 class StepWeights(NamedTuple):
-    """An unnormalized distribution: `values` >= 0, which sum to `total` where nothing was clipped."""
+    """An unnormalized distribution: `values` >= 0 [..., S], which sum to `total` [...] without clipping."""
 
     values: Float[Tensor, "*shape S"]
     total: Float64[Tensor, "*shape"]
@@ -29,15 +29,15 @@ class StepWeights(NamedTuple):
 class Graph(nn.Module, ABC):
     """Abstract factorized, length-preserving forward process.
 
-    A graph implements `transition`, `rate_into` and `prior_law`; everything else is derived here, densely ([S, S]
-    per call: for small S). `InterpolatingGraph` has closed forms for the processes of SEDD. Rates are constant per
-    unit of noise, so that q_a then q_b is q_(a + b): `transition(x, a)` serves from any noise level.
-    `testing.check_graph` refuses others.
+    A subclass implements `transition`, `rate_into` and `prior_law`; all other methods are derived from them with
+    dense [S, S] matrices, suitable for small S. `InterpolatingGraph` has closed forms for the processes of SEDD.
+    Rates must be constant per unit of noise, so that q_a followed by q_b is q_(a + b); `testing.check_graph` verifies
+    this.
 
     Args:
-        vocab_size: Number V of data tokens, which are the states 0 .. V-1.
+        vocab_size: Number V of data tokens; they are the states 0 .. V-1.
         num_states: Number S of states.
-        mask: The state that no data token has; None without one.
+        mask: The mask state, which is not a data token; None if there is none.
     """
 
     def __init__(self, *, vocab_size: int, num_states: int, mask: int | None = None) -> None:
@@ -48,11 +48,11 @@ class Graph(nn.Module, ABC):
 
     @abstractmethod
     def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
-        """q(y | x) over y: the distribution of a position that was x, after noise sigma.
+        """q_sigma(y | x) over y: the distribution of a position in state x after noise sigma.
 
         Args:
             x: States [...].
-            sigma: Total noise, of the leading axes of x.
+            sigma: Total noise, with the leading axes of x.
 
         Returns:
             Probabilities [..., S]; rows sum to 1.
@@ -60,18 +60,22 @@ class Graph(nn.Module, ABC):
 
     @abstractmethod
     def rate_into(self, x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape S"]:
-        """Q(y -> x) over y [..., S], with minus the rate out of x at y = x."""
+        """Rates Q(y -> x) over y [..., S] into states x [...]; at y = x, minus the total rate out of x."""
 
     @abstractmethod
     def prior_law(self) -> Float64[Tensor, " S"]:
-        """The distribution [S] that sampling starts from: the forward process's limit."""
+        """The distribution [S] that sampling starts from: the limit of the forward process."""
 
     def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """A typical log-score at noise sigma, which a scaled score head adds to its logits."""
-        raise TypeError(f"{type(self).__name__} states no score_offset: set score.scale_by_sigma=False")
+        """A typical log-score [...] of states x [...] at noise sigma, added to the logits by a scaled score head.
+
+        Raises:
+            TypeError: The graph defines no score offset.
+        """
+        raise TypeError(f"{type(self).__name__} defines no score_offset: set score.scale_by_sigma=False")
 
     def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-        """Whether the process can enter each state x: there the loss is not constant and steps can move."""
+        """Whether the process can enter each state x [...]; only there are scores learned and moves possible."""
         return (self.rate_into(x).scatter(-1, x[..., None], 0.0) > 0).any(-1)
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
@@ -81,7 +85,7 @@ class Graph(nn.Module, ABC):
         return categorical(probs, uniform.flatten()).view(uniform.shape)
 
     def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
-        """Draw noised states from q_sigma(. | x0).
+        """Draw noised states [B, L] from q_sigma(. | x0).
 
         Args:
             x0: Clean tokens [B, L].
@@ -92,8 +96,7 @@ class Graph(nn.Module, ABC):
         return categorical(self.transition(x0, sigma).flatten(0, 1), uniform.flatten()).view(x0.shape)
 
     def reverse_rate(self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]) -> Float[Tensor, "*shape S"]:
-        """Rates of the time-reversed process out of x, per unit of noise: Q(y -> x) s_y for y != x, minus their sum
-        at y = x.
+        """Rates [..., S] of the reverse process out of x per unit of noise: Q(y -> x) s_y, minus their sum at y = x.
 
         Args:
             x: Current states [...].
@@ -114,23 +117,23 @@ class Graph(nn.Module, ABC):
         """Weights of one analytic (Tweedie) step from sigma down to sigma_next.
 
         With T the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
-        without clipping they sum to s_x. One kernel [S, S] at a time is held, for each different sigma - sigma_next.
+        without clipping they sum to s_x. Memory: one kernel [S, S] at a time, per distinct sigma - sigma_next.
 
         Args:
             x: Current states [...].
-            score: Scores [..., S]; each row may have a factor of its own, which its weights and their total share.
-            sigma: Total noise now, of the leading axes of x.
+            score: Scores [..., S], up to one factor per row, which its weights and their total share.
+            sigma: Total noise before the step, with the leading axes of x.
             sigma_next: Total noise after the step.
 
         Source: SEDD, theorem 4.2.
         """
         steps = (expand_to(sigma, x) - expand_to(sigma_next, x)).double().flatten()
-        here, flat = x.flatten(), score.double().flatten(0, -2)
+        current, flat = x.flatten(), score.double().flatten(0, -2)
         values = torch.empty_like(flat)
         for step in steps.unique():
             rows, kernel = steps == step, self._kernel(step)
             earlier = torch.linalg.solve(kernel.mT, flat[rows].mT).mT
-            values[rows] = (earlier * kernel[:, here[rows]].mT).clamp(min=0)
+            values[rows] = (earlier * kernel[:, current[rows]].mT).clamp(min=0)
         values = values.view(score.shape)
         return StepWeights(values, score.gather(-1, x[..., None])[..., 0].double())
 
@@ -141,7 +144,7 @@ class Graph(nn.Module, ABC):
         sigma: Float[Tensor, "..."],
         sigma_next: Float[Tensor, "..."],
     ) -> Float[Tensor, "*shape S"]:
-        """The distribution [..., S] of one analytic step: exact where `score` is; see `posterior_weights`."""
+        """The distribution [..., S] of one analytic step, exact for exact scores; see `posterior_weights`."""
         values, _ = self.posterior_weights(x, score, sigma, sigma_next)
         return values / values.sum(-1, keepdim=True)
 
@@ -152,14 +155,13 @@ class Graph(nn.Module, ABC):
         x: Int64[Tensor, "*shape"],
         x0: Int64[Tensor, "*shape"],
     ) -> Float64[Tensor, "*shape"]:
-        """Denoising score entropy of each position, in nats per unit of sigma; 0 at the true ratios r and nowhere
-        less.
+        """Denoising score entropy [...] in nats per unit of sigma: at least 0, and 0 at the true ratios.
 
             sum_{y != x} Q(y -> x) [s_y - r_y log s_y + r_y (log r_y - 1)],   r_y = q_sigma(y | x0) / q_sigma(x | x0)
 
         Args:
             log_score: Log-scores [..., S]; the entry at y = x is ignored.
-            sigma: Total noise, of the leading axes of x.
+            sigma: Total noise, with the leading axes of x.
             x: Noised states [...].
             x0: Clean tokens [...].
 
@@ -168,13 +170,13 @@ class Graph(nn.Module, ABC):
         probs = self.transition(x0, sigma)
         ratio = probs / probs.gather(-1, x[..., None])
         u = log_score.scatter(-1, x[..., None], 0.0).double()
-        linear = torch.where(ratio > 0, ratio * u, 0.0)  # a log-score of -inf is right where the ratio is 0
+        linear = torch.where(ratio > 0, ratio * u, 0.0)  # a log-score of -inf is exact at a ratio of 0
         terms = u.exp() - linear + torch.xlogy(ratio, ratio) - ratio
         rate = self.rate_into(x).scatter(-1, x[..., None], 0.0)
         return torch.where(rate > 0, rate * terms, 0.0).sum(-1)
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """KL(q_sigma(. | x0) || prior) of each position in nats: the prior term of the bound."""
+        """KL(q_sigma(. | x0) || prior) [...] of each position in nats: the prior term of the bound."""
         probs, prior = self.transition(x0, sigma), self.prior_law()
         return torch.where(probs > 0, torch.xlogy(probs, probs / prior), 0.0).sum(-1)
 

@@ -1,7 +1,7 @@
-"""Processes that forget towards a fixed law pi: absorb, uniform, and every mixture.
+"""Processes that interpolate between the data and a fixed distribution pi: absorb, uniform, and mixtures of them.
 
 One-token kernel T_sigma = alpha I + beta 1 pi^T with alpha = exp(-sigma), beta = 1 - alpha, so the rate into any
-state z is pi_z from everywhere. Such a graph is its pi; all else follows in closed form (docs/mathematics.md).
+state z is pi_z from every state. pi determines the graph; all methods have closed forms (docs/mathematics.md).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from ..maths.numerics import LARGEST, expand_to, log1mexp
 from .graph import Graph, StepWeights
 
 TOLERANCE = 1e-9
-"""How far from 1 the sum of a distribution may be."""
+"""Largest accepted deviation of the sum of pi from 1."""
 
 
 class Coefficients(NamedTuple):
-    """The coefficients of the score entropy at each position: functions of (sigma, x, x0) alone."""
+    """Coefficients [...] of the score entropy at each position: functions of (sigma, x, x0) only."""
 
     a: Float64[Tensor, "*shape"]
     b: Float64[Tensor, "*shape"]
@@ -31,12 +31,12 @@ class Coefficients(NamedTuple):
 
 
 class InterpolatingGraph(Graph):
-    """The process with one-token kernel exp(-sigma) I + (1 - exp(-sigma)) 1 pi^T.
+    """Forward process with the one-token kernel exp(-sigma) I + (1 - exp(-sigma)) 1 pi^T.
 
     Args:
-        pi: The distribution [S] that the process tends to, in float64; on the meta device its values are not checked.
+        pi: The limit distribution [S] of the process, in float64; its values are not checked on the meta device.
         vocab_size: Number V of data tokens.
-        mask: The state that no data token has; None without one.
+        mask: The mask state, which is not a data token; None if there is none.
 
     Raises:
         ValueError: pi is not a distribution.
@@ -50,7 +50,7 @@ class InterpolatingGraph(Graph):
         self.register_buffer("pi", pi, persistent=False)
 
     def prior_law(self) -> Float64[Tensor, " S"]:
-        """pi itself."""
+        """pi."""
         return self.pi
 
     def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
@@ -65,29 +65,29 @@ class InterpolatingGraph(Graph):
         return rate.expand(*x.shape, self.num_states).scatter(-1, x[..., None], rate - 1.0)
 
     def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-        """Where pi_x > 0."""
+        """pi_x > 0."""
         return self.pi[x] > 0
 
     def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """log of the mean score over y != x if x were the clean token (or, x being the mask, any token).
+        """Log of the mean score over y != x, assuming that x is the clean token (or any token, if x is the mask).
 
         log[(1 - q_x) / ((S - 1) q_x)] with q_x = alpha 1{x is a token} + beta pi_x. For uniform this is
-        log[expm1(sigma) / (expm1(sigma) + S)], what a clean token's scores are; for absorb at a mask it is the
+        log[expm1(sigma) / (expm1(sigma) + S)], the log-scores of a clean token; for absorb at a mask it is the
         published - log expm1(sigma) - log V.
         """
         sigma = expand_to(sigma, x).double()
         alpha, beta, pi_x = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x]
         is_token = x < self.vocab_size if self.mask is None else x != self.mask
         elsewhere = torch.where(is_token, log1mexp(sigma) + torch.log1p(-pi_x), torch.log(alpha + beta * (1 - pi_x)))
-        here = torch.log(torch.where(is_token, alpha, 0.0) + beta * pi_x)
-        return elsewhere - here - math.log(self.num_states - 1)
+        log_q_x = torch.log(torch.where(is_token, alpha, 0.0) + beta * pi_x)
+        return elsewhere - log_q_x - math.log(self.num_states - 1)
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
-        """Draw sequences from pi."""
+        """Draw sequences [B, length] from pi."""
         return self._from_pi(draws.uniform("prior", length))
 
     def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
-        """Replace each token with probability beta by a draw from pi (which may be the same token)."""
+        """Replace each token with probability beta by a draw from pi, which may be the same token."""
         beta = -torch.expm1(-expand_to(sigma, x0).double())
         replaced = draws.uniform("perturb", x0.shape[1]) < beta
         return torch.where(replaced, self._from_pi(draws.uniform("replace", x0.shape[1])), x0)
@@ -108,15 +108,15 @@ class InterpolatingGraph(Graph):
 
             w_y = [s_y - (1 - e) pi_y S]_+ [e 1{y = x} + (1 - e) pi_x]
 
-        which sum to e s_x where nothing is clipped. No exponential of a positive number anywhere.
+        which sum to e s_x without clipping. No exponential has a positive argument, so nothing overflows.
         """
         delta = expand_to(sigma, x).double() - expand_to(sigma_next, x).double()
         e, rest = torch.exp(-delta), -torch.expm1(-delta)
         total = score.sum(-1, dtype=torch.float64)
         earlier = (score - (rest * total)[..., None].to(score.dtype) * self.pi.to(score.dtype)).clamp(min=0)
         move, unmoved = rest * self.pi[x], score.gather(-1, x[..., None])[..., 0].double()
-        here = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
-        return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], here), e * unmoved)
+        own = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
+        return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], own), e * unmoved)
 
     def coefficients(
         self, sigma: Float[Tensor, "..."], x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
@@ -156,9 +156,9 @@ class InterpolatingGraph(Graph):
 
             A sum_{y != x} exp(u_y) - B sum_{y != x} pi_y u_y - C u_x0 + D
 
-        Exponentials in the dtype of `log_score`, those of a row with large ones relative to its largest; sums and
-        coefficients in float64, since near the optimum the four terms cancel. A log-score of -inf (a score of 0) adds
-        nothing where the true ratio is 0, and is infinitely wrong elsewhere.
+        Exponentials are in the dtype of `log_score`, shifted in rows with large log-scores; sums and coefficients are
+        in float64, since the four terms cancel near the optimum. A log-score of -inf (a score of 0) contributes 0
+        where the true ratio is 0, and makes the entropy infinite elsewhere.
         """
         a, b, c, d = self.coefficients(sigma, x, x0)
         u = log_score.scatter(-1, x[..., None], 0.0)
@@ -172,8 +172,8 @@ class InterpolatingGraph(Graph):
         """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0."""
         sigma = expand_to(sigma, x0).double()
         alpha, beta, pi = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x0]
-        here = alpha + beta * pi
-        kept = torch.where(here > 0, here * torch.log1p(alpha * (1 - pi) / pi), 0.0)
+        q_x0 = alpha + beta * pi
+        kept = torch.where(q_x0 > 0, q_x0 * torch.log1p(alpha * (1 - pi) / pi), 0.0)
         return kept + torch.xlogy(beta * (1 - pi), beta)
 
     def _from_pi(self, uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
@@ -188,4 +188,4 @@ def _check_distribution(pi: Tensor) -> None:
     total = pi.detach().sum().item()
     if not (pi >= 0).all() or abs(total - 1) > TOLERANCE:
         least = pi.detach().min().item()
-        raise ValueError(f"pi must be a distribution: its least entry is {least:.6g}, and its sum is {total:.12g}")
+        raise ValueError(f"pi must be a distribution: its smallest entry is {least:.6g}, and its sum is {total:.12g}")

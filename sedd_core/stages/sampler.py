@@ -1,4 +1,4 @@
-"""The sampler stage: simulates the reverse process from a time to an earlier one."""
+"""The sampler stage: simulates the reverse process from the prior to data."""
 
 from __future__ import annotations
 
@@ -28,60 +28,59 @@ class ScoreFunction(Protocol):
     def __call__(
         self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        """Log-scores of every state; 0 at the current state.
+        """Compute the log-scores of all states; 0 at the current state.
 
         Args:
             x: States [B, L].
             t: Times [B] or [B, L].
-            positions: Positions [B, L] at which scores are needed; None: all.
+            positions: Positions [B, L] to compute scores at; None: all.
 
         Returns:
-            Log-scores [B, L, S], or [N, S] at the N set positions.
+            Log-scores [B, L, S], or [N, S] at the N selected positions.
         """
         ...
 
 
 class FixedTokens(NamedTuple):
-    """Tokens [B, L] that are known, at the set `positions` [B, L]."""
+    """Known tokens [B, L], valid at the selected `positions` [B, L]."""
 
     tokens: Int64[Tensor, "B L"]
     positions: Bool[Tensor, "B L"]
 
     def apply(self, x: Int64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
-        """x [B, L] with the known tokens at their positions."""
+        """x [B, L] with the known tokens in place."""
         return torch.where(self.positions, self.tokens, x)
 
 
 @dataclass
 class SamplerStats:
-    """Statistics of a sampler: network calls, positions drawn, probability clipped.
-
-    `clipped` sums over positions how much of the distribution lay beyond probability one. Positions that cannot
-    leave their state, such as fixed tokens, are not counted.
-    """
+    """Statistics of a sampler. Positions that cannot leave their state, such as fixed tokens, are not counted."""
 
     calls: int = 0
+    """Number of network calls."""
     positions: int = 0
+    """Number of positions drawn."""
     clipped: float = 0.0
+    """Clipped probability, summed over positions: the share of each distribution beyond probability one."""
 
     def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
-        """Count N positions, and the share of their weights beyond `total`.
+        """Count N positions and their clipped probability.
 
         Args:
-            leave: Weight [N] of leaving the current state.
-            stay: Weight [N] of staying.
-            total: What the two sum to [N] where nothing was clipped.
+            leave: Weights [N] of leaving the current state.
+            stay: Weights [N] of staying.
+            total: Sums [N] of the two weights without clipping.
 
         Raises:
-            UserError: Weights are not finite, so that nothing can be drawn.
+            UserError: Weights are not finite.
         """
         mass = leave + stay
         excess = (1 - total / mass.masked_fill(mass == 0, 1.0)).clamp(min=0).sum()
         clipped, moving = torch.stack([excess, (leave > 0).sum().double()]).tolist()
         if not math.isfinite(clipped):
             raise UserError(
-                "The model produced NaN or infinite scores, from which nothing can be drawn: its training has "
-                "diverged, or its weights are damaged. Use an earlier checkpoint."
+                "The model produced NaN or infinite scores, so no tokens can be drawn: its training diverged, or its "
+                "weights are damaged. Use an earlier checkpoint."
             )
         self.positions += int(moving)
         self.clipped += clipped
@@ -97,20 +96,18 @@ class SamplerStats:
 
 
 class Sampler(ABC):
-    """Abstract sampler: simulates the reverse process from the prior to data.
-
-    `order` is the power of the step size by which the error of its distribution falls, where known; `calls_per_step`
-    is the number of network calls per step.
-    """
+    """Abstract sampler: simulates the reverse process from the prior to data. A subclass implements `step`."""
 
     order: ClassVar[float | None] = None
+    """Order of convergence: the error of the sampled distribution falls as step size ** order; None: unknown."""
     calls_per_step: ClassVar[int] = 1
+    """Number of network calls per step."""
 
     def __init__(self) -> None:
         self.stats = SamplerStats()
 
     def incompatibility(self, graph: Graph) -> str | None:
-        """The reason why this sampler cannot work with a graph, as a clause; None where it can."""
+        """The reason why this sampler does not support a graph, as a clause; None if it does."""
         return None
 
     @abstractmethod
@@ -129,23 +126,26 @@ class Sampler(ABC):
         Args:
             x: States [B, L] at time t.
             t: Times [B] or [B, L].
-            t_next: Times after the step, of the shape of t.
-            score_fn: Log-scores.
+            t_next: Times after the step, with the shape of t.
+            score_fn: The model as log-scores.
             noise: The noise schedule.
             graph: The forward process.
-            draws: Uniform numbers, addressed by sequence and step. The same stream gives the same numbers each time:
-                a step of several stages (a predictor and a corrector) uses `draws.part(name)` for each.
+            draws: Uniform numbers, addressed by sequence and step. A stream gives the same numbers at every use: a
+                step with several stages (a predictor and a corrector) must use `draws.part(name)` for each.
 
         Returns:
             States [B, L] at time t_next.
         """
 
-    def reweight_targets(self, weights: Float[Tensor, "N S"], here: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
-        """Change the distribution of jump targets; the default changes nothing. Jump probabilities stay as they are.
+    def reweight_targets(self, weights: Float[Tensor, "N S"], x: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
+        """Change the distribution of jump targets at fixed jump probabilities; by default the identity.
 
         Args:
             weights: Weights [N, S] of each position's next state.
-            here: Current states [N].
+            x: Current states [N].
+
+        Returns:
+            Weights [N, S]; each row has the sum of its input.
         """
         return weights
 
@@ -158,17 +158,17 @@ class Sampler(ABC):
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
-        """Draw clean tokens, given states at time t: one analytic step to zero noise, never to the mask."""
+        """Draw clean tokens [B, L]: one analytic step to zero noise, never to the mask. Args: see `step`."""
         positions = graph.reachable(x)
-        here, log_score = x[positions], score_fn(x, t, positions)
+        current, log_score = x[positions], score_fn(x, t, positions)
         sigma = noise(expand_to(t, x)[positions]).sigma
         uniform = draws.uniform("denoise", x.shape[1])[positions]
-        clean = here.clone()
+        clean = current.clone()
         for part in row_chunks(*log_score.shape):
-            values, total = _denoising_weights(here[part], log_score[part], sigma[part], graph)
-            stay, leave, _ = split_weights(values, here[part])
+            values, total = _denoising_weights(current[part], log_score[part], sigma[part], graph)
+            stay, leave, _ = split_weights(values, current[part])
             self.stats.add(leave, stay, total)
-            probs = self.reweight_targets(_tokens_only(values, graph), here[part])
+            probs = self.reweight_targets(_tokens_only(values, graph), current[part])
             clean[part] = categorical(probs, uniform[part])
         self.stats.calls += 1
         return x.masked_scatter(positions, clean)
@@ -186,17 +186,20 @@ class Sampler(ABC):
     ) -> Int64[Tensor, "B L"]:
         """Simulate the whole reverse process; fixed tokens are restored before, between and after all steps.
 
-        An override may ignore fixed tokens: `sampling.sample` enforces them from outside.
+        An override may ignore fixed tokens: `sampling.sample` enforces them as well.
 
         Args:
             x: States [B, L] at times[0].
-            times: Falling times [steps + 1].
-            score_fn: Log-scores.
+            times: Decreasing times [steps + 1].
+            score_fn: The model as log-scores.
             noise: The noise schedule.
             graph: The forward process.
             draws: Uniform numbers.
-            fixed_tokens: Known tokens.
-            on_step: Called with every state: the first, that after each step, and the result.
+            fixed_tokens: Known tokens; None: none.
+            on_step: Callback that receives the initial state, the state after each step, and the result.
+
+        Returns:
+            Tokens [B, L].
         """
         keep = fixed_tokens.apply if fixed_tokens else lambda x: x
         x = keep(x)
@@ -204,8 +207,7 @@ class Sampler(ABC):
         for index, (t, t_next) in enumerate(pairwise(times[:, None].expand(-1, len(x)))):
             x = keep(self.step(x, t, t_next, score_fn, noise, graph, draws.at(index)))
             on_step(x)
-        final = times[-1].expand(len(x))
-        x = keep(self.denoise(x, final, score_fn, noise, graph, draws.at(len(times) - 1)))
+        x = keep(self.denoise(x, times[-1].expand(len(x)), score_fn, noise, graph, draws.at(len(times) - 1)))
         on_step(x)
         return x
 
@@ -213,10 +215,10 @@ class Sampler(ABC):
 def denoising_distribution(
     x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], score_fn: ScoreFunction, noise: Noise, graph: Graph
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "N S"]]:
-    """p(x0_i | x at time t) at the positions that may differ from x; 0 at the mask. Arguments: see `Sampler.step`.
+    """p(x0_i | x at time t) at the positions that can change; 0 at the mask. Args: see `Sampler.step`.
 
     Returns:
-        The positions [B, L], and their distributions [N, S]; a row is 0 where the scores make every token impossible.
+        The positions [B, L], and their distributions [N, S]; a row is 0 if its scores forbid all tokens.
     """
     positions = graph.reachable(x)
     sigma = noise(expand_to(t, x)[positions]).sigma
@@ -227,22 +229,22 @@ def denoising_distribution(
 
 
 def _denoising_weights(
-    here: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], sigma: Float64[Tensor, " N"], graph: Graph
+    x: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], sigma: Float64[Tensor, " N"], graph: Graph
 ) -> StepWeights:
-    return graph.posterior_weights(here, row_scores(log_score, here), sigma, torch.zeros_like(sigma))
+    return graph.posterior_weights(x, row_scores(log_score, x), sigma, torch.zeros_like(sigma))
 
 
 def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N S"]:
-    """The same weights, 0 at the mask."""
-    return (
-        values if graph.mask is None else values.index_fill(-1, torch.tensor(graph.mask, device=values.device), 0.0)
-    )
+    """The weights, set to 0 at the mask."""
+    if graph.mask is None:
+        return values
+    return values.index_fill(-1, torch.tensor(graph.mask, device=values.device), 0.0)
 
 
 def split_weights(
-    values: Float[Tensor, "N S"], here: Int64[Tensor, " N"]
+    values: Float[Tensor, "N S"], x: Int64[Tensor, " N"]
 ) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"], Float[Tensor, "N S"]]:
-    """The weights of staying [N], of leaving [N], and of leaving for each state [N, S]."""
-    stay = values.gather(-1, here[:, None])[:, 0].double()
-    elsewhere = values.scatter(-1, here[:, None], 0.0)
+    """Split weights [N, S] at states x [N] into those of staying [N], of leaving [N], and of each target [N, S]."""
+    stay = values.gather(-1, x[:, None])[:, 0].double()
+    elsewhere = values.scatter(-1, x[:, None], 0.0)
     return stay, elsewhere.sum(-1, dtype=torch.float64), elsewhere

@@ -61,15 +61,15 @@ def test_the_count_is_what_a_pass_takes() -> None:
 def test_what_fits() -> None:
     one = Estimate(kept=10 * GIB, per_pass=GIB, per_sequence=2 * GIB)
     assert one.total(16) == 43 * GIB
-    assert one.most(44 * GIB) == 16
-    assert one.most(44 * GIB - 1) == 15
-    assert one.most(2 * GIB) == 0
+    assert one.max_sequences(44 * GIB) == 16
+    assert one.max_sequences(44 * GIB - 1) == 15
+    assert one.max_sequences(2 * GIB) == 0
     memory.check(one, 16, 44 * GIB)
     with pytest.raises(
         UserError, match=r"has 43\.0 GiB.*43\.00 GiB: 11\.00 GiB.*2\.000 GiB per sequence.*microbatch=8 "
     ):
         memory.check(one, 16, 43 * GIB)
-    with pytest.raises(UserError, match=r"Not one sequence fits: lower data\.length"):
+    with pytest.raises(UserError, match=r"Not even one sequence fits: lower data\.length"):
         memory.check(one, 16, 12 * GIB)
 
 
@@ -84,10 +84,10 @@ def test_a_run_that_does_not_fit_is_refused(
     monkeypatch.setattr(memory, "device_memory", lambda: 79 * GIB)
     assert main([*DRY, *small_net]) == 0
     assert main([*DRY, *small_net, "training.microbatch=None"]) == 1
-    said = capsys.readouterr().err
-    assert "A GPU here has 79.0 GiB" in said
-    assert "64 sequences per pass" in said
-    assert "Set training.microbatch=32" in said
+    message = capsys.readouterr().err
+    assert "The smallest GPU has 79.0 GiB" in message
+    assert "64 sequences per pass" in message
+    assert "Set training.microbatch=32" in message
     assert not any(tmp_path.iterdir())
 
 

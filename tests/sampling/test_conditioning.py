@@ -89,7 +89,7 @@ def test_uniform_clamped_has_a_floor(where: tuple[bool, ...]) -> None:
 def test_which_graphs_clamp_with_a_floor() -> None:
     assert clamping_floor(plugin("graph_absorb")(vocab_size=5)) is None
     for graph in (plugin("graph_uniform")(vocab_size=5), random_pi(1, mask=True), GRAPHS["ring"]()):
-        assert "conditional law" in str(clamping_floor(graph))
+        assert "conditional distribution" in str(clamping_floor(graph))
 
 
 EVERY_GRAPH: dict[str, Callable[[], Graph]] = {
