@@ -1,12 +1,12 @@
-"""The likelihood bound, all its terms, with its standard error.
+"""The likelihood bound: all of its terms, with standard errors.
 
     -log p(x0) <= integral of E[score entropy] d sigma over [sigma_min, sigma_max]    (diffusion)
                   + E[-log p(x0 | x at sigma_min)]                                    (reconstruction)
                   + KL(q(. | x0) at sigma_max || prior)                               (prior)
 
-(SEDD, theorem 3.6 and appendix.) The integral is over the noise, so no schedule enters but by its two ends. Where all
-noise is masking it is extended to no noise and to all of it, with the network's noise level held at the ends: then
-nothing is left to reconstruct and the prior term is 0, and what the two extensions cost stands in their places.
+(SEDD, theorem 3.6 and appendix.) The integral is over the noise level, so the schedule enters only by its two ends.
+If all noise is masking, the integral is extended to sigma = 0 and infinity with the network's noise level clamped to
+the ends: the reconstruction and prior terms become 0, and the cost of the two extensions is reported in their place.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ..maths.numerics import LN2, student_t
 from ..model.score import ScoreModel
 from ..stages import Batch, Noise
 from ..stages.data import restore_given
-from .integrand import _by_count, _by_noise, log_denoised, masks_only, model_entropy
+from .integrand import by_mask_count, by_noise, log_denoised, masks_only, model_entropy
 
 
 class Terms(NamedTuple):
-    """The bound of each sequence in nats, by its parts."""
+    """The terms [B] of the bound of each sequence, in nats."""
 
     diffusion: Float64[Tensor, " B"]
     reconstruction: Float64[Tensor, " B"]
@@ -38,19 +38,27 @@ class Terms(NamedTuple):
 
 @dataclass
 class Bound:
-    """Terms over a set of sequences, with what they are to be divided by."""
+    """The likelihood bound of a set of sequences."""
 
     terms: Terms
+    """Terms of the bound of each sequence, in nats."""
     tokens: Int64[Tensor, " B"]
+    """Number of tokens of each sequence."""
     characters: Int64[Tensor, " B"]
+    """Number of characters of each sequence."""
 
     @property
     def nats(self) -> Float64[Tensor, " B"]:
-        """The bound of each sequence."""
+        """The bound [B] of each sequence, in nats."""
         return self.terms.diffusion + self.terms.reconstruction + self.terms.prior
 
     def per(self, units: Int64[Tensor, " B"], nats: Float64[Tensor, " B"] | None = None) -> tuple[float, float]:
-        """Nats per unit (token, character) over all sequences, and the standard error of that ratio."""
+        """Nats per unit over all sequences, and the standard error of that ratio.
+
+        Args:
+            units: Number [B] of units (tokens or characters) of each sequence.
+            nats: Nats [B] of each sequence; None: the bound.
+        """
         values = self.nats if nats is None else nats
         ratio = values.sum() / units.sum()
         if len(values) < 2:
@@ -63,7 +71,8 @@ class Bound:
     ) -> tuple[float, float]:
         """The ends of the `level` confidence interval of nats per unit, by Student's t with B - 1 degrees of freedom.
 
-        Two standard errors are no 95 % of few sequences: they hold 70 % at B = 2, 86 % at 4, 91 % at 8.
+        For few sequences two standard errors cover less than 95 %: 70 % at B = 2, 86 % at 4, 91 % at 8.
+        Args: see `per`.
         """
         ratio, error = self.per(units, nats)
         half = error if math.isinf(error) else student_t(level, len(units) - 1) * error
@@ -71,34 +80,39 @@ class Bound:
 
     @property
     def bits_per_character(self) -> tuple[float, float]:
-        """Estimate and standard error."""
+        """Bits per character and their standard error."""
         nats, error = self.per(self.characters)
         return nats / LN2, error / LN2
 
 
 @torch.no_grad()
 def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points: int, t_min: float) -> Terms:
-    """An unbiased estimate of each term for each sequence of a batch.
+    """Estimate each term of the bound for each sequence of a batch, without bias.
 
-    points: noise levels drawn for a sequence, one in each of as many strata. t_min: where sigma_min is; sigma_max is
-    at t = 1.
+    Args:
+        model: The score model.
+        noise: The noise schedule.
+        batch: Sequences [B, L].
+        draws: Uniform numbers for these sequences.
+        points: Number of noise levels drawn per sequence, one in each of as many strata.
+        t_min: Time of sigma_min; sigma_max is at t = 1.
     """
     x0, graph = batch.tokens, model.graph
     loss_mask = batch.full_loss_mask()
     ends = noise(torch.tensor([t_min, 1.0], dtype=torch.float64, device=x0.device)).sigma
     masking = masks_only(graph)
     sums = torch.zeros(3, len(x0), dtype=torch.float64, device=x0.device)
-    for point in (_by_count if masking else _by_noise)(graph, x0, ends, draws, points):
+    for point in (by_mask_count if masking else by_noise)(graph, x0, ends, draws, points):
         x = restore_given(point.x, x0, batch.loss_mask)
         positions = graph.reachable(x) & loss_mask
         entropy = model_entropy(model, x, x0, point.sigma, positions, batch.cond)
         weights = torch.stack([point.diffusion, point.reconstruction, point.prior])
-        sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # an entropy may be infinite
+        sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # the entropy may be infinite
     if masking:
         return Terms(*sums)
     x = restore_given(graph.perturb(x0, ends[0].expand(len(x0)), draws.at(points)), x0, batch.loss_mask)
     reconstruction = -log_denoised(model, noise, x, x0, t_min, loss_mask, batch.cond)
-    prior = graph.prior_kl(x0, ends[1]).where(loss_mask, 0.0).sum(-1)  # it may be infinite, at padding too
+    prior = graph.prior_kl(x0, ends[1]).where(loss_mask, 0.0).sum(-1)  # may be infinite, at padding too
     return Terms(sums[0], reconstruction, prior)
 
 
@@ -112,9 +126,16 @@ def estimate(
     points: int,
     t_min: float,
 ) -> Bound:
-    """The bound over batches, each with its sequences' indices, which address their draws.
+    """Estimate the bound over batches.
 
-    characters: how many each sequence of a batch stands for.
+    Args:
+        model: The score model.
+        noise: The noise schedule.
+        batches: Indices [B] of sequences, which address their draws, and the batch of these sequences.
+        characters: Function from a batch to the number [B] of characters of each sequence.
+        seed: Random seed.
+        points: Number of noise levels per sequence; see `terms`.
+        t_min: Time of sigma_min.
     """
     parts: list[Terms] = []
     tokens: list[Tensor] = []
@@ -132,6 +153,6 @@ def estimate(
 
 
 def merge(bounds: Sequence[Bound]) -> Bound:
-    """One bound over the sequences of several."""
+    """The bound over the sequences of several bounds."""
     merged = Terms(*(torch.cat(term) for term in zip(*(one.terms for one in bounds), strict=True)))
     return Bound(merged, torch.cat([one.tokens for one in bounds]), torch.cat([one.characters for one in bounds]))

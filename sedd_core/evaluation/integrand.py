@@ -1,4 +1,4 @@
-"""The integrand of the likelihood bound, and where it is evaluated."""
+"""The integrand of the likelihood bound, and the points at which it is evaluated."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..stages.sampler import denoising_distribution
 
 
 class Point(NamedTuple):
-    """One draw of the integrand: states x at a noise level, and what their score entropy weighs in each term."""
+    """States x at a noise level, and the weights of their score entropy in each term of the bound."""
 
     x: Int64[Tensor, "B L"]
     sigma: Float64[Tensor, " B"]
@@ -27,9 +27,9 @@ class Point(NamedTuple):
 
 
 def masks_only(graph: Graph) -> bool:
-    """Whether all noise is masking (absorb), so that the number of masks says all about the noise.
+    """Whether all noise is masking (absorb), so that the number of masks determines the bound's integrand.
 
-    The process says so, whatever its type: no state but the mask is ever entered, and it from all others at rate 1.
+    Determined from the rates: only the mask is ever entered, from every other state at rate 1.
     """
     prior = graph.prior_law()
     if graph.mask is None or prior[graph.mask] != 1:
@@ -48,7 +48,7 @@ def model_entropy(
     positions: Bool[Tensor, "B L"],
     cond: Tensor | None,
 ) -> Float64[Tensor, " B"]:
-    """The score entropy of each sequence, summed over `positions`, in nats per unit of sigma."""
+    """The score entropy [B] of each sequence in nats per unit of sigma, summed over `positions` [B, L]."""
     log_score = model.raw(x, sigma, positions, cond)
     entropy = model.graph.score_entropy(
         log_score, sigma[:, None].expand_as(x)[positions], x[positions], x0[positions]
@@ -65,45 +65,45 @@ def log_denoised(
     loss_mask: Bool[Tensor, "B L"],
     cond: Tensor | None = None,
 ) -> Float64[Tensor, " B"]:
-    """log p(x0 | x) of the final denoising at time t, in nats a sequence. Where x cannot move, x0 = x is certain."""
+    """log p(x0 | x) [B] of the final denoising at time t, in nats per sequence; positions that cannot move add 0."""
     times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
     positions, probs = denoising_distribution(x, times, timed_score(model, noise, cond=cond), noise, model.graph)
-    here = probs.gather(-1, x0[positions][:, None])[:, 0].double().log()
-    positions = torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(positions, here)
-    return positions.where(loss_mask, 0.0).sum(-1)
+    log_p = probs.gather(-1, x0[positions][:, None])[:, 0].double().log()
+    log_p = torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(positions, log_p)
+    return log_p.where(loss_mask, 0.0).sum(-1)
 
 
-def _by_count(
+def by_mask_count(
     graph: Graph, x0: Int64[Tensor, "B L"], ends: Float64[Tensor, "2"], draws: Draws, points: int
 ) -> Iterator[Point]:
-    """For absorb: draw the number k of masks, stratified, then which, then the noise given k.
+    """Points for absorb: draw the number k of masks (stratified), then their positions, then the noise given k.
 
     With lambda = 1 - exp(-sigma) and L positions, the integral is sum_k 1/k E[sum_masks expm1(sigma) entropy],
-    k masks being uniform among all k and lambda ~ Beta(k, L - k + 1). Of L uniform numbers the k-th smallest has that
-    law, and the positions of the k smallest are such masks.
+    k masks being uniform among all k and lambda ~ Beta(k, L - k + 1). The k-th smallest of L uniform numbers
+    has that distribution, and the positions of the k smallest are the masks.
     """
     length = x0.shape[1]
     low, high = ends
     for index in range(points):
-        here = draws.at(index)
-        uniform = here.uniform("count", 1)[:, 0]
+        point_draws = draws.at(index)
+        uniform = point_draws.uniform("count", 1)[:, 0]
         count = 1 + (length * (index + uniform) / points).long().clamp(max=length - 1)
-        places = here.uniform("places", length)
-        level = places.sort(-1).values.gather(-1, count[:, None] - 1)
-        x = torch.where(places <= level, graph.prior(here, length), x0)
+        level_of = point_draws.uniform("places", length)
+        level = level_of.sort(-1).values.gather(-1, count[:, None] - 1)
+        x = torch.where(level_of <= level, graph.prior(point_draws, length), x0)
         sigma = -torch.log1p(-level[:, 0])
-        held = sigma.clamp(low, high)
-        weight = length / count * torch.expm1(held)
-        yield Point(x, held, weight * (held == sigma), weight * (sigma < low), weight * (sigma > high))
+        clamped = sigma.clamp(low, high)
+        weight = length / count * torch.expm1(clamped)
+        yield Point(x, clamped, weight * (clamped == sigma), weight * (sigma < low), weight * (sigma > high))
 
 
-def _by_noise(
+def by_noise(
     graph: Graph, x0: Int64[Tensor, "B L"], ends: Float64[Tensor, "2"], draws: Draws, points: int
 ) -> Iterator[Point]:
-    """For any graph: log sigma uniform in each of `points` equal parts; d sigma = sigma d log sigma."""
+    """Points for any graph: log sigma uniform in each of `points` equal parts; d sigma = sigma d log sigma."""
     low, high = ends.log()
-    nothing = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    zero = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
     for index in range(points):
-        here = draws.at(index)
-        sigma = torch.exp(low + (high - low) * (index + here.uniform("level", 1)[:, 0]) / points)
-        yield Point(graph.perturb(x0, sigma, here), sigma, sigma * (high - low), nothing, nothing)
+        point_draws = draws.at(index)
+        sigma = torch.exp(low + (high - low) * (index + point_draws.uniform("level", 1)[:, 0]) / points)
+        yield Point(graph.perturb(x0, sigma, point_draws), sigma, sigma * (high - low), zero, zero)

@@ -1,11 +1,11 @@
-r"""Prompts: texts with blanks, and the known tokens that they stand for.
+r"""Prompts: text with blanks, converted to fixed tokens.
 
-A prompt is text in which `[[*]]` is an open blank and `[[16]]` a blank of 16 tokens. Three escapes hold in every
-prompt, from a file or not: `\n` is a newline, `\[[` two brackets, `\\` a backslash; any other backslash is itself.
+A prompt is text in which `[[*]]` is an open blank and `[[16]]` a blank of 16 tokens. Every prompt has
+three escapes: `\n` is a newline, `\[[` two brackets, `\\` a backslash; any other backslash is literal.
 
-Each text between blanks is encoded on its own, and stands in the sample exactly as written, or is refused: tokenizers
-of BERT's kind have no tokens for capitals or spaces. Most pieces begin with their space (" and"): with
-`my name is[[*]] and` the model says the space before the name, `my name is [[*]] and` gives it as a token.
+Each piece of text is encoded separately and appears in the sample exactly as written, or is refused: BERT-like
+tokenizers have no tokens for capitals or spaces. Most tokens begin with their space (" and"): with
+`my name is[[*]] and` the model generates the space before the name, `my name is [[*]] and` fixes it as a token.
 """
 
 from __future__ import annotations
@@ -28,25 +28,34 @@ _ESCAPES = {r"\\": "\\", r"\n": "\n", r"\[[": "[["}
 
 @dataclass(frozen=True)
 class Blank:
-    """Tokens to be sampled: so many, or what is left of the length when None."""
+    """Tokens to be sampled."""
 
     tokens: int | None
+    """Number of tokens; None: open, a share of the remaining length."""
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """Texts and blanks in order.
-
-    name: what messages call it, "prompts.txt, line 3,". text: as `parse_prompt` reads it.
-    """
+    """A parsed prompt."""
 
     pieces: tuple[str | Blank, ...]
+    """Texts and blanks in order."""
     name: str
+    """Name of the prompt in messages, such as "prompts.txt, line 3,"."""
     text: str
+    """Source text, as read by `parse_prompt`."""
 
 
 def parse_prompt(text: str, name: str = "The prompt") -> Prompt:
-    """The pieces of a prompt. UserError for brackets that are no blank."""
+    """Parse a prompt.
+
+    Args:
+        text: Source text of the prompt.
+        name: Name of the prompt in messages.
+
+    Raises:
+        UserError: The text contains brackets that are not a blank.
+    """
     pieces: list[str | Blank] = []
     written, end = "", 0
     for mark in _MARK.finditer(text):
@@ -62,7 +71,7 @@ def parse_prompt(text: str, name: str = "The prompt") -> Prompt:
 
 
 def prefix_suffix_prompt(prefix: str = "", suffix: str = "") -> Prompt:
-    """The prompt with a prefix and a suffix at the two ends of the length, both exactly as written: no escapes."""
+    """The prompt with a prefix at the start and a suffix at the end of a sample, both literal (without escapes)."""
     pieces = (prefix, Blank(None), suffix)
     name = "The prefix with the suffix" if prefix and suffix else "The prefix" if prefix else "The suffix"
     text = f"{_escaped(prefix)}[[*]]{_escaped(suffix)}"
@@ -70,29 +79,40 @@ def prefix_suffix_prompt(prefix: str = "", suffix: str = "") -> Prompt:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """The prompts of a UTF-8 file, one a line; blank lines are skipped. UserError when it cannot be read."""
+    """Read the prompts of a UTF-8 file, one per line; blank lines are skipped.
+
+    Raises:
+        UserError: The file cannot be read, is not UTF-8, or contains no prompt or an invalid one.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise UserError(
             f"The prompts in {path} are not UTF-8 (byte {error.start}). Save the file as UTF-8."
         ) from error
-    except (OSError, ValueError) as error:  # a ValueError for a NUL in the path
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UserError(f"The prompts in {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     prompts = [parse_prompt(line, f"{path}, line {i},") for i, line in enumerate(lines, start=1) if line.strip()]
     if not prompts:
-        raise UserError(f"{path} holds no prompt: write one a line.")
+        raise UserError(f"{path} contains no prompts: write one prompt per line.")
     return prompts
 
 
 def tokenize_prompt(prompt: Prompt, codec: Codec, length: int) -> FixedTokens:
-    """The known tokens [1, length] of a prompt.
+    """The fixed tokens [1, length] of a prompt.
 
-    Open blanks share what texts and fixed blanks leave, as evenly as possible: where it cannot be divided, the first
-    ones get one token more. A prompt without an open blank stands at the start, and what is left of the length is
-    free after it: so a text alone is a prefix. (A suffix is written `[[*]] and so it ends.`)
+    Open blanks share the length that texts and fixed blanks leave, as evenly as possible, the first ones getting one
+    token more. A prompt without an open blank is placed at the start of the sample, so plain text is a prefix. (A
+    suffix is written `[[*]] and so it ends.`)
 
-    UserError when it does not fit into the length, an open blank would get no token, or the codec cannot keep a text.
+    Args:
+        prompt: The prompt.
+        codec: Codec that encodes its texts.
+        length: Tokens per sample.
+
+    Raises:
+        UserError: The prompt does not fit into the length, with at least one token per open blank, or the codec
+            cannot represent a text exactly.
     """
     pieces = [
         _encode(piece, codec, prompt.name, begins=index == 0) if isinstance(piece, str) else piece
@@ -111,48 +131,52 @@ def tokenize_prompt(prompt: Prompt, codec: Codec, length: int) -> FixedTokens:
 
 
 def tokenize_prompts(prompts: Sequence[Prompt], codec: Codec, length: int, per_prompt: int) -> FixedTokens:
-    """The known tokens [prompts * per_prompt, length] of samples: those of the first prompt, of the second, ..."""
+    """The fixed tokens [prompts * per_prompt, length] of samples: all of the first prompt, then of the second, ..."""
     each = [tokenize_prompt(prompt, codec, length) for prompt in prompts]
-    tokens, where = (torch.cat(parts).repeat_interleave(per_prompt, 0) for parts in zip(*each, strict=True))
-    return FixedTokens(tokens, where)
+    tokens, positions = (torch.cat(parts).repeat_interleave(per_prompt, 0) for parts in zip(*each, strict=True))
+    return FixedTokens(tokens, positions)
 
 
 def tokenize_prompts_with_lengths(
     prompts: Sequence[Prompt], codec: Codec, lengths: Sequence[int], length: int, per_prompt: int, end: int
 ) -> FixedTokens:
-    """The known tokens [prompts * per_prompt, length] of samples whose documents have these lengths, in turn.
+    """The fixed tokens [prompts * per_prompt, length] of samples with given document lengths, cycled over samples.
 
     Args:
-        prompts: As for `tokenize_prompts`, each laid out in the length of its sample; none: `per_prompt` samples.
-        codec: Of the prompts' texts.
-        lengths: Tokens of documents before their end-of-text token, each at most `length`.
-        length: L, tokens of a sample.
-        per_prompt: Samples of each prompt.
-        end: The end-of-text token, which stands at all positions after a document.
+        prompts: Prompts, each placed within the document length of its sample; empty: `per_prompt` free samples.
+        codec: Codec that encodes their texts.
+        lengths: Document lengths in tokens, without the end-of-text token; each at most `length`.
+        length: Tokens per sample.
+        per_prompt: Samples per prompt.
+        end: The end-of-text token, which fills all positions after a document.
     """
     each = [prompt for prompt in prompts or [Prompt((), "", "")] for _ in range(per_prompt)]
-    tokens, where = torch.full((len(each), length), end), torch.ones(len(each), length, dtype=torch.bool)
+    tokens, positions = torch.full((len(each), length), end), torch.ones(len(each), length, dtype=torch.bool)
     for index, prompt in enumerate(each):
-        own = lengths[index % len(lengths)]
-        known = tokenize_prompt(prompt, codec, own)
-        tokens[index, :own], where[index, :own] = known.tokens[0], known.positions[0]
-    return FixedTokens(tokens, where)
+        size = lengths[index % len(lengths)]
+        known = tokenize_prompt(prompt, codec, size)
+        tokens[index, :size], positions[index, :size] = known.tokens[0], known.positions[0]
+    return FixedTokens(tokens, positions)
 
 
 def fixed_tokens(tokens: Mapping[int, int], length: int) -> FixedTokens:
-    """Token ids known at any positions, from 0 on, as a Given [1, length]. UserError for a position outside."""
+    """The fixed tokens [1, length] of a map from positions, counted from 0, to token ids.
+
+    Raises:
+        UserError: A position is outside of the length.
+    """
     outside = [position for position in tokens if not 0 <= position < length]
     if outside:
-        raise UserError(f"A token is given at position {outside[0]}, but positions run from 0 to {length - 1}.")
-    values, where = torch.zeros(1, length, dtype=torch.int64), torch.zeros(1, length, dtype=torch.bool)
+        raise UserError(f"A token is fixed at position {outside[0]}, but positions run from 0 to {length - 1}.")
+    values, selected = torch.zeros(1, length, dtype=torch.int64), torch.zeros(1, length, dtype=torch.bool)
     positions = list(tokens)
     values[0, positions] = torch.tensor(list(tokens.values()), dtype=torch.int64)
-    where[0, positions] = True
-    return FixedTokens(values, where)
+    selected[0, positions] = True
+    return FixedTokens(values, selected)
 
 
 def _escaped(text: str) -> str:
-    """The text as `parse_prompt` reads it back."""
+    """The text with escapes, so that `parse_prompt` restores it."""
     for escape, character in _ESCAPES.items():  # backslashes first
         text = text.replace(character, escape)
     return text
@@ -164,13 +188,13 @@ def _blank(mark: re.Match[str], name: str) -> Blank:
     if re.fullmatch(r"\[\[[1-9][0-9]{0,8}\]\]", mark[0]):
         return Blank(int(mark["blank"]))
     raise UserError(
-        f"{name} has {mark[0][:30]!r}, which is no blank: write [[*]] for what is left of the length, [[16]] for 16 "
-        r"tokens, or \[[ for the brackets themselves."
+        f"{name} contains {mark[0][:30]!r}, which is not a blank: write [[*]] for the remaining length, [[16]] for "
+        r"16 tokens, or \[[ for literal brackets."
     )
 
 
 def _open_blanks(pieces: Sequence[list[int] | Blank], length: int, name: str) -> list[int]:
-    """How many tokens each open blank gets."""
+    """Number of tokens of each open blank."""
     texts = sum(len(piece) for piece in pieces if not isinstance(piece, Blank))
     blanks = [piece.tokens for piece in pieces if isinstance(piece, Blank)]
     count, taken = blanks.count(None), texts + sum(size or 0 for size in blanks)
@@ -178,7 +202,7 @@ def _open_blanks(pieces: Sequence[list[int] | Blank], length: int, name: str) ->
         for_open = f" and at least 1 for each open blank, of which it has {count}" if count else ""
         raise UserError(
             f"{name} needs {taken + count} tokens ({texts} of text, {taken - texts} of fixed blanks{for_open}), "
-            f"but a sample has {length}. Shorten it, or raise the length."
+            f"but a sample has {length}. Shorten the prompt or increase the length."
         )
     if count == 0:
         return []
@@ -187,21 +211,21 @@ def _open_blanks(pieces: Sequence[list[int] | Blank], length: int, name: str) ->
 
 
 def _encode(text: str, codec: Codec, name: str, begins: bool) -> list[int]:
-    """Token ids of a piece of text, which decode to it. UserError where the codec has none that do."""
+    """Token ids that decode to exactly `text`; a UserError if there are none."""
     try:
         text.encode()
-    except UnicodeEncodeError as error:  # a command line in another encoding
+    except UnicodeEncodeError as error:  # the command line uses another encoding
         raise UserError(f"{name} is not UTF-8 at character {error.start} of {text!r}.") from error
     unknown = codec.unknown(text)
     if unknown is not None:
         raise UserError(
-            f"{name} has {unknown!r}, which none of the model's {codec.vocab_size} tokens stands for. "
+            f"{name} contains {unknown!r}, which none of the model's {codec.vocab_size} tokens represents. "
             "Replace or remove it."
         )
     ids = exact_tokens(codec, text, begins)
     if ids is None:
         raise UserError(
-            f"{name} has {text!r}, which the model's tokenizer cannot keep as written: it would stand in the sample "
-            f"as {text_of(codec, codec.encode(text), begins)!r}. Write it so, spaces included."
+            f"{name} contains {text!r}, which the model's tokenizer cannot represent exactly: it would appear in the "
+            f"sample as {text_of(codec, codec.encode(text), begins)!r}. Write that instead, including its spaces."
         )
     return ids

@@ -202,7 +202,7 @@ MISTAKES = {
     "an empty checkpoint": (["--checkpoint="], ["checkpoint is empty"]),
     "a second tokenizer": (["tokenizer=absorb"], ["a tokenizer of its own"]),
     "a suffix too long": (["--suffix=" + "the cat " * 5], ["The suffix needs 41 tokens"]),
-    "an empty file of prompts": (["prompts=/dev/null"], ["holds no prompt"]),
+    "an empty file of prompts": (["prompts=/dev/null"], ["contains no prompts"]),
 }
 
 

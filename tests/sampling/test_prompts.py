@@ -120,13 +120,13 @@ def test_any_positions() -> None:
         ("ab[[9]]", r"needs 11 tokens \(2 of text, 9 of fixed blanks\), but a sample has 10"),
         ("abcdefghij[[*]]", r"needs 11 tokens .* 1 for each open blank, of which it has 1\), but a sample has 10"),
         ("[[*]]abcdefghi[[*]]", "needs 11 tokens .* of which it has 2"),
-        ("a[[x]]", r"has '\[\[x\]\]', which is no blank: write \[\[\*\]\]"),
-        ("a[[0]]", r"has '\[\[0\]\]', which is no blank"),
-        ("a[[-3]]", r"has '\[\[-3\]\]', which is no blank"),
-        ("a[[]]", r"has '\[\[\]\]', which is no blank"),
-        ("a[[1.5]]", "which is no blank"),
-        ("a[[2", r"has '\[\[2', which is no blank"),
-        ("abcé", "has 'é', which none of the model's 28 tokens stands for"),
+        ("a[[x]]", r"contains '\[\[x\]\]', which is not a blank: write \[\[\*\]\]"),
+        ("a[[0]]", r"contains '\[\[0\]\]', which is not a blank"),
+        ("a[[-3]]", r"contains '\[\[-3\]\]', which is not a blank"),
+        ("a[[]]", r"contains '\[\[\]\]', which is not a blank"),
+        ("a[[1.5]]", "which is not a blank"),
+        ("a[[2", r"contains '\[\[2', which is not a blank"),
+        ("abcé", "contains 'é', which none of the model's 28 tokens represents"),
         ("ab\udcff", "not UTF-8 at character 2"),
     ],
 )
@@ -140,7 +140,7 @@ def test_a_wrong_prompt_is_one_clear_message(prompt: str, message: str) -> None:
 def test_a_character_that_a_codec_without_a_token_for_the_unknown_lacks() -> None:
     """text8's codec: its tokenizer refuses the whole text."""
     codec = character_codec("abc ", unknown=False)
-    with pytest.raises(UserError, match="The prompt has 'B', which none of the model's 4 tokens stands for"):
+    with pytest.raises(UserError, match="The prompt contains 'B', which none of the model's 4 tokens represents"):
         tokenize_prompt(parse_prompt("a[[*]]cabBage"), codec, 10)
     assert shown(tokenize_prompt(parse_prompt("a cab"), codec, 5), codec) == "a cab"
 
@@ -162,10 +162,10 @@ def test_a_file_of_prompts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\n\nb[[x]]\n", r"prompts\.txt, line 3, has '\[\[x\]\]'"),
+        (b"a\n\nb[[x]]\n", r"prompts\.txt, line 3, contains '\[\[x\]\]'"),
         (b"a\nbcdefghijkl\n", r"prompts\.txt, line 2, needs 11 tokens"),
         (b"a\n\xff\n", "not UTF-8 .byte 2."),
-        (b"\n \n", "holds no prompt"),
+        (b"\n \n", "contains no prompts"),
         (None, "cannot be read: No such file"),
     ],
 )

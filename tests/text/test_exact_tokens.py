@@ -69,7 +69,7 @@ def test_a_text_is_kept_or_refused(name: str, parts: list[str | Blank], seed: in
     if refused is None:
         check_in_place(prompt, name, seed)
         return
-    assert "cannot keep as written" in refused or "which none of the model's" in refused
+    assert "cannot represent exactly" in refused or "which none of the model's" in refused
     assert name != "gpt2"  # byte-level tokens keep everything
     if name in SENTENCEPIECE:  # all but a space at the very start, which decoding takes off
         assert isinstance(prompt.pieces[0], str)
@@ -97,7 +97,7 @@ def test_the_start_of_a_sequence_is_the_tokenizers_own(name: str) -> None:
     [("The cat", "the cat"), ("the cat [[3]]", "the cat"), ("a  time", "a time")],
 )
 def test_bert_refuses_what_it_cannot_keep(prompt: str, shown: str) -> None:
-    with pytest.raises(UserError, match=f"cannot keep as written: it would stand in the sample as '{shown}'"):
+    with pytest.raises(UserError, match=f"cannot represent exactly: it would appear in the sample as '{shown}'"):
         tokenize_prompt(parse_prompt(prompt), kind("bert"), 40)
 
 
@@ -105,7 +105,7 @@ def test_a_word_that_no_token_continues_is_refused() -> None:
     tokenizer = Tokenizer(models.WordLevel({"?": 0, "is": 1, "and": 2}, unk_token="[none]"))  # fails at others
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece()
     assert tokenize_prompt(parse_prompt("is[[3]] and"), Codec(tokenizer), 5).tokens.tolist() == [[1, 0, 0, 0, 2]]
-    with pytest.raises(UserError, match=r"has 'and', .* it would stand in the sample as ' and'"):
+    with pytest.raises(UserError, match=r"contains 'and', .* it would appear in the sample as ' and'"):
         tokenize_prompt(parse_prompt("is[[3]]and"), Codec(tokenizer), 5)
 
 
