@@ -20,7 +20,7 @@ from sedd_core.build.lock import LOCK, locked
 from sedd_core.build.workspace import Workspace
 from sedd_core.cli.experiment import name_of_run
 from sedd_core.files import kernel_lock, new_folder
-from sedd_core.record.record import Record
+from sedd_core.record import Node, Record
 from tests.support.runs import ROOT, TINY, apart, run, write_text
 
 SHORT = [*TINY, "training.steps=2", "monitor=None", "samples.count=1"]
@@ -61,7 +61,7 @@ def test_several_processes_are_refused_as_one(capsys: pytest.CaptureFixture[str]
 def test_the_lock_of_a_killed_run_holds_nothing_up() -> None:
     """Held by the process that trains, from its start to its end; what a kill leaves is a file that says nothing."""
     code = (
-        "import os, signal, sys; from sedd_core.training import Trainer; from sedd_core.cli.main import main\n"
+        "import os, signal, sys; from sedd_core.training.trainer import Trainer; from sedd_core.cli.main import main\n"
         "from pathlib import Path; from filelock import Timeout; from sedd_core.files import kernel_lock\n"
         "def update(*_):\n"
         "    try: kernel_lock(Path('run/run.lock')).acquire(timeout=0)\n"
@@ -180,5 +180,5 @@ def test_a_folder_that_is_resumed_is_never_removed(tmp_path: Path) -> None:
         folder.mkdir()
         (folder / "config.json").touch()
         (folder / "notes.txt").touch()
-        Workspace(folder, Record(run={}), resume=resume).remove_unbegun()
+        Workspace(folder, Record(run=Node("core", "Train")), resume=resume).remove_unbegun()
         assert folder.exists() == resume

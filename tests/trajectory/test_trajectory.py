@@ -1,4 +1,4 @@
-"""Watching: what was recorded is what is shown, on the terminal, the page and the picture."""
+"""Trajectories: the terminal, the HTML page and the SVG show exactly what was recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from sedd_core import UserError
 from sedd_core.stages.sampler import FixedTokens
 from sedd_core.text.codec import UNKNOWN, Codec, byte_codec, character_codec
-from sedd_core.trajectory import LiveView, Recorder, Trajectory, html, svg
+from sedd_core.trajectory import LiveView, Recorder, Trajectory, to_html, to_svg
 from sedd_core.trajectory.layout import layout
 from sedd_core.trajectory.style import NEVER, kinds, later_ages, token_texts
 
@@ -146,7 +146,7 @@ def test_words_without_spaces_of_their_own(shared: Path) -> None:
 
 def test_the_page_holds_every_frame() -> None:
     frames = ["_____", "a_<__", "a\n<__", "a\n</_", "b\n</&"], ["__cde", "__cde", "_gcde", "hgcde", "hgcde"]
-    data = data_of(html(recorded(*frames, given="  +"), "title"))
+    data = data_of(to_html(recorded(*frames, given="  +"), "title"))
     for i, sample in enumerate(frames):
         assert replayed(data, i) == sample
         assert data["samples"][i]["given"] == [2]
@@ -155,7 +155,7 @@ def test_the_page_holds_every_frame() -> None:
 
 
 def test_the_page_without_a_mask() -> None:
-    data = data_of(html(recorded(["abc", "abd"], mask=None), ""))
+    data = data_of(to_html(recorded(["abc", "abd"], mask=None), ""))
     assert data["mask"] is None
     assert replayed(data, 0) == ["abc", "abd"]
 
@@ -167,7 +167,7 @@ def test_no_text_can_end_the_script_or_add_to_the_page() -> None:
     token = codec.encode(attack)
     assert len(token) == 1
     trajectory = replace(random_walk(3, 4, 0), codec=codec, states=torch.full((3, 1, 4), token[0]).int())
-    page = html(trajectory, '{{data}}</title><script>alert("1")</script>')
+    page = to_html(trajectory, '{{data}}</title><script>alert("1")</script>')
     assert attack not in page
     assert 'alert("1")' not in page
     assert page.count("<script") == page.count("</script") == 2
@@ -175,7 +175,7 @@ def test_no_text_can_end_the_script_or_add_to_the_page() -> None:
 
 
 def test_the_page_needs_nothing_else() -> None:
-    page = html(recorded(["_", "a"]), "title")
+    page = to_html(recorded(["_", "a"]), "title")
     assert not re.search(r"""https?:|src=|@import|url\(|<link|fetch\(|import\(""", page)
     assert "{{" not in page
 
@@ -183,7 +183,7 @@ def test_the_page_needs_nothing_else() -> None:
 def test_the_largest_page_is_below_two_megabytes(seed: int) -> None:
     codec = Codec(character_codec("").tokenizer)
     codec.tokenizer.add_tokens([f" word{i}" for i in range(3000)])
-    assert len(html(random_walk(128, 1024, seed, vocab=3000, codec=codec), "").encode()) < 2e6
+    assert len(to_html(random_walk(128, 1024, seed, vocab=3000, codec=codec), "").encode()) < 2e6
 
 
 def test_lines_break_between_words() -> None:
@@ -225,7 +225,7 @@ def visible(picture: str, second: float | None) -> list[tuple[str, str]]:
 
 def test_the_picture_shows_every_frame() -> None:
     frames = ["____e", "a___e", "ab__e", "cb_<e"]
-    picture = svg(recorded(frames, given="    +"), seconds=4.0)
+    picture = to_svg(recorded(frames, given="    +"), seconds=4.0)
     for second, text in enumerate(frames):
         expected = sorted(("mask", "") if c == "_" else ("given", c) if c == "e" else ("age", c) for c in text)
         if second < 3:
@@ -235,12 +235,12 @@ def test_the_picture_shows_every_frame() -> None:
 
 
 def test_the_picture_needs_nothing_else_and_stays_small(seed: int) -> None:
-    picture = svg(random_walk(130, 128, seed))
+    picture = to_svg(random_walk(130, 128, seed))
     assert len(picture.encode()) < 300_000
     assert not re.search(r"""href|src=|@import|url\(|<script""", picture)
     assert ElementTree.fromstring(picture).get("width") == "645"
     with pytest.raises(UserError, match="no sample 1 in this trajectory: it has 0 to 0"):
-        svg(random_walk(4, 4, 0), sample=1)
+        to_svg(random_walk(4, 4, 0), sample=1)
 
 
 def terminal(is_terminal: bool) -> Console:
@@ -275,7 +275,7 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     at("sample").value = 1; at("sample").onchange(); key("Home"); note();
     document.body.innerHTML = ""; document.body.append("RESULT" + JSON.stringify(results) + "END");
     </script></body>"""
-    (tmp_path / "x.html").write_text(html(recorded(*frames, given="    +"), "title").replace("</body>", probe))
+    (tmp_path / "x.html").write_text(to_html(recorded(*frames, given="    +"), "title").replace("</body>", probe))
     browser = ["chromium", "--no-sandbox", "--disable-gpu", "--headless", f"--user-data-dir={tmp_path}/profile"]
     address = f"file://{tmp_path}/x.html#frame=1"
     dom = subprocess.run([*browser, "--dump-dom", address], capture_output=True, text=True, timeout=60).stdout
