@@ -1,4 +1,4 @@
-"""Concrete data: splits of tokens, and the cache of tokenized text."""
+"""Concrete data: token sequences, and the cache of tokenized text."""
 
 from .cache import Corpus, Tokenized, Tokens, cached_corpus, content_hash, corpus_key
 from .packed import PackedData, Packing

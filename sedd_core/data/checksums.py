@@ -1,4 +1,4 @@
-"""Checksums of the token cache: recorded while it is written, checked in blocks, so that any size takes no memory."""
+"""Checksums of the token cache: recorded on writing, checked block by block in constant memory."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from ..errors import UserError
 from ..files import TEMPORARY, check_readable
 
 FILES = ("tokens", "ends", "tokenizer.json")
-"""Files of a corpus that have a checksum; corpus.json holds them."""
+"""Files of a corpus with a checksum in corpus.json."""
 BLOCK = 2**22
-"""Bytes that are read at a time."""
+"""Bytes to read at a time."""
 
 
 class SummedFile:
-    """A new file, and the CRC-32 of what has been written to it."""
+    """A new file with a running CRC-32 of the bytes written to it.
+
+    Args:
+        path: Path of the file to create.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file, self.crc32 = path.open("wb"), 0
@@ -34,13 +38,27 @@ class SummedFile:
         self._file.close()
 
     def write(self, data: bytes) -> None:
-        """Append. OSError when it cannot be written."""
+        """Append bytes.
+
+        Args:
+            data: Bytes to write.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         self._file.write(data)
         self.crc32 = zlib.crc32(data, self.crc32)
 
 
 def crc32(path: Path) -> int:
-    """The CRC-32 of a file of any size. OSError when it cannot be read."""
+    """CRC-32 of a file of any size.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     value = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -49,20 +67,23 @@ def crc32(path: Path) -> int:
 
 
 def remove_damaged(folder: Path) -> None:
-    """Remove a corpus whose checksums are missing or differ, and say so in one line.
+    """Remove a corpus whose checksums are missing or wrong, with a one-line warning.
 
-    Processes on this machine that have opened it keep what they have opened.
+    Processes on this machine that have opened the corpus can still read it.
+
+    Args:
+        folder: Folder of the corpus; it need not exist.
 
     Raises:
-        UserError: It may not be read, or cannot be removed.
+        UserError: The corpus is not readable for this user, or cannot be removed.
     """
     reason = _damage(folder)
     if reason is None:
         return
-    console.say(f"warning: The token cache {folder} {reason}: it is built again.")
+    console.say(f"warning: The token cache {folder} {reason} and will be rebuilt.")
     aside = folder.with_name(f"{folder.name}.{os.getpid()}{TEMPORARY}")
     try:
-        os.rename(folder, aside)  # at once: another process may be about to build it
+        os.rename(folder, aside)  # atomic: another process may be about to rebuild the corpus
     except FileNotFoundError:  # another process has removed it
         return
     except OSError as error:
@@ -73,7 +94,7 @@ def remove_damaged(folder: Path) -> None:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with a corpus by its checksums; None where there is no corpus."""
+    """Damage of a corpus according to its checksums; None if it is intact or missing."""
     for name in (".", "corpus.json", *FILES):
         check_readable(folder / name)
     if not folder.is_dir():

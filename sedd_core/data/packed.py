@@ -1,4 +1,4 @@
-"""Data whose splits are tokenized once, into the cache."""
+"""Abstract data stage whose splits are tokenized once and cached."""
 
 from __future__ import annotations
 
@@ -26,81 +26,97 @@ SPLITS: tuple[Split, ...] = ("train", "valid")
 
 
 class PackedData(Data):
-    """Data whose splits are tokenized once, into the cache.
-
-    packing: "packed" cuts the whole run of a split into sequences; "document" gives each document its own, for which
-    padding and long_documents are those of `DocumentSequences`.
-    """
+    """Data whose splits are tokenized once and cached."""
 
     packing: Packing = "packed"
+    """How documents become sequences: "packed" cuts the run of all tokens; "document" makes one per document."""
     padding: Padding = "counted"
+    """Treatment of padding with packing="document"; see `DocumentSequences`."""
     long_documents: LongDocuments = "cut"
+    """Treatment of documents above `length` with packing="document"; see `DocumentSequences`."""
 
     @property
     def remedy(self) -> str:
-        """What to do about a split without a single sequence, for a message."""
+        """Advice for a split that is shorter than one sequence, for messages."""
         return "give it more text"
 
     @abstractmethod
     def key(self, name: Split) -> str:
-        """A hash of a split's content and of how it is tokenized."""
+        """A hash of the content and the tokenization of a split."""
 
     @abstractmethod
     def tokenize(self, name: Split) -> Tokenized:
-        """The codec and the documents of a split, for the cache."""
+        """The codec and the tokens of the documents of a split, for the cache."""
 
     def codec(self) -> Codec:
-        """The training split's."""
+        """The codec of the training split."""
         return self.corpus("train").codec
 
     def end(self) -> int | None:
-        """The last token of the training split, whose documents all end with the same one."""
+        """The end-of-text token, which is the last token of the training split; None with packing="packed"."""
         tokens = self.corpus("train").tokens if self.packing == "document" else []
         return int(tokens[-1]) if len(tokens) else None
 
     def fingerprint(self) -> str:
-        """A hash of both splits' keys."""
+        """A hash of the keys of both splits."""
         return corpus_key(self._key("train"), self._key("valid"))
 
     def split(self, name: Split) -> Sequences:
-        """UserError for a split without a single sequence."""
+        """The sequences of a split.
+
+        Args:
+            name: Name of the split.
+
+        Raises:
+            UserError: The split is shorter than one sequence.
+        """
         corpus = self.corpus(name)
         if self.packing == "document":
             parts = (corpus.tokens, corpus.ends, self.length, self.padding, self.long_documents)
             sequences: Sequences = DocumentSequences(*parts)
-            self._say_what_is_cut(name, corpus, *sequences.cut_off())
+            self._report_cut_documents(name, corpus, *sequences.cut_off())
         else:
             sequences = PackedSequences(corpus.tokens, self.length)
         if not len(sequences):
             raise UserError(
-                f"The {name} split of {self.describe()} holds {len(corpus.tokens):,} tokens, less than one sequence: "
-                f"{self.remedy}, or lower data.length."
+                f"The {name} split of {self.describe()} contains {len(corpus.tokens):,} tokens, less than one "
+                f"sequence: {self.remedy}, or lower data.length."
             )
         return sequences
 
-    def _say_what_is_cut(self, name: Split, corpus: Corpus, documents: int, tokens: int) -> None:
-        if not documents or name in self._said_cut:
+    def _report_cut_documents(self, name: Split, corpus: Corpus, documents: int, tokens: int) -> None:
+        if not documents or name in self._reported:
             return
-        self._said_cut.add(name)
+        self._reported.add(name)
         console.say(
             f"warning: {documents:,} of the {len(corpus.ends):,} documents of the {name} split of {self.title} are "
             f"longer than data.length={self.length}: their ends, {tokens:,} of {len(corpus.tokens):,} tokens "
-            f"({100 * tokens / len(corpus.tokens):.1f} %), are left out. Raise data.length, or set "
+            f"({100 * tokens / len(corpus.tokens):.1f} %), are dropped. Raise data.length, or set "
             "data.long_documents=split to use them as further sequences."
         )
 
     def check_cache(self) -> None:
-        """Remove the splits in the cache that are damaged, or without checksums; opening them builds them again.
+        """Remove cached splits that are damaged or lack checksums; they are rebuilt when opened.
 
-        Once per object, and in the first process of a machine only: the others have to wait for it before they open
-        a split. Each split is read once from end to end, in blocks, at the speed of the disk or of CRC-32 (about 1 GB
-        per second), whichever is lower: 10 to 20 s for the 18 GB of OpenWebText.
+        Runs once per object, and only in the first process of a machine: the others must wait for it before they
+        open a split. Each split is read once in blocks, at the speed of the disk or of CRC-32 (about 1 GB per
+        second), whichever is lower: 10 to 20 s for the 18 GB of OpenWebText.
+
+        Raises:
+            UserError: A split is not readable for this user, or cannot be removed.
         """
         for name in SPLITS:
             self._check(name)
 
     def corpus(self, name: Split) -> Corpus:
-        """A split in the cache, tokenized when it is not there yet or damaged."""
+        """A split in the cache, tokenized first if it is missing or damaged.
+
+        Args:
+            name: Name of the split.
+
+        Raises:
+            UserError: The split cannot be tokenized, or the cache cannot be written.
+        """
         if name not in self._corpora:
             self._check(name)
             self._corpora[name] = cached_corpus(self._key(name), lambda: self.tokenize(name))
@@ -121,7 +137,7 @@ class PackedData(Data):
         return set()
 
     @cached_property
-    def _said_cut(self) -> set[Split]:
+    def _reported(self) -> set[Split]:
         return set()
 
     @cached_property
@@ -130,5 +146,5 @@ class PackedData(Data):
 
     @cached_property
     def _keys(self) -> dict[Split, str]:
-        """Read once: a key may take a pass over a file."""
+        """Keys by split, computed once: a key may take a pass over a file."""
         return {}

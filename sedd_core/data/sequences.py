@@ -1,4 +1,4 @@
-"""Splits: sequences of tokens by index."""
+"""Sequences of tokens, cut from one run or one per document."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ LongDocuments = Literal["cut", "split"]
 
 
 class PackedSequences(Sequences):
-    """One long run of tokens, cut into sequences of `length`; the rest at the end is left out."""
+    """One long run of tokens, cut into sequences of equal length.
+
+    Args:
+        tokens: Run of token ids [N]; a remainder below `length` at its end is dropped.
+        length: Tokens per sequence, L.
+    """
 
     def __init__(self, tokens: Int64[Tensor, " N"] | Tensor, length: int) -> None:
         self.tokens = tokens[: len(tokens) // length * length].view(-1, length)
@@ -28,24 +33,24 @@ class PackedSequences(Sequences):
         return len(self.tokens)
 
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """Rows of the token table, as int64 whatever they are stored as."""
+        """The sequences at `indices` [B] as int64 tokens [B, L]."""
         return Batch(self.tokens[indices].to(torch.int64))
 
 
 class DocumentSequences(Sequences):
     """One document per sequence, followed by padding where it is shorter than `length`.
 
-    Documents end with an end-of-text token, which belongs to them; the same token is the padding.
+    Each document includes its final end-of-text token; the same token is the padding.
 
     Args:
-        tokens: The documents, one after the other.
-        ends: Where each document ends in `tokens`.
-        length: L, tokens per sequence.
-        padding: "counted": it is data like any token, so that figures are those of documents and their lengths;
-            "conditioned": it is given with the end-of-text token before it, so that figures are those of documents
-            given their lengths. Figures are per token of text and end-of-text in both.
-        long_documents: "cut": only the first L tokens of a longer document are used; "split": it becomes several
-            sequences.
+        tokens: Token ids of all documents in one run [N].
+        ends: End position of each document in `tokens` [D].
+        length: Tokens per sequence, L.
+        padding: Treatment of padding: "counted" as data like any token, so that figures describe documents and their
+            lengths; or "conditioned", given together with the end-of-text token before it, so that figures describe
+            documents given their lengths. Figures are per token of text and end-of-text in both cases.
+        long_documents: Treatment of documents with more than L tokens: "cut" uses the first L tokens; "split" makes
+            several sequences.
     """
 
     def __init__(
@@ -58,7 +63,7 @@ class DocumentSequences(Sequences):
     ) -> None:
         self.tokens, self.ends, self.length, self.padding = tokens, ends, length, padding
         self.conditioned_on = "lengths" if padding == "conditioned" else ""
-        self._last = None  # by document: how many sequences there are up to its last
+        self._last = None  # by document: number of sequences up to and including its last
         if long_documents == "split":
             self._last = self._lengths().sub(1).div(length, rounding_mode="floor").add(1).cumsum(0)
 
@@ -68,21 +73,21 @@ class DocumentSequences(Sequences):
         return int(self._last[-1]) if len(self._last) else 0
 
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """Rows gathered from the run, as int64."""
+        """The sequences at `indices` [B] as int64 tokens [B, L], with their loss mask and text positions."""
         documents, parts = indices, torch.zeros_like(indices)
         if self._last is not None:
             documents = torch.searchsorted(self._last, indices, right=True)
             parts = indices - self._before(self._last, documents)
         starts = self._before(self.ends, documents) + parts * self.length
-        places = starts[:, None] + torch.arange(self.length)
+        positions = starts[:, None] + torch.arange(self.length)
         ends = self.ends[documents][:, None]
-        text, final = places < ends, len(self.tokens) - 1  # the run's last token ends a document
-        tokens = self.tokens[torch.where(text, places, final)].to(torch.int64)
-        loss_mask = (places < ends - 1) | (text & (tokens != self.tokens[final].to(torch.int64)))
+        text, final = positions < ends, len(self.tokens) - 1  # the run's last token ends a document
+        tokens = self.tokens[torch.where(text, positions, final)].to(torch.int64)
+        loss_mask = (positions < ends - 1) | (text & (tokens != self.tokens[final].to(torch.int64)))
         return Batch(tokens, loss_mask if self.padding == "conditioned" else None, text=text)
 
     def cut_off(self) -> tuple[int, int]:
-        """How many documents are longer than a sequence, and how many of their tokens are in none."""
+        """Number of documents that are longer than a sequence, and number of their tokens that are dropped."""
         beyond = self._lengths().sub(self.length).clamp(min=0)
         return (0, 0) if self._last is not None else (int(beyond.count_nonzero()), int(beyond.sum()))
 
@@ -91,20 +96,21 @@ class DocumentSequences(Sequences):
 
     @staticmethod
     def _before(ends: Int64[Tensor, " D"], documents: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """Where each document begins."""
+        """Start position of each document."""
         return torch.where(documents > 0, ends[documents - 1], 0)
 
 
 ENDINGS = re.compile(
     rf"(\.(txt|tokens|raw|jsonl|json|parquet|csv|npy|bin))?(\.({'|'.join(COMPRESSED)}))*$", re.IGNORECASE
 )
-"""Of a file's name: how its content is read, and how it is compressed."""
+"""Extensions of a file name that state its format and its compression."""
 
 
 def title_of(*paths: str) -> str:
-    """A short name of files, for figures: of the first without its ending, and how many more there are.
+    """A short name of files, for figures: the first one's name without its extension, and the number of others.
 
-    A pattern bears its folder's name.
+    Args:
+        paths: Paths or patterns; a pattern is called by its folder's name.
     """
     first = Path(paths[0])
     name = first.absolute().parent.name if has_magic(first.name) else ENDINGS.sub("", first.name) or first.name

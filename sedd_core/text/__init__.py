@@ -1,4 +1,4 @@
-"""Between text and tokens: files of text, tokenizers, and the Hugging Face hub."""
+"""Conversion between text and tokens: text files, tokenizers, and the Hugging Face hub."""
 
 from .codec import Codec, bpe_codec, byte_codec, character_codec, id_codec
 from .exact_tokens import exact_tokens, tokens_after

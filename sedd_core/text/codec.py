@@ -1,4 +1,4 @@
-"""Between text and tokens: every codec is a `tokenizers` tokenizer.json, so a checkpoint carries its own."""
+"""Codecs between text and tokens. Each wraps a `tokenizers` tokenizer.json, so a checkpoint carries its own."""
 
 from __future__ import annotations
 
@@ -18,33 +18,53 @@ UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class Codec:
-    """A tokenizer, with what a language model needs to know of it.
+    """A tokenizer with the queries that a language model needs.
 
-    Whoever made the tokenizer, a text's tokens are all of its tokens and a function of the text: truncation, padding
-    and random splits (BPE dropout, sampling of unigrams), which files and objects bring along, are switched off.
+    Encoding is complete and deterministic: truncation, padding and random splits (BPE dropout, unigram sampling) are
+    disabled, even where the tokenizer file enables them.
+
+    Args:
+        tokenizer: Tokenizer to wrap; it is modified in place.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
-        for chance in ("dropout", "alpha", "nbest_size"):
-            if getattr(tokenizer.model, chance, None) is not None:
-                setattr(tokenizer.model, chance, None)
+        for setting in ("dropout", "alpha", "nbest_size"):
+            if getattr(tokenizer.model, setting, None) is not None:
+                setattr(tokenizer.model, setting, None)
         self.tokenizer = tokenizer
 
     @property
     def vocab_size(self) -> int:
-        """V: ids run from 0 to V - 1."""
+        """Vocabulary size V, added tokens included; ids run from 0 to V - 1."""
         return self.tokenizer.get_vocab_size(with_added_tokens=True)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, with no special tokens added. UserError for a character that it has no token for."""
+        """Encode text without adding special tokens.
+
+        Args:
+            text: Text to tokenize.
+
+        Returns:
+            Token ids.
+
+        Raises:
+            UserError: The text contains a character without a token.
+        """
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         with panics_as_user_errors(f"The tokenizer has no tokens for all of {shown!r}"):
             return self.tokenizer.encode(text, add_special_tokens=False).ids
 
     def unknown(self, text: str) -> str | None:
-        """The first part of a text that has no token, or only that for the unknown; None where all is known."""
+        """The first part of the text that has no token or only the unknown token.
+
+        Args:
+            text: Text to check.
+
+        Returns:
+            That part of the text; None if every part has a token.
+        """
         try:
             with panics_as_user_errors("The tokenizer fails"):
                 encoding = self.tokenizer.encode(text, add_special_tokens=False)
@@ -55,15 +75,25 @@ class Codec:
         return next((part for token, part in parts if token == unknown != part), None)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens included. UserError where the tokenizer fails at them."""
+        """Decode token ids, special tokens included.
+
+        Args:
+            ids: Token ids.
+
+        Raises:
+            UserError: The tokenizer fails to decode these ids.
+        """
         with panics_as_user_errors("The tokenizer cannot decode its own tokens"):
             return self.tokenizer.decode(list(ids), skip_special_tokens=False)
 
     def characters(self, ids: Sequence[int]) -> int:
-        """How many characters a sequence stands for; special tokens, such as the end of a text, stand for none.
+        """Number of characters that a sequence encodes; special tokens, such as end-of-text, count as none.
 
-        A byte-level sequence that is cut within a character counts those whose first byte it holds, so that the
-        counts of the pieces of a text add up; other codecs count their decoded text.
+        A byte-level sequence that is cut within a character counts the characters whose first byte it contains, so
+        that the counts of the pieces of a text add up. Other codecs count their decoded text.
+
+        Args:
+            ids: Token ids.
         """
         if self.of_ids:
             return 0
@@ -72,21 +102,38 @@ class Codec:
         return sum(byte & 0xC0 != 0x80 for index in ids for byte in self._bytes[index])
 
     def bytes(self, ids: Sequence[int]) -> int:
-        """How many bytes of UTF-8 a sequence stands for; exact for pieces of a byte-level text."""
+        """Number of UTF-8 bytes that a sequence encodes; exact for pieces of a byte-level text.
+
+        Args:
+            ids: Token ids.
+        """
         if self._bytes is None:
             return len(self.text(ids).encode())
         return sum(len(self._bytes[index]) for index in ids)
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of token ids without special tokens: what `characters` and `bytes` count."""
+        """Decode token ids, special tokens left out: the text that `characters` and `bytes` count.
+
+        Args:
+            ids: Token ids.
+
+        Raises:
+            UserError: The tokenizer fails to decode these ids.
+        """
         with panics_as_user_errors("The tokenizer cannot decode its own tokens"):
             return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def difference(self, other: Codec) -> str | None:
-        """What makes another codec give a text other tokens, as a clause about the two; None where nothing does.
+        """Why another codec would encode the same text differently.
 
-        Compares the vocabularies and the rules of encoding. What changes no token id, such as a decoder or a
-        post-processor, does not count.
+        Compares the vocabularies and the encoding rules. Parts that change no token id, such as a decoder or a
+        post-processor, are ignored.
+
+        Args:
+            other: Codec to compare with.
+
+        Returns:
+            A clause about the two for a message; None if both encode any text alike.
         """
         if self.vocab_size != other.vocab_size:
             return f"the one has {self.vocab_size:,} tokens and the other {other.vocab_size:,}"
@@ -100,14 +147,14 @@ class Codec:
 
     @cached_property
     def of_ids(self) -> bool:
-        """Whether the text of each token is its own number: it stands for no characters."""
+        """Whether the text of each token is its own id, as `id_codec` makes it; such tokens encode no characters."""
         if not isinstance(self.tokenizer.pre_tokenizer, pre_tokenizers.WhitespaceSplit):
             return False
         return all(piece == str(index) for piece, index in self.tokenizer.get_vocab().items())
 
     @cached_property
     def _bytes(self) -> list[bytes] | None:
-        """The bytes of each token of a byte-level codec, none of a special one; None for others, and mixed ones."""
+        """Bytes of each token of a byte-level codec (special tokens: none); None for other and mixed codecs."""
         if not isinstance(self.tokenizer.decoder, decoders.ByteLevel):
             return None
         table = _byte_of_character()
@@ -122,12 +169,19 @@ class Codec:
         return [added[p] if p in added else bytes(table[character] for character in p) for p in pieces]
 
     def save(self, path: Path) -> None:
-        """Write tokenizer.json."""
+        """Write tokenizer.json to `path`."""
         self.tokenizer.save(str(path))
 
     @classmethod
     def load(cls, path: Path) -> Codec:
-        """Read tokenizer.json. UserError when it is missing or is none."""
+        """Read a tokenizer.json.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            UserError: The file is missing or is not a usable tokenizer.json.
+        """
         check_readable(path)
         if not path.is_file():
             raise UserError(f"There is no tokenizer at {path}; a tokenizer.json is needed.")
@@ -135,7 +189,7 @@ class Codec:
 
 
 def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
-    """How a tokenizer splits a text into its tokens, without what is unset and the vocabulary's own mapping."""
+    """Encoding rules of a tokenizer, without unset entries and without the mapping from tokens to ids."""
     content = json.loads(tokenizer.to_str())
     if isinstance(content["model"]["vocab"], dict):  # a list holds scores, which decide on the split
         del content["model"]["vocab"]
@@ -143,14 +197,19 @@ def _rules(tokenizer: Tokenizer) -> dict[str, Any]:
 
 
 def _stated(value: Any) -> Any:
-    """A value without empty entries, which files state or leave out for the same thing, and without trim_offsets."""
+    """A value without trim_offsets and without empty entries, which mean the same as missing ones."""
     if not isinstance(value, dict):
         return value
     return {name: _stated(inner) for name, inner in value.items() if inner and name != "trim_offsets"}
 
 
 def character_codec(text: str, unknown: bool = True) -> Codec:
-    """One token a character of `text`, and one for any other; without it, a text with others cannot be encoded."""
+    """A codec with one token per character.
+
+    Args:
+        text: Text whose characters form the alphabet.
+        unknown: Whether to add a token for all other characters; without it, encoding them is an error.
+    """
     characters = [*([UNKNOWN] if unknown else []), *sorted(set(text) - {UNKNOWN})]
     vocabulary = {character: index for index, character in enumerate(characters)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
@@ -160,22 +219,31 @@ def character_codec(text: str, unknown: bool = True) -> Codec:
 
 
 def id_codec(vocab_size: int) -> Codec:
-    """Token ids without a tokenizer: a text is ids between blanks, and stands for no characters."""
+    """A codec of bare token ids: its text is ids separated by spaces, which count as no characters.
+
+    Args:
+        vocab_size: Vocabulary size V.
+    """
     tokenizer = Tokenizer(models.WordLevel({str(index): index for index in range(vocab_size)}, unk_token="none"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return Codec(tokenizer)
 
 
 def byte_codec() -> Codec:
-    """One token a byte of UTF-8: 256 of them."""
+    """A codec with one token per UTF-8 byte; its vocabulary size is 256."""
     alphabet = {character: byte for character, byte in _byte_of_character().items()}
     return Codec(_byte_level(models.BPE(alphabet, [])))
 
 
 def bpe_codec(text: str, vocab_size: int) -> Codec:
-    """Byte-pair pieces learned from `text`, over the 256 bytes, so that any text can be encoded.
+    """A byte-level BPE codec trained on `text`; its 256 base tokens encode any text.
 
-    UserError when the text has too few pairs for `vocab_size` pieces.
+    Args:
+        text: Text to train on.
+        vocab_size: Vocabulary size, the 256 bytes included.
+
+    Raises:
+        UserError: The text has too few pairs for `vocab_size` tokens.
     """
     tokenizer = _byte_level(models.BPE())
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -183,7 +251,9 @@ def bpe_codec(text: str, vocab_size: int) -> Codec:
     tokenizer.train_from_iterator(text.splitlines(keepends=True), trainer)
     codec = Codec(tokenizer)
     if codec.vocab_size != vocab_size:
-        raise UserError(f"This text gives {codec.vocab_size} byte-pair pieces, not {vocab_size}: ask for fewer.")
+        raise UserError(
+            f"This text gives {codec.vocab_size} byte-pair tokens, not {vocab_size}. Set a smaller vocabulary size."
+        )
     return codec
 
 
@@ -195,7 +265,7 @@ def _byte_level(model: models.Model) -> Tokenizer:
 
 
 def _byte_of_character() -> dict[str, int]:
-    """The byte-level alphabet: printable bytes stand for themselves, the others for characters from 256 on."""
+    """The byte-level alphabet: printable bytes map to themselves, the others to characters from 256 on."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {**{chr(b): b for b in printable}, **{chr(256 + i): b for i, b in enumerate(others)}}

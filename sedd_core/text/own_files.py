@@ -1,4 +1,4 @@
-"""Tokenizers as GPT-2 and BERT publish them: vocab.json with merges.txt, or vocab.txt, and the files beside them."""
+"""Tokenizer files of GPT-2 (vocab.json with merges.txt) and BERT (vocab.txt), and the configuration beside them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from .tokenizer_json import MOST_BYTES, check_ids, panics_as_user_errors
 
 TOKENIZER, VOCAB_JSON, MERGES, VOCAB_TXT = "tokenizer.json", "vocab.json", "merges.txt", "vocab.txt"
 CONFIGS = ("special_tokens_map.json", "tokenizer_config.json")
-"""Files beside a tokenizer that name its special tokens; the later one decides where both name one."""
+"""Files beside a tokenizer that name its special tokens; the later one takes precedence."""
 ADDED = "added_tokens.json"
 SAVE = f"AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) of transformers writes {TOKENIZER}"
 END = "<|endoftext|>"
-"""GPT-2's token that ends a document."""
+"""End-of-text token of GPT-2."""
 GPT2 = ("GPT2Tokenizer",)
 BERT = ("BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
 
 
 def gpt2_codec(folder: Path) -> Codec:
-    """The byte-level tokenizer of GPT-2's own two files."""
+    """Read the byte-level tokenizer in GPT-2's two files.
+
+    Args:
+        folder: Folder with vocab.json and merges.txt.
+
+    Raises:
+        UserError: The files are damaged, or belong to another tokenizer class.
+    """
     config = stated_config(folder)
     _check_kind(folder, config, GPT2)
     with panics_as_user_errors(f"The tokenizer in {folder} cannot be read"):
         tokenizer = Tokenizer(models.BPE.from_file(str(folder / VOCAB_JSON), str(folder / MERGES)))
     if any(piece.endswith("</w>") for piece in tokenizer.get_vocab()):
-        raise UserError(f"{folder / VOCAB_JSON} is not GPT-2's kind: its words end with </w>. {SAVE}.")
+        raise UserError(f"{folder / VOCAB_JSON} is not a GPT-2 vocabulary: its words end with </w>. {SAVE}.")
     prefix = _flag(folder, config, "add_prefix_space", False)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=bool(prefix))
     tokenizer.decoder = decoders.ByteLevel()
@@ -40,7 +47,14 @@ def gpt2_codec(folder: Path) -> Codec:
 
 
 def bert_codec(folder: Path) -> Codec:
-    """The WordPiece tokenizer of BERT's own file."""
+    """Read the WordPiece tokenizer in BERT's file.
+
+    Args:
+        folder: Folder with vocab.txt.
+
+    Raises:
+        UserError: The files are damaged, or belong to another tokenizer class.
+    """
     config = stated_config(folder)
     _check_kind(folder, config, BERT)
     lines = _text(folder / VOCAB_TXT).removesuffix("\n").split("\n")
@@ -60,7 +74,7 @@ def bert_codec(folder: Path) -> Codec:
 
 
 def _with_special(tokenizer: Tokenizer, names: list[str | None], config: dict[str, Any], folder: Path) -> Codec:
-    """A codec in which those of these tokens that the vocabulary has stand for themselves in a text."""
+    """A codec with the named tokens that the vocabulary contains marked as special."""
     check_ids(tokenizer, str(folder))
     _check_added(tokenizer, config, folder)
     tokenizer.add_special_tokens([name for name in names if name and tokenizer.token_to_id(name) is not None])
@@ -68,14 +82,16 @@ def _with_special(tokenizer: Tokenizer, names: list[str | None], config: dict[st
 
 
 def _check_kind(folder: Path, config: dict[str, Any], kinds: tuple[str, ...]) -> None:
-    """UserError where a folder without tokenizer.json is of another class."""
+    """Raise UserError if the folder names another tokenizer class."""
     kind = config.get("tokenizer_class")
     if kind is not None and str(kind).removesuffix("Fast") not in kinds:
-        raise UserError(f"{folder} holds the files of a {kind}; without {TOKENIZER}, {kinds[0]}'s are read. {SAVE}.")
+        raise UserError(
+            f"{folder} contains files of {kind}; without {TOKENIZER}, only {kinds[0]} files are read. {SAVE}."
+        )
 
 
 def _check_added(tokenizer: Tokenizer, config: dict[str, Any], folder: Path) -> None:
-    """UserError where the files beside a vocabulary add tokens to it."""
+    """Raise UserError if the files beside a vocabulary add tokens to it."""
     listed = config.get("added_tokens_decoder")
     names = [stated_token({"": entry}, "") for entry in listed.values()] if isinstance(listed, dict) else []
     names += list(_json(folder / ADDED)) if (folder / ADDED).is_file() else []
@@ -85,7 +101,17 @@ def _check_added(tokenizer: Tokenizer, config: dict[str, Any], folder: Path) -> 
 
 
 def stated_config(folder: Path) -> dict[str, Any]:
-    """What the files beside a tokenizer say, unset entries left out. UserError where they are damaged."""
+    """Read the configuration files beside a tokenizer.
+
+    Args:
+        folder: Folder of the tokenizer.
+
+    Returns:
+        Entries of all files, unset (null) entries left out.
+
+    Raises:
+        UserError: A file is damaged.
+    """
     config: dict[str, Any] = {}
     for path in (folder / file for file in CONFIGS):
         if path.is_file():
@@ -94,7 +120,13 @@ def stated_config(folder: Path) -> dict[str, Any]:
 
 
 def stated_token(config: dict[str, Any], name: str, default: str | None = None) -> str | None:
-    """A special token's text, which files give by itself or with its settings."""
+    """The text of a special token, which files state as a string or as an object with settings.
+
+    Args:
+        config: Entries of the configuration files.
+        name: Name of the entry, such as "eos_token".
+        default: Text if the entry is missing.
+    """
     value = config.get(name, default)
     value = value.get("content") if isinstance(value, dict) else value
     return value if isinstance(value, str) else default
@@ -103,12 +135,12 @@ def stated_token(config: dict[str, Any], name: str, default: str | None = None) 
 def _flag(folder: Path, config: dict[str, Any], name: str, default: bool | None) -> bool | None:
     value = config.get(name, default)
     if value is not default and not isinstance(value, bool):
-        raise UserError(f"{folder / CONFIGS[-1]} says {name}={value!r}, which is neither true nor false.")
+        raise UserError(f"{folder / CONFIGS[-1]} has {name}={value!r}, which is neither true nor false.")
     return value
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """The object of a JSON file. UserError where it is damaged."""
+    """The object in a JSON file. UserError if it is damaged."""
     try:
         content = json.loads(_text(path))
     except (ValueError, RecursionError) as error:
@@ -119,7 +151,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """A file's UTF-8 text. UserError where it cannot be read, or is too large for a tokenizer's."""
+    """UTF-8 text of a file. UserError if it cannot be read or is too large for a tokenizer."""
     check_readable(path)
     try:
         if path.stat().st_size > MOST_BYTES:

@@ -1,4 +1,4 @@
-"""Tokenizers as they are published: a tokenizer.json, GPT-2's or BERT's own files, a folder of these, or a hub id."""
+"""Published tokenizers: a tokenizer.json, the files of GPT-2 or BERT, a folder of these, or a hub id."""
 
 from __future__ import annotations
 
@@ -29,39 +29,39 @@ FILES = (TOKENIZER, VOCAB_JSON, MERGES, VOCAB_TXT, *reversed(CONFIGS), ADDED)
 SENTENCEPIECE = ".model"
 FORMS = f"a {TOKENIZER}, BERT's {VOCAB_TXT}, a folder with one of them or with {VOCAB_JSON} and {MERGES}, or a hub id"
 ENDS = (END, "</s>", "[SEP]", "<|end_of_text|>", "<eos>")
-"""Tokens that end a document by custom: the first that a tokenizer has is taken where no file names one."""
+"""Customary end-of-text tokens; the first that a tokenizer has is used if no file names one."""
 
 
 class EndedCodec(NamedTuple):
-    """A codec, and its token that ends a document."""
+    """A codec and the id of its end-of-text token."""
 
     codec: Codec
     end: int
 
 
 def read_tokenizer(source: str | Path) -> Codec:
-    """The tokenizer at a path or of a hub id.
+    """Read the tokenizer at a path or of a hub id.
 
     Args:
-        source: A tokenizer.json, BERT's vocab.txt, a folder with one of them or with GPT-2's vocab.json and
+        source: Path of a tokenizer.json, BERT's vocab.txt, a folder with one of them or with GPT-2's vocab.json and
             merges.txt, or a hub id ("gpt2").
 
     Raises:
-        UserError: It cannot be had or read, or is of a kind that is not read.
+        UserError: The tokenizer cannot be found or read, or its format is not supported.
     """
     return _read(_found(source))
 
 
 def read_ended_tokenizer(source: str | Path, end_token: str | None = None) -> EndedCodec:
-    """The tokenizer at a path or of a hub id, with the token that ends a document.
+    """Read the tokenizer at a path or of a hub id, with its end-of-text token.
 
     Args:
-        source: As for `read_tokenizer`.
-        end_token: The token that ends a document. None: the eos token of its files, else their sep token, else the
-            first of `ENDS`.
+        source: Path or hub id, as for `read_tokenizer`.
+        end_token: End-of-text token; None: the eos token named in the tokenizer's files, else their sep token, else
+            the first of `ENDS`.
 
     Raises:
-        UserError: As `read_tokenizer`; or it has no such token.
+        UserError: As for `read_tokenizer`; or the tokenizer has no such token.
     """
     path = _found(source)
     codec = _read(path)
@@ -69,13 +69,13 @@ def read_ended_tokenizer(source: str | Path, end_token: str | None = None) -> En
 
 
 def with_end_token(codec: Codec, end_token: str | None, name: str, stated: tuple[str, ...] = ()) -> EndedCodec:
-    """A codec with the token that ends a document.
+    """Find the end-of-text token of a codec.
 
     Args:
-        codec: The tokenizer.
-        end_token: The token's text. None: the first of `stated` and `ENDS` that the tokenizer has.
-        name: What messages call the tokenizer, with a capital.
-        stated: Tokens that the tokenizer's files name as ends.
+        codec: Tokenizer.
+        end_token: End-of-text token; None: the first of `stated` and `ENDS` that the tokenizer has.
+        name: Name of the tokenizer for messages, with a capital.
+        stated: End-of-text tokens that the tokenizer's files name.
 
     Raises:
         UserError: The tokenizer has no such token.
@@ -86,7 +86,7 @@ def with_end_token(codec: Codec, end_token: str | None, name: str, stated: tuple
         return EndedCodec(codec, end)
     if end_token is None:
         raise UserError(
-            f"{name} has no token to end a document with: its files name none, and it has none of {', '.join(ENDS)}. "
+            f"{name} has no end-of-text token: its files name none, and it has none of {', '.join(ENDS)}. "
             "Name one of its tokens: data.end_token=..."
         )
     raise UserError(
@@ -95,7 +95,7 @@ def with_end_token(codec: Codec, end_token: str | None, name: str, stated: tuple
 
 
 def _found(source: str | Path) -> Path:
-    """The file or folder, fetched where it is not here. UserError where it cannot be had."""
+    """The file or folder of a tokenizer, fetched from the hub if it is not local."""
     path = expanded(source)
     for name in (".", *FILES):
         check_readable(path / name)
@@ -118,13 +118,13 @@ def _read(path: Path) -> Codec:
         return bert_codec(path)
     models = [path] if path.is_file() else sorted(path.glob(f"*{SENTENCEPIECE}"))
     if models:
-        raise UserError(f"{models[0]} is a SentencePiece model, which is not read as such. {SAVE}.")
+        raise UserError(f"{models[0]} is a SentencePiece model, which is not supported directly. {SAVE}.")
     raise UserError(
-        f"{path} holds no tokenizer: neither {TOKENIZER}, nor {VOCAB_JSON} and {MERGES}, nor {VOCAB_TXT}."
+        f"{path} contains no tokenizer: neither {TOKENIZER}, nor {VOCAB_JSON} and {MERGES}, nor {VOCAB_TXT}."
     )
 
 
 def _stated_ends(path: Path) -> tuple[str, ...]:
-    """The eos and the sep token that files beside a tokenizer name."""
+    """The eos and sep tokens that the files beside a tokenizer name."""
     config = stated_config(path if path.is_dir() else path.parent)
     return tuple(token for name in ("eos_token", "sep_token") if (token := stated_token(config, name)))

@@ -1,7 +1,7 @@
-"""A tokenizer.json from anywhere, read as data: checked before it is used, so that none can run for ever.
+"""Untrusted tokenizer.json files, checked before use so that none can run without bound.
 
-What a tokenizer does to a text is a chain of parts, each a pass over it. Parts that put in more than they take out
-multiply each other's work: thirty times "a" -> "aa" make a gigabyte of a letter. Such chains are refused.
+A tokenizer applies chains of parts, each a pass over the text. Parts that insert more than they remove multiply each
+other's work: thirty times "a" -> "aa" turn one letter into a gigabyte. Such chains are refused.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ from tokenizers import Tokenizer
 from ..errors import UserError
 
 MOST_BYTES = 2**27
-"""Of a file; the largest in use have 40 million."""
+"""Maximum size of a file in bytes; the largest in use have 40 million."""
 MOST_PARTS = 100
-"""Parts of a chain, nested ones too."""
+"""Maximum number of parts in a chain, nested parts included."""
 MOST_GROWTH = 256
-"""By how much a chain may multiply a text's length."""
+"""Maximum factor by which a chain may multiply the length of a text."""
 LONGEST = 10_000
-"""Characters of a token, or of another string of the file."""
+"""Maximum length of a token or any other string of the file, in characters."""
 CHAINS = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 
 
 @contextmanager
 def panics_as_user_errors(what: str) -> Iterator[None]:
-    """Within: tokenizers' errors are a UserError that begins with `what`; so are Rust's panics, no Exceptions."""
+    """Context that turns errors of `tokenizers` into a UserError; also Rust's panics, which are not Exceptions.
+
+    Args:
+        what: Beginning of the message.
+    """
     try:
         yield
     except UserError:
@@ -43,54 +47,69 @@ def panics_as_user_errors(what: str) -> Iterator[None]:
 
 
 def read_tokenizer_file(path: Path) -> Tokenizer:
-    """The tokenizer of a tokenizer.json. UserError when it cannot be read, and as `parse_tokenizer`."""
+    """Read a tokenizer.json.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        UserError: The file cannot be read or is too large; or as for `parse_tokenizer`.
+    """
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise UserError(f"{path} is no tokenizer.json: it has {size:,} bytes, more than {MOST_BYTES:,}.")
+            raise UserError(f"{path} is not a tokenizer.json: it has {size:,} bytes, more than {MOST_BYTES:,}.")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no tokenizer.json: {error}.") from error
+        raise UserError(f"{path} is not a tokenizer.json: {error}.") from error
     return parse_tokenizer(text, str(path))
 
 
 def parse_tokenizer(text: str, name: str) -> Tokenizer:
-    """The tokenizer that JSON describes, its padding and truncation too; `Codec` switches these off.
+    """Parse the content of a tokenizer.json, padding and truncation included; `Codec` disables these.
 
     Args:
-        text: The content of a tokenizer.json.
-        name: Where it is from, for messages.
+        text: Content of a tokenizer.json.
+        name: Origin of the content, for messages.
 
     Raises:
-        UserError: It is damaged, or describes a tokenizer whose work or output has no bound.
+        UserError: The content is damaged, or its work or output could grow without bound.
     """
     try:
         fault = _fault(json.loads(text))
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{name} is no tokenizer.json: {error}.") from error
+        raise UserError(f"{name} is not a tokenizer.json: {error}.") from error
     if fault:
-        raise UserError(f"{name} is no tokenizer.json that can be used: {fault}.")
-    with panics_as_user_errors(f"{name} is no tokenizer.json"):
+        raise UserError(f"{name} is not a usable tokenizer.json: {fault}.")
+    with panics_as_user_errors(f"{name} is not a tokenizer.json"):
         tokenizer = Tokenizer.from_str(text)
     check_ids(tokenizer, name)
     return tokenizer
 
 
 def check_ids(tokenizer: Tokenizer, name: str) -> None:
-    """UserError where token ids are not 0 .. V - 1. name: where the tokenizer is from, for messages."""
+    """Check that token ids are 0 .. V - 1.
+
+    Args:
+        tokenizer: Tokenizer to check.
+        name: Origin of the tokenizer, for messages.
+
+    Raises:
+        UserError: An id is missing or repeated.
+    """
     ids = set(tokenizer.get_vocab(with_added_tokens=True).values())
     size = tokenizer.get_vocab_size(with_added_tokens=True)
     if not ids or ids != set(range(size)):
         raise UserError(
             f"{name} cannot be used as a tokenizer: it has {size:,} tokens with {len(ids):,} ids up to "
-            f"{max(ids, default=-1):,}. Ids must count the tokens from 0 on."
+            f"{max(ids, default=-1):,}. Ids must number the tokens from 0 without gaps."
         )
 
 
 def _fault(content: Any) -> str | None:
-    """What keeps a file's content from being that of a tokenizer whose work is bounded, or None."""
+    """Why the content of a file is not a tokenizer with bounded work, or None."""
     if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
         return "it has no 'model'"
     long = next((string for string in _strings(content) if len(string) > LONGEST), None)
@@ -103,14 +122,14 @@ def _fault(content: Any) -> str | None:
             growth = min(growth * _growth(part), 1e9)
         if len(parts) > MOST_PARTS or growth > MOST_GROWTH:
             return (
-                f"its {name} has {len(parts):,} parts, which could make a text {growth:,.0f} times as long; at most "
-                f"{MOST_PARTS} parts and {MOST_GROWTH} times are read"
+                f"its {name} has {len(parts):,} parts, which could make a text {growth:,.0f} times as long; the "
+                f"limits are {MOST_PARTS} parts and {MOST_GROWTH} times"
             )
     return None
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every string of the content, names too; charsmaps and merges, which are parts of tokens, left out."""
+    """Every string of the content, names included; charsmaps and merges, which are parts of tokens, excluded."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -124,7 +143,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """A part of a chain and all those within it."""
+    """A part of a chain and all parts nested in it."""
     if isinstance(value, dict):
         if "type" in value:
             yield value
@@ -135,7 +154,7 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _growth(part: dict[str, Any]) -> float:
-    """By how much a part can multiply the length of a text."""
+    """Factor by which a part can multiply the length of a text."""
     if part["type"] != "Replace":
         return 1.0
     content, pattern = part.get("content"), part.get("pattern")
@@ -143,4 +162,4 @@ def _growth(part: dict[str, Any]) -> float:
     fixed = pattern.get("String") if isinstance(pattern, dict) else None
     if isinstance(fixed, str) and fixed:
         return max(1.0, new / len(fixed))
-    return 1.0 + new  # a pattern that matches nothing puts it between all characters
+    return 1.0 + new  # an empty match inserts it between all characters

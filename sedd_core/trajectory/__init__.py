@@ -1,4 +1,4 @@
-"""The trajectory of a sample: recorded states, shown in the terminal, as a web page and as a picture."""
+"""Sampling trajectories: recorded states, shown in the terminal, as an HTML page and as an SVG."""
 
 from .html import to_html
 from .recorder import Recorder, Trajectory

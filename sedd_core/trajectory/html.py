@@ -1,4 +1,4 @@
-"""A trajectory as one HTML file that needs nothing else: page.html, with the data and the colors filled in."""
+"""A trajectory as one self-contained HTML file: the template page.html with data and colors filled in."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ FRAMES = 200
 
 
 def to_html(trajectory: Trajectory, title: str) -> str:
-    """The page: a slider over time (at most 200 frames), each token in the color of its age, counts per step.
+    """Render a trajectory as an HTML page: a slider over time, tokens colored by age, counts per step.
 
-    `#frame=40` and `#sample=1` in its address choose what it opens with.
+    `#frame=40` and `#sample=1` in the page's address select the initial frame and sample.
+
+    Args:
+        trajectory: Trajectory to show; at most 200 of its frames are kept.
+        title: Title of the page.
     """
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     parts = {"title": escape(title), "light": _colors(0), "dark": _colors(1), "data": _data(trajectory)}
@@ -34,9 +38,9 @@ def _colors(scheme: int) -> str:
 
 
 def _data(trajectory: Trajectory) -> str:
-    """JSON without any `<`, so that no text in it can end the script element that holds it.
+    """JSON without any `<`, so that no text in it can end its script element.
 
-    Tokens are numbered anew, in the order of the ids that occur.
+    Tokens are renumbered in the order of the ids that occur.
     """
     thin = trajectory.thinned(FRAMES)
     used, numbered = torch.unique(thin.states, return_inverse=True)
@@ -53,10 +57,10 @@ def _data(trajectory: Trajectory) -> str:
 
 
 def _sample(states: Int32[Tensor, "F L"], given: Bool[Tensor, " L"]) -> dict[str, Any]:
-    """The first state, and what changes at each later frame: position, token, position, token, ..."""
+    """The first state, and the changes of each later frame: position, token, position, token, ..."""
     changed = states[1:] != states[:-1]
     changes = [
-        torch.stack([where.nonzero()[:, 0], state[where]], -1).flatten().tolist()
-        for where, state in zip(changed, states[1:].long(), strict=True)
+        torch.stack([positions.nonzero()[:, 0], state[positions]], -1).flatten().tolist()
+        for positions, state in zip(changed, states[1:].long(), strict=True)
     ]
     return {"first": states[0].tolist(), "given": given.nonzero()[:, 0].tolist(), "changes": changes}

@@ -1,4 +1,4 @@
-"""Tokens on lines of fixed-width characters."""
+"""Layout of tokens on lines of fixed-width characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NEWLINE = "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
 
 
 class Box(NamedTuple):
-    """A text without leading spaces, in characters from the left and lines from the top."""
+    """A piece of text without leading spaces; column in characters from the left, line from the top."""
 
     column: int
     line: int
@@ -19,12 +19,19 @@ class Box(NamedTuple):
 
 
 def layout(texts: Sequence[str], columns: int) -> list[list[Box]]:
-    """The boxes of each token, one for every line of its text.
+    """Lay out tokens on lines.
 
-    Lines break between words where these fit on a line, else between tokens; the space at a break takes no room.
-    A newline in a text is shown by a sign and made.
+    Lines break between words that fit on a line, otherwise between tokens; the space at a break has no width. A
+    newline in a text is shown as a sign and breaks the line.
+
+    Args:
+        texts: Text of each token, in order.
+        columns: Characters per line.
+
+    Returns:
+        The boxes of each token, one per line of its text.
     """
-    places: list[list[Box]] = []
+    boxes_by_token: list[list[Box]] = []
     column = line = 0
     for word in _words(texts):
         if column > 0 and column + cell_len("".join(word).partition("\n")[0]) > columns:
@@ -38,12 +45,12 @@ def layout(texts: Sequence[str], columns: int) -> list[list[Box]]:
                 bare = part.lstrip(" ")
                 boxes.append(Box(column + len(part) - len(bare), line, bare))
                 column += cell_len(part)
-            places.append(boxes)
-    return places
+            boxes_by_token.append(boxes)
+    return boxes_by_token
 
 
 def _words(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Tokens that belong together: a word begins with white space or after it."""
+    """Groups of tokens that form a word: a word begins with white space or after it."""
     word: list[str] = []
     for text in texts:
         if word and (text[:1].isspace() or word[-1][-1:].isspace()):

@@ -1,4 +1,4 @@
-"""The states that a sampling run went through, as data."""
+"""Recorded states of a sampling run, as data."""
 
 from __future__ import annotations
 
@@ -21,23 +21,27 @@ from ..text.tokenizer_json import parse_tokenizer
 
 @dataclass(frozen=True)
 class Trajectory:
-    """States of B samples at F frames, from the prior to clean tokens.
-
-    times: of the frames, 1 at the prior and 0 at the result. steps: how many steps were made before each frame (the
-    final denoising is one). given: where tokens were known beforehand. mask: the mask's state, None without one.
-    """
+    """States of B samples at F frames, from the prior to clean tokens."""
 
     states: Int32[Tensor, "F B L"]
+    """Token or mask at each frame, sample and position."""
     times: Float64[Tensor, " F"]
+    """Diffusion time of each frame: 1 at the prior, 0 at the result."""
     steps: Int64[Tensor, " F"]
+    """Number of sampling steps before each frame; the final denoising counts as one."""
     given: Bool[Tensor, "B L"]
+    """Whether the token at a position is fixed by the prompt."""
     codec: Codec
+    """Tokenizer that decodes the states."""
     mask: int | None
+    """Mask state of the graph; None if it has none."""
 
     def thinned(self, most: int) -> Trajectory:
-        """At most `most` (2 or more) frames at equal distances; the first and the last are always among them.
+        """A trajectory with fewer frames, the first and the last included.
 
-        Only the last distance may be shorter.
+        Args:
+            most: Maximum number of frames, at least 2. They are equally spaced; only the last distance may be
+                shorter.
         """
         last = len(self.times) - 1
         stride = max(1, -(-last // (most - 1)))
@@ -45,7 +49,14 @@ class Trajectory:
         return replace(self, states=self.states[kept], times=self.times[kept], steps=self.steps[kept])
 
     def save(self, path: Path) -> None:
-        """Write everything, the tokenizer too, to a safetensors file. UserError when it cannot be written."""
+        """Write the trajectory with its tokenizer to a safetensors file.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
         tensors = {"states": self.states, "times": self.times, "steps": self.steps, "given": self.given}
         metadata = {"mask": json.dumps(self.mask), "tokenizer": self.codec.tokenizer.to_str()}
         try:
@@ -56,7 +67,14 @@ class Trajectory:
 
     @classmethod
     def load(cls, path: Path) -> Trajectory:
-        """Read what `save` wrote. UserError when the file is missing or holds no trajectory."""
+        """Read a file written by `save`.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            UserError: The file is missing or is not a recorded trajectory.
+        """
         check_readable(path)
         try:
             with safe_open(path, "pt") as file:
@@ -65,15 +83,16 @@ class Trajectory:
             codec, mask = Codec(parse_tokenizer(metadata["tokenizer"], str(path))), json.loads(metadata["mask"])
         except UserError:
             raise
-        except Exception as error:  # of damaged files: SafetensorError, and whatever torch makes of their sizes
-            raise UserError(f"{path} is no recorded trajectory: {error}.") from error
+        except Exception as error:  # damaged files: SafetensorError, and any error of torch about their sizes
+            raise UserError(f"{path} is not a recorded trajectory: {error}.") from error
         return cls(**tensors, codec=codec, mask=mask)
 
 
 class Recorder:
-    """Keeps every state of a sampling run: give it to `sample` as `on_step`.
+    """Records every state of a sampling run; pass it to `sample` as `on_step`.
 
-    times [F]: of the states of a batch, the first and the result included: the time grid, then 0.
+    Args:
+        times: Diffusion times of the states of a batch [F]: the time grid, followed by 0 for the result.
     """
 
     def __init__(self, times: Float64[Tensor, " F"]) -> None:
@@ -81,19 +100,36 @@ class Recorder:
         self._states: list[Int32[Tensor, "B L"]] = []
 
     def __call__(self, x: Int64[Tensor, "B L"]) -> None:
-        """Keep a state; batches come one after the other, each with all its states."""
+        """Record a state. Batches must follow one another, each with all its states.
+
+        Args:
+            x: State of a batch [B, L].
+        """
         self._states.append(x.to("cpu", torch.int32))
 
     def states(self) -> Int32[Tensor, "F B L"]:
-        """What was recorded, all batches side by side; none of them, no numbers."""
+        """The recorded states of all batches side by side; empty if there are none.
+
+        Raises:
+            ValueError: The last batch is incomplete.
+        """
         frames = len(self._times)
         if len(self._states) % frames:
-            raise ValueError(f"{len(self._states)} states were recorded, which is no multiple of {frames} times")
+            raise ValueError(f"{len(self._states)} states were recorded, which is not a multiple of {frames} times")
         batches = [torch.stack(self._states[i : i + frames]) for i in range(0, len(self._states), frames)]
         return torch.cat(batches, dim=1) if batches else torch.empty(frames, 0, 0, dtype=torch.int32)
 
     def trajectory(self, codec: Codec, mask: int | None, given: FixedTokens | None = None) -> Trajectory:
-        """The same with what it takes to show it. given: of all samples, as for `sample`."""
+        """The recorded states as a trajectory.
+
+        Args:
+            codec: Tokenizer that decodes the states.
+            mask: Mask state of the graph; None if it has none.
+            given: Fixed tokens of all samples, as for `sample`.
+
+        Raises:
+            ValueError: The last batch is incomplete.
+        """
         states = self.states()
-        where = given.positions.cpu() if given else torch.zeros(states.shape[1:], dtype=torch.bool)
-        return Trajectory(states, self._times, torch.arange(len(self._times)), where, codec, mask)
+        fixed = given.positions.cpu() if given else torch.zeros(states.shape[1:], dtype=torch.bool)
+        return Trajectory(states, self._times, torch.arange(len(self._times)), fixed, codec, mask)

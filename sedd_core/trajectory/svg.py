@@ -1,8 +1,7 @@
-"""A sample's denoising as an animated SVG that needs nothing else, for READMEs and papers.
+"""Denoising of a sample as a self-contained animated SVG, for READMEs and papers.
 
-Every position has its place from the start: that of its token in the result. What stands there before is drawn in the
-same place, cut to its width. Animations are CSS, and loop; where they do not run (print, converters, reduced motion)
-the result is seen.
+Each position is drawn where its token in the result is drawn; earlier tokens are cut to that width. Animations are
+CSS and loop; where they do not run (print, converters, reduced motion), the result is shown.
 """
 
 from __future__ import annotations
@@ -22,16 +21,24 @@ from .layout import NEWLINE, Box, layout
 from .recorder import Trajectory
 from .style import AGES, COLORS, MASK, PAPER, token_texts
 
-CELL, LINE, MARGIN, SIZE = 8.4, 22, 20, 14  # pixels: a character, a line, around the text, the font's size
-HOLD = 2.5  # seconds for which the result stays
+CELL, LINE, MARGIN, SIZE = 8.4, 22, 20, 14  # pixels: width of a character, height of a line, margin, font size
+HOLD = 2.5  # seconds for which the result is shown
 
 
 def to_svg(
     trajectory: Trajectory, sample: int = 0, *, frames: int = 40, columns: int = 72, seconds: float = 8.0
 ) -> str:
-    """The picture of one sample: at most `frames` states in `seconds`, wrapped at `columns` characters.
+    """Render one sample of a trajectory as an animated SVG.
 
-    UserError when there is no such sample.
+    Args:
+        trajectory: Trajectory to show.
+        sample: Index of the sample.
+        frames: Maximum number of frames.
+        columns: Characters per line.
+        seconds: Duration of the animation in seconds, without the time for which the result is shown.
+
+    Raises:
+        UserError: The trajectory has no such sample.
     """
     count = trajectory.states.shape[1]
     if not 0 <= sample < count:
@@ -39,18 +46,18 @@ def to_svg(
     thin = trajectory.thinned(frames)
     states = thin.states[:, sample]
     texts = token_texts(thin.codec, states.flatten().tolist(), thin.mask)
-    places = layout([texts[token] or MASK for token in states[-1].tolist()], columns)
+    boxes = layout([texts[token] or MASK for token in states[-1].tolist()], columns)
     clock = Clock(len(states), seconds)
     groups: dict[Group, list[str]] = defaultdict(list)
     for run in _runs(states):
         kind = _kind(run, bool(thin.given[sample, run.position]), thin.mask)
-        groups[Group(kind, run.start, run.end)] += _drawn(run, kind, texts[run.token], places[run.position], clock)
-    lines = 1 + max((box.line for boxes in places for box in boxes if box.text), default=0)
+        groups[Group(kind, run.start, run.end)] += _elements(run, kind, texts[run.token], boxes[run.position], clock)
+    lines = 1 + max((box.line for token_boxes in boxes for box in token_boxes if box.text), default=0)
     return _document(round(columns * CELL) + 2 * MARGIN, lines * LINE + 2 * MARGIN, clock, groups)
 
 
 class Run(NamedTuple):
-    """A token that stands at a position from frame `start` until frame `end`."""
+    """A token that occupies a position from frame `start` up to, not including, frame `end`."""
 
     position: int
     token: int
@@ -59,7 +66,7 @@ class Run(NamedTuple):
 
 
 class Group(NamedTuple):
-    """What is seen at the same frames, in the same way: kind is given, mask, prior or age."""
+    """Key of elements that are visible at the same frames; kind is given, mask, prior or age."""
 
     kind: str
     start: int
@@ -68,22 +75,22 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True)
 class Clock:
-    """Frames shown in `seconds`, after which the last one stays for HOLD seconds; then all begins again."""
+    """Timing of the loop: `frames` in `seconds`, then HOLD seconds of the last frame."""
 
     frames: int
     seconds: float
 
     @property
     def loop(self) -> float:
-        """Seconds."""
+        """Duration of the loop in seconds."""
         return self.seconds + HOLD
 
     def at(self, frame: int) -> float:
-        """The second at which a frame begins."""
+        """Start of a frame in seconds."""
         return frame * self.seconds / self.frames
 
     def percent(self, frame: int) -> str:
-        """The same as a part of the loop."""
+        """Start of a frame as a percentage of the loop."""
         return f"{100 * self.at(frame) / self.loop:.4g}%"
 
 
@@ -104,8 +111,8 @@ def _kind(run: Run, given: bool, mask: int | None) -> str:
     return "prior" if run.start == 0 else "age"
 
 
-def _drawn(run: Run, kind: str, text: str, boxes: list[Box], clock: Clock) -> list[str]:
-    """The elements of a run: a bar for a mask, the boxes' own texts in the end, else a text cut to the first box."""
+def _elements(run: Run, kind: str, text: str, boxes: list[Box], clock: Clock) -> list[str]:
+    """Elements of a run: bars for a mask, the texts of the boxes in the result, else a text cut to the first box."""
     if kind == "mask":
         return [_bar(box) for box in boxes if box.text]
     if run.end == clock.frames:
@@ -128,7 +135,7 @@ def _text(box: Box, text: str) -> str:
 def _document(width: int, height: int, clock: Clock, groups: dict[Group, list[str]]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'role="img" aria-label="A text as it is denoised">',
+        'role="img" aria-label="Denoising of a text">',
         f"<style>\n{_style(clock, groups)}\n</style>",
         f'<rect class="paper" width="{width}" height="{height}" rx="8"/>',
         f'<rect class="bar" y="{height - 3}" width="{width}" height="3"/>',
@@ -140,7 +147,7 @@ def _document(width: int, height: int, clock: Clock, groups: dict[Group, list[st
 
 
 def _style(clock: Clock, groups: Iterable[Group]) -> str:
-    """Colors; when each group is seen; and how those that have changed grow old."""
+    """CSS: colors, the visibility of each group, and the aging of changed tokens."""
     light, dark = ("".join(f"--{k}:{pair[i]};" for k, pair in {"paper": PAPER, **COLORS}.items()) for i in (0, 1))
     ages = [(age, f"{{fill:var(--age{i})}}") for i, age in enumerate(AGES) if clock.at(age) < clock.loop]
     spans = sorted({(group.start, group.end) for group in groups})
@@ -169,11 +176,15 @@ def _style(clock: Clock, groups: Iterable[Group]) -> str:
 
 
 def _seen(start: int, end: int, clock: Clock) -> str:
-    """A group is there from its start until its end; without animation, only when its end is that of all."""
-    name, stays = f"f{start}-{end}", end == clock.frames
-    points = [("0%", int(start == 0)), (clock.percent(start), 1), ("to" if stays else clock.percent(end), int(stays))]
+    """CSS that shows a group from its start to its end; without animation, only groups of the result are shown."""
+    name, in_result = f"f{start}-{end}", end == clock.frames
+    points = [
+        ("0%", int(start == 0)),
+        (clock.percent(start), 1),
+        ("to" if in_result else clock.percent(end), int(in_result)),
+    ]
     frames = "".join(f"{when}{{opacity:{opacity}}}" for when, opacity in points)
     return (
         f"@keyframes {name}{{{frames}}}"
-        f".{name}{{opacity:{int(stays)};animation:{name} {clock.loop:g}s step-end infinite}}"
+        f".{name}{{opacity:{int(in_result)};animation:{name} {clock.loop:g}s step-end infinite}}"
     )

@@ -1,4 +1,4 @@
-"""A sample in the terminal while it is denoised."""
+"""Live view of a sample in the terminal."""
 
 from __future__ import annotations
 
@@ -26,10 +26,17 @@ STYLES = {
 
 
 class LiveView:
-    """Shows the first sample of each batch, rewritten in place; shows nothing where there is no terminal.
+    """Shows the first sample of each batch, redrawn in place; prints nothing if the output is not a terminal.
 
-    A context; within it, give it to `sample` as `on_step`. times [F]: as for `Recorder`. given: of all samples.
-    which: those that are drawn here (all, when None).
+    A context manager; inside it, pass it to `sample` as `on_step`.
+
+    Args:
+        times: Diffusion times of the states of a batch [F], as for `Recorder`.
+        codec: Tokenizer that decodes the states.
+        mask: Mask state of the graph; None if it has none.
+        given: Fixed tokens of all samples; None: no token is fixed.
+        which: Indices of the samples drawn by this process [n]; None: all samples.
+        console: Rich console to write to; None: standard output.
     """
 
     def __init__(
@@ -44,24 +51,28 @@ class LiveView:
         self._times, self._codec, self._mask, self._given = times.tolist(), codec, mask, given
         self._which = which
         console = console or Console(highlight=False)
-        self._shown = console.is_terminal
+        self._is_terminal = console.is_terminal
         self._live = Live(console=console, auto_refresh=False, transient=True)
         self._frame, self._done = 0, 0
         self._state: Int32[Tensor, " L"] = torch.empty(0, dtype=torch.int32)
         self._ages: Int32[Tensor, " L"] = torch.empty(0, dtype=torch.int32)
 
     def __enter__(self) -> LiveView:
-        if self._shown:
+        if self._is_terminal:
             self._live.__enter__()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        if self._shown:
+        if self._is_terminal:
             self._live.__exit__(*exception)
 
     def __call__(self, x: Int64[Tensor, "B L"]) -> None:
-        """Show a state; batches come one after the other, each with all its states."""
-        if not self._shown:
+        """Show a state. Batches must follow one another, each with all its states.
+
+        Args:
+            x: State of a batch [B, L].
+        """
+        if not self._is_terminal:
             return
         state = x[0].to("cpu", torch.int32)
         first = self._frame == 0
@@ -76,15 +87,15 @@ class LiveView:
         steps, time = len(self._times) - 1, self._times[self._frame]
         picture = Text(f"sample {self._sample()}   step {self._frame} of {steps}   t {time:.2f}\n")
         texts = token_texts(self._codec, self._state.tolist(), self._mask)
-        known = self._known()
-        for token, kind in zip(self._state.tolist(), kinds(self._state, self._ages, known, self._mask), strict=True):
+        fixed = self._fixed()
+        for token, kind in zip(self._state.tolist(), kinds(self._state, self._ages, fixed, self._mask), strict=True):
             picture.append(MASK if kind == "mask" else texts[token], STYLES.get(kind))
         return picture
 
     def _sample(self) -> int:
         return self._done if self._which is None else int(self._which[self._done])
 
-    def _known(self) -> Bool[Tensor, " L"]:
+    def _fixed(self) -> Bool[Tensor, " L"]:
         if self._given is None:
             return torch.zeros_like(self._state, dtype=torch.bool)
         return self._given.positions[self._sample()].cpu()

@@ -444,7 +444,7 @@ def test_a_tokenizer_given_to_a_model_without_one(tmp_path: Path) -> None:
         assert codec.encode("w7") == [7]
     with pytest.raises(UserError, match=r"has 49 tokens, but the model .* has 50"):
         load_checkpoint(MODELS / "uniform", tokenizer=write_tokenizer(tmp_path / "less", 49))
-    with pytest.raises(UserError, match="holds no tokenizer: neither"):
+    with pytest.raises(UserError, match="contains no tokenizer: neither"):
         load_checkpoint(MODELS / "uniform", tokenizer=tmp_path)
 
 

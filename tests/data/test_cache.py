@@ -101,7 +101,7 @@ def test_tokens_take_as_few_bytes_as_hold_them(cache: Path, size: int, kind: tor
 
 
 def test_a_token_outside_the_vocabulary_is_refused(cache: Path) -> None:
-    with pytest.raises(UserError, match="outside its 256"):
+    with pytest.raises(UserError, match="outside its vocabulary of 256"):
         cached_corpus(KEY, Builder([1, 256]))
     assert not folders(cache)
 
@@ -286,7 +286,7 @@ def test_a_split_is_tokenized_when_it_is_asked_for(cache: Path) -> None:
     again = Letters(length=3)
     again.split("valid")
     assert again.made == []
-    with pytest.raises(UserError, match=r"valid split of two words holds 3 tokens.*data\.length"):
+    with pytest.raises(UserError, match=r"valid split of two words contains 3 tokens.*data\.length"):
         Letters(length=4).split("valid")
 
 
@@ -310,7 +310,7 @@ def test_a_zeroed_cache_is_built_again_and_it_is_said(
     assert data.made == ["train"]
     assert len(said) == 1
     assert f"The token cache {folder} " in said[0]
-    assert "it is built again" in said[0]
+    assert "will be rebuilt" in said[0]
     assert folders(cache) == [folder]
     assert Letters(length=5).split("train")
     assert len(said) == 1

@@ -49,7 +49,7 @@ def test_sizes() -> None:
 
 
 def test_too_few_pairs_are_said() -> None:
-    with pytest.raises(UserError, match=r"gives \d+ byte-pair pieces, not 5000"):
+    with pytest.raises(UserError, match=r"gives \d+ byte-pair tokens, not 5000"):
         bpe_codec("abc", 5000)
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_is_no_codec(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no tokenizer at"):
         Codec.load(tmp_path / "x.json")
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(UserError, match=r"is no tokenizer\.json"):
+    with pytest.raises(UserError, match=r"is not a usable tokenizer\.json"):
         Codec.load(tmp_path / "x.json")
 
 
@@ -113,7 +113,7 @@ BOMBS = {
     "ids with a hole": ({"model": model({"a": 0, "b": 10**9})}, "ids up to 1,000,000,000"),
     "an id twice": ({"model": model({"a": 0, "b": 0})}, "2 tokens with 1 ids"),
     "no tokens": ({"model": model({})}, "0 tokens"),
-    "another model": ({"model": {"type": "Nonsense"}}, "is no tokenizer"),
+    "another model": ({"model": {"type": "Nonsense"}}, "is not a tokenizer"),
     "no model": ({"model": None}, "it has no 'model'"),
 }
 

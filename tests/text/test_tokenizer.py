@@ -136,7 +136,7 @@ def test_the_end_of_a_document(tmp_path: Path) -> None:
 def test_a_tokenizer_without_an_end_is_read_where_none_is_needed(tmp_path: Path) -> None:
     byte_codec().save(tmp_path / "tokenizer.json")
     assert read_tokenizer(tmp_path).encode("a") == read_tokenizer(tmp_path / "tokenizer.json").encode("a") == [97]
-    with pytest.raises(UserError, match=r"has no token to end a document with.*data\.end_token="):
+    with pytest.raises(UserError, match=r"has no end-of-text token.*data\.end_token="):
         read_ended_tokenizer(tmp_path)
     assert read_ended_tokenizer(tmp_path, "a").end == 97
     with pytest.raises(UserError, match=r"has no token '<eod>': set data\.end_token to one of its 256 tokens"):
@@ -176,7 +176,7 @@ def only(name: str) -> Callable[[Path], Path]:
 REFUSED: dict[str, tuple[Callable[[Path], Path | str], str]] = {
     "nothing": (
         lambda folder: folder,
-        "holds no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt, nor",
+        "contains no tokenizer: neither tokenizer.json, nor vocab.json and merges.txt, nor",
     ),
     "sentencepiece": (only("spiece.model"), r"spiece\.model is a SentencePiece model.*save_pretrained"),
     "a sentencepiece file": (lambda folder: only("t.model")(folder) / "t.model", "is a SentencePiece model"),
@@ -187,22 +187,22 @@ REFUSED: dict[str, tuple[Callable[[Path], Path | str], str]] = {
     "a config of another kind": (with_file("special_tokens_map.json", "[1]"), "is not a JSON object"),
     "a flag of another kind": (
         with_file("tokenizer_config.json", '{"do_lower_case": "no"}'),
-        "says do_lower_case='no'",
+        "has do_lower_case='no'",
     ),
     "another class": (
         with_file("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}'),
-        r"holds the files of a BertJapaneseTokenizer; .*AutoTokenizer",
+        r"contains files of BertJapaneseTokenizer; .*AutoTokenizer",
     ),
     "another class of pairs": (
         with_file("tokenizer_config.json", '{"tokenizer_class": "RobertaTokenizerFast"}', write_gpt2),
-        "holds the files of a RobertaTokenizerFast",
+        "contains files of RobertaTokenizerFast",
     ),
     "added tokens": (with_file("added_tokens.json", '{"<new>": 99}'), r"adds tokens to its vocabulary \('<new>'\)"),
     "added tokens of the config": (
         with_file("tokenizer_config.json", '{"added_tokens_decoder": {"99": {"content": "<new>"}}}', write_gpt2),
         "adds tokens to its vocabulary",
     ),
-    "a token twice": (with_file("vocab.txt", "a\nb\na\n"), "Ids must count the tokens from 0 on"),
+    "a token twice": (with_file("vocab.txt", "a\nb\na\n"), "Ids must number the tokens from 0 without gaps"),
 }
 
 
@@ -284,7 +284,7 @@ def test_dropout_of_a_file_is_no_other_tokenizer(tmp_path: Path) -> None:
 
 
 def test_ended_codecs_name_what_they_are() -> None:
-    with pytest.raises(UserError, match="The tokenizer of bytes has no token"):
+    with pytest.raises(UserError, match="The tokenizer of bytes has no end-of-text token"):
         with_end_token(byte_codec(), None, "The tokenizer of bytes")
     tokenizer = Tokenizer(models.WordLevel({"a": 0, "<eos>": 1, "</s>": 2}, unk_token="a"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -77,7 +77,7 @@ def test_batches_are_recorded_side_by_side() -> None:
     assert trajectory.steps.tolist() == [0, 1, 2]
     assert not trajectory.given.any()
     record(whole[0])
-    with pytest.raises(ValueError, match="7 states were recorded, which is no multiple of 3 times"):
+    with pytest.raises(ValueError, match="7 states were recorded, which is not a multiple of 3 times"):
         record.trajectory(LETTERS, None)
 
 
@@ -107,7 +107,7 @@ def test_a_trajectory_is_a_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_trajectory(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("x")
     for name in ("text", "missing"):
-        with pytest.raises(UserError, match="is no recorded trajectory"):
+        with pytest.raises(UserError, match="is not a recorded trajectory"):
             Trajectory.load(tmp_path / name)
     with pytest.raises(UserError, match="could not be written"):
         recorded(["a", "b"]).save(tmp_path / "no" / "folder")

@@ -294,7 +294,7 @@ def test_a_tokenizers_own_file(folder: Path, tmp_path: Path) -> None:
 
 def test_the_end_of_a_document_is_named_where_a_tokenizer_says_none(folder: Path) -> None:
     byte_codec().save(folder / "endless.json")
-    with pytest.raises(UserError, match=r"endless.json has no token to end a document with.*data\.end_token"):
+    with pytest.raises(UserError, match=r"endless.json has no end-of-text token.*data\.end_token"):
         data(folder, tokenizer="endless.json", vocab=None).codec()
     with pytest.raises(UserError, match=r"endless.json has no token '<eod>'"):
         data(folder, tokenizer="endless.json", vocab=None, end_token="<eod>").codec()

@@ -260,7 +260,7 @@ def test_constructing_reads_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"), [(None, r"no tokenizer at .*x\.json"), (b"\xff\xfe", r"is no tokenizer\.json")]
+    ("content", "words"), [(None, r"no tokenizer at .*x\.json"), (b"\xff\xfe", r"is not a tokenizer\.json")]
 )
 def test_a_file_that_is_no_tokenizer(file: str, tmp_path: Path, content: bytes | None, words: str) -> None:
     if content is not None:
@@ -330,7 +330,9 @@ def test_a_tokenizer_of_the_hub(file: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     assert data(paths=(file,), tokenizer="gpt2").codec().encode("the cat") == codec.encode("the cat")
-    with pytest.raises(UserError, match=r"'bpee' is not here.*No connection.*learned here: bpe, char, byte"):
+    with pytest.raises(
+        UserError, match=r"'bpee' does not exist locally.*No connection.*learned here: bpe, char, byte"
+    ):
         data(paths=(file,), tokenizer="bpee").split("train")
 
 
