@@ -1,1 +1,1 @@
-"""From records to objects, and the folder of a run."""
+"""Construction of objects from records, and the run folder."""

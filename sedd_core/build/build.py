@@ -1,7 +1,7 @@
-"""From a record's nodes to the objects that they stand for.
+"""Construction of objects from the nodes of a record.
 
 Only plugins that a node names are imported, and only their classes and those marked `@recordable` are called, with
-arguments whose names their signatures have. So a record from elsewhere can be built without trusting it.
+arguments that their signatures contain. So an untrusted record is safe to build.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _SCALARS = (bool, int, float, str, tuple)
 
 
 def build(value: Any, path: str = "") -> Any:
-    """The object that a node stands for, or a scalar as it is.
+    """Build the object that a node describes; scalars are returned unchanged.
 
     Args:
-        value: A node, or a value of one of its arguments.
+        value: Node, or the value of one of its arguments.
         path: Path of the value in the run, for messages.
 
     Returns:
-        The object; of a class whose arguments a run binds late (a graph, a model), a partial for `bind`.
+        The object; for a class with arguments that a run binds late (a graph, a model), a partial for `bind`.
 
     Raises:
-        UserError: The node names an unknown class or argument, or a value is refused; with the path.
+        UserError: The node names an unknown class or argument, or a value is invalid; the message names the path.
     """
     if isinstance(value, Node):
         cls = class_of(value, path)
@@ -53,7 +53,7 @@ def build(value: Any, path: str = "") -> Any:
 
 
 def is_late_bound(cls: type) -> bool:
-    """Whether a run binds some arguments of this class late: see `registry.table`."""
+    """Whether a run binds some arguments of this class late; see `registry.table`."""
     return any(stage.late and issubclass(cls, contracts()[name]) for name, stage in STAGES.items())
 
 
@@ -61,11 +61,11 @@ def class_of(node: Node, path: str = "") -> type:
     """The class that a node names.
 
     Args:
-        node: The node.
+        node: Node that names a class.
         path: Path of the node in the run, for messages.
 
     Raises:
-        UserError: There is no such class, or it has no argument of a name that the node has.
+        UserError: The class does not exist, or lacks one of the arguments of the node.
     """
     where = path or "the run"
     if node.kind == "plugin":
@@ -82,15 +82,19 @@ def class_of(node: Node, path: str = "") -> type:
     known = list(inspect.signature(cls).parameters)
     for name in node.args:
         if name not in known:
-            its = ", ".join(known) or "none"
-            raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {its}.")
+            arguments = ", ".join(known) or "none"
+            raise UserError(f"{where} has no argument '{name}'.{nearest(name, known)} It has: {arguments}.")
     return cls
 
 
 def argument_types(cls: type) -> dict[str, Any]:
-    """The annotated types of a constructor's arguments, by name.
+    """Annotated types of a constructor's arguments, by name.
 
-    The `__init__` of a dataclass has the annotations of inherited fields, which are names of their bases' modules.
+    The `__init__` of a dataclass also has the annotations of inherited fields, whose names are resolved in the
+    modules of the base classes.
+
+    Args:
+        cls: Class with the constructor.
     """
     owners = [base for base in cls.__mro__ if base is not object]
     while owners and "__init__" not in vars(owners[0]):
@@ -100,19 +104,28 @@ def argument_types(cls: type) -> dict[str, Any]:
 
 
 def _typed(cls: type, name: str, value: Any, path: str) -> Any:
-    """A value of the type that the class states for an argument; UserError when it is of another."""
+    """Convert a value to the annotated type of an argument. UserError if it has another type."""
     hint = argument_types(cls).get(name, Any)
     try:
         return coerce(value, hint)
     except TypeError:
-        here = f"{path}.{name}".lstrip(".")
+        argument_path = f"{path}.{name}".lstrip(".")
         kind = value.func if isinstance(value, partial) else type(value)
         shown = repr(value) if value is None or isinstance(value, _SCALARS) else f"a {kind.__name__}"
-        raise UserError(f"{here} takes {describe_type(hint)}, not {shown}.") from None
+        raise UserError(f"{argument_path} takes {describe_type(hint)}, not {shown}.") from None
 
 
 def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> Any:
-    """cls(**arguments), with what the class refuses said as a UserError."""
+    """Call cls(**arguments) and turn its errors into a UserError.
+
+    Args:
+        cls: Class to instantiate.
+        arguments: Keyword arguments.
+        path: Path of the object in the run, for messages.
+
+    Raises:
+        UserError: The class rejects the arguments.
+    """
     try:
         with at_most(MOST_PARAMETERS):
             return cls(**arguments)
@@ -121,29 +134,38 @@ def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> 
             f"{path or 'The run'} cannot be made: {cls.__name__} assigns attributes in its __init__. Declare them as "
             "fields instead, with @dataclass(frozen=True, kw_only=True) above the class."
         ) from error
-    except (ValueError, TypeError, RuntimeError, OverflowError, MemoryError) as error:  # torch's for impossible sizes
+    except (
+        ValueError,
+        TypeError,
+        RuntimeError,
+        OverflowError,
+        MemoryError,
+    ) as error:  # torch raises these for impossible sizes
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(f"{path or 'The run'} cannot be made: {reason}.") from error
 
 
-def bind(waiting: partial[Any], path: str, **values: Any) -> tuple[Any, dict[str, Any]]:
-    """The object of a partial from `build`, and all its arguments.
+def bind(incomplete: partial[Any], path: str, **values: Any) -> tuple[Any, dict[str, Any]]:
+    """Complete a partial from `build`.
 
     Args:
-        waiting: The class with the arguments that were set.
+        incomplete: Class with the arguments that were set.
         path: Path of the stage in the run, for messages.
-        values: The arguments that the run binds late.
+        values: Arguments that the run binds late.
+
+    Returns:
+        The object, and all its arguments by name.
 
     Raises:
-        UserError: A value that was set differs from the run's, or the object cannot be made.
+        UserError: A value that was set differs from the run's, or the class rejects the arguments.
     """
     if values.get("vocab_size", 0) > MOST_TOKENS:
-        raise UserError(f"{path} cannot have {values['vocab_size']:,} tokens; {MOST_TOKENS:,} are the most.")
+        raise UserError(f"{path} cannot have {values['vocab_size']:,} tokens; the maximum is {MOST_TOKENS:,}.")
     for name, value in values.items():
-        stated = waiting.keywords.get(name)
+        stated = incomplete.keywords.get(name)
         if stated is not None and stated != value:
             raise UserError(
                 f"{path}.{name} is {stated}, but this run's is {value}. Leave it out, or set it to {value}."
             )
-    arguments = {**waiting.keywords, **values}
-    return construct(waiting.func, arguments, path), arguments
+    arguments = {**incomplete.keywords, **values}
+    return construct(incomplete.func, arguments, path), arguments

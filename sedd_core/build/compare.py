@@ -1,4 +1,4 @@
-"""How a run differs from what it was: between two records, and over the steps of one run."""
+"""Differences between two records, and the history of changes of a run."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..record import Change, Node, Record
 from ..registry.table import LATE_BOUND
 
 DATA = "data (its content)"
-"""The path of a change of the data's fingerprint."""
+"""Path that stands for the data's fingerprint in a change."""
 
 
 def history_of(stored: Record, record: Record, step: int) -> list[Change]:
-    """What was changed in a run up to a step, and at it.
+    """Changes of a run's settings up to and including a step.
 
     Args:
-        stored: The record in the checkpoint that the run is resumed from: it knows all changes before.
-        record: The record under which the run continues.
-        step: The step of that checkpoint.
+        stored: Record in the checkpoint that the run resumes from, with all earlier changes.
+        record: Record with which the run continues.
+        step: Training step of that checkpoint.
     """
     changes = [Change(step, *change) for change in differences(stored.run, record.run)]
     if stored.data and stored.data != record.data:
@@ -28,12 +28,12 @@ def history_of(stored: Record, record: Record, step: int) -> list[Change]:
 
 
 def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """What differs between two values of records; arguments that only the run binds are no difference.
+    """Differences between two values of records, except for missing arguments that the run binds late.
 
     Args:
-        stored: A node, or another value of a record.
-        new: What stands in its place now.
-        path: Path of both.
+        stored: Node or other value of the stored record.
+        new: Corresponding value of the new record.
+        path: Path of both values.
 
     Yields:
         Path, old value and new value of each difference, as text.
@@ -44,15 +44,19 @@ def differences(stored: Any, new: Any, path: str = "") -> Iterator[tuple[str, st
         return
     late = {name for names in LATE_BOUND.values() for name in names}
     for name in [*new.args, *(name for name in stored.args if name not in new.args and name not in late)]:
-        here = f"{path}.{name}".lstrip(".")
+        argument_path = f"{path}.{name}".lstrip(".")
         if name in stored.args and name in new.args:
-            yield from differences(stored.args[name], new.args[name], here)
+            yield from differences(stored.args[name], new.args[name], argument_path)
         else:
-            yield here, _or_default(stored, name), _or_default(new, name)
+            yield argument_path, _or_default(stored, name), _or_default(new, name)
 
 
 def as_call(value: Any) -> str:
-    """A value of a record as text: of a node the call, `noise_geometric(sigma_max=10.0)`, with all that was set."""
+    """A value of a record as text; a node becomes a call, such as `noise_geometric(sigma_max=10.0)`.
+
+    Args:
+        value: Node, tuple or scalar.
+    """
     if isinstance(value, tuple):
         return f"({', '.join(map(as_call, value))})"
     if not isinstance(value, Node):

@@ -1,4 +1,4 @@
-"""A limit on the size of a network that a record describes, enforced while it is built."""
+"""Limit on the size of networks, enforced during construction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 @contextmanager
 def at_most(parameters: int) -> Iterator[None]:
-    """Within: a network that is being built may have so many parameter tensors; ValueError at the next one."""
+    """Context that limits the number of parameter tensors registered in it.
+
+    Args:
+        parameters: Maximum number of parameter tensors.
+
+    Raises:
+        ValueError: A network has more of them.
+    """
     found = count(1)
 
     def check(module: nn.Module, name: str, parameter: object) -> None:

@@ -1,4 +1,4 @@
-"""Values of the types that constructors state: converted where nothing is lost, refused otherwise."""
+"""Conversion of values to annotated types: lossless conversions only, others are errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 
 def coerce(value: Any, annotation: Any) -> Any:
-    """`value`, converted where nothing is lost. TypeError where it is of another type."""
+    """Convert a value to an annotated type without loss.
+
+    Args:
+        value: Value to convert.
+        annotation: Type, as from `typing.get_type_hints`.
+
+    Raises:
+        TypeError: The value has another type.
+    """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any:
         return value
@@ -33,7 +41,7 @@ def coerce(value: Any, annotation: Any) -> Any:
     elif annotation in (int, bool, str):
         if type(value) is annotation:
             return value
-    elif origin is partial:  # of a stage that the run completes
+    elif origin is partial:  # a stage with arguments that the run binds late
         if isinstance(value, partial) and isinstance(value.func, type) and issubclass(value.func, arguments[0]):
             return value
     elif isinstance(value, origin or annotation):  # a stage, a group of settings
@@ -58,7 +66,11 @@ def _first(value: Any, annotations: tuple[Any, ...]) -> Any:
 
 
 def describe_type(annotation: Any) -> str:
-    """A type as messages and help texts show it: `int`, `one of 'a', 'b'`, `a tuple of str`."""
+    """A type as shown in messages and help texts: `int`, `one of 'a', 'b'`, `a tuple of str`.
+
+    Args:
+        annotation: Type, as from `typing.get_type_hints`.
+    """
     if annotation is type(None):
         return "None"
     origin, arguments = get_origin(annotation), get_args(annotation)

@@ -1,4 +1,4 @@
-"""What a run is, as data alone: its record, the nodes in it, and its figures."""
+"""A run as data: its record, the nodes in it, and its figures."""
 
 from .figures import Figure
 from .node import Node

@@ -1,4 +1,4 @@
-"""The figures that a run reports: numbers with units and errors; text only where they are printed."""
+"""Figures that a run reports: numbers with units and standard errors, formatted only for printing."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A number that a run reports.
-
-    name: what it is, "bound". value: nan where there is none. unit: "nats/token". standard_error: in the same unit;
-    None where none is known. set: the name of the sequences that it was measured on, and n: how many they are; None
-    for figures of other things.
-    """
+    """A number that a run reports."""
 
     name: str
+    """Name of the quantity, such as "bound"."""
     value: float
+    """Value in the unit; nan if there is none."""
     unit: str
+    """Unit of the value, such as "nats/token"."""
     standard_error: float | None = None
+    """Standard error in the same unit; None if unknown."""
     set: str | None = None
+    """Name of the sequences that the figure was measured on; None if it is not measured on sequences."""
     n: int | None = None
+    """Number of these sequences; None if the figure is not measured on sequences."""
 
     @property
     def title(self) -> str:
-        """Name and unit, as the head of a column."""
+        """Name and unit, as a column title."""
         return f"{self.name} ({self.unit})"
 
     def __str__(self) -> str:
@@ -36,31 +37,34 @@ class Figure:
 
 
 def short(value: float) -> str:
-    """Four digits of a number; all before the point from 1000 to 1e15."""
+    """Format a number with four significant digits, or as an integer from 1000 to 1e15."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def finite(value: float | None) -> float | None:
-    """The value, None where it is not finite: JSON has no such numbers."""
+    """The value, or None if it is not finite: JSON has no NaN and no infinity."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def to_json(figures: Sequence[Figure]) -> str:
-    """A list of objects; null for what is unknown or not finite."""
-    rows = [
+    """Figures as a JSON list of objects; null for values that are unknown or not finite."""
+    objects = [
         {**asdict(figure), "value": finite(figure.value), "standard_error": finite(figure.standard_error)}
         for figure in figures
     ]
-    return json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(objects, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def from_json(text: bytes) -> list[Figure]:
-    """What `to_json` wrote; nan for a value of null.
+    """Parse the output of `to_json`; a value of null becomes nan.
+
+    Args:
+        text: JSON text.
 
     Raises:
-        ValueError, TypeError, KeyError, RecursionError: The text is anything else.
+        ValueError, TypeError, KeyError, RecursionError: The text is not a JSON list of figures.
     """
     return [
-        Figure(**{**row, "value": math.nan if row["value"] is None else float(row["value"])})
-        for row in json.loads(text)
+        Figure(**{**entry, "value": math.nan if entry["value"] is None else float(entry["value"])})
+        for entry in json.loads(text)
     ]

@@ -1,12 +1,12 @@
-"""Limits on the numbers in a record: a file must not be able to occupy a process forever."""
+"""Limits on the numbers in a record, so that no file can occupy a process without bound."""
 
 from __future__ import annotations
 
 MOST_PARAMETERS = 10_000
-"""Parameter tensors of a network: about 1,000 blocks, built on the meta device in a few seconds."""
+"""Maximum number of parameter tensors of a network: about 1,000 blocks, built on the meta device in seconds."""
 MOST_TOKENS = 2**24
-"""Tokens of a vocabulary, about 100 times those of the largest in use."""
+"""Maximum vocabulary size, about 100 times the largest in use."""
 MOST_LENGTH = 2**20
-"""Tokens of a sequence that a model may state to be trained on."""
+"""Maximum number of tokens per sequence that a record may state."""
 LARGEST_SEED = 2**63
-"""Seeds are smaller: torch takes no others."""
+"""Exclusive upper bound of seeds, set by torch."""

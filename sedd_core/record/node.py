@@ -1,4 +1,4 @@
-"""Nodes: calls of classes by name, as data."""
+"""Nodes: constructor calls as data, with classes given by name."""
 
 from __future__ import annotations
 
@@ -7,40 +7,51 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 DEEPEST = 20
-"""Largest depth of nodes and tuples inside each other."""
+"""Maximum nesting depth of nodes and tuples."""
 _KEYS = {
     "plugin": {"plugin", "args"},
     "core": {"core", "args"},
     "file": {"file", "sha256", "class", "args"},
 }
-"""The keys of a node's JSON object, by its kind."""
+"""Keys of a node's JSON object, by the kind of the node."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A call of a class: what a record holds in place of an object.
-
-    Args:
-        kind: "plugin", "core" (a class of `sedd_core`) or "file" (a class of an experiment's file).
-        name: Name of the plugin, or of the class.
-        args: Values of the arguments that were set, by name: scalars, nodes, and tuples of these.
-        file: Path of the experiment's file, for the kind "file".
-        sha256: Hash of that file's content.
-    """
+    """A constructor call, which represents an object in a record."""
 
     kind: Literal["plugin", "core", "file"]
+    """Origin of the class: a plugin, `sedd_core`, or the file of an experiment."""
     name: str
+    """Name of the plugin, or of the class."""
     args: dict[str, Any] = field(default_factory=dict)
+    """Values of the arguments that were set, by name: scalars, nodes, and tuples of these."""
     file: str = ""
+    """Path of the experiment's file; "" for other kinds."""
     sha256: str = ""
+    """SHA-256 of the content of that file; "" for other kinds."""
 
     def children(self, path: str = "") -> Iterator[tuple[str, Any]]:
-        """Each argument's value with its path below `path`; of a tuple, each item: ("data.paths[0]", "text.txt")."""
+        """Argument values with their paths; a tuple yields each of its items.
+
+        Args:
+            path: Path of this node.
+
+        Yields:
+            Path and value, such as ("data.paths[0]", "text.txt").
+        """
         for name, value in self.args.items():
             yield from _items(value, f"{path}.{name}".lstrip("."))
 
     def walk(self, path: str = "") -> Iterator[tuple[str, Any]]:
-        """This node and everything below it, with paths: nodes before their children, and scalars."""
+        """This node and all values below it, each node before its children.
+
+        Args:
+            path: Path of this node.
+
+        Yields:
+            Path and value.
+        """
         yield path, self
         for inner, value in self.children(path):
             if isinstance(value, Node):
@@ -53,7 +64,15 @@ class Node:
         return (value for _, value in self.walk() if isinstance(value, Node))
 
     def map_args(self, function: Callable[[Any, str], Any], path: str = "") -> dict[str, Any]:
-        """The arguments with `function(value, path)` in place of each value, and of each item of a tuple."""
+        """Apply a function to each argument value, and to each item of a tuple.
+
+        Args:
+            function: Maps a value and its path to the new value.
+            path: Path of this node.
+
+        Returns:
+            The new values by the names of the arguments.
+        """
         return {name: _mapped(value, function, f"{path}.{name}".lstrip(".")) for name, value in self.args.items()}
 
     def to_json(self) -> dict[str, Any]:
@@ -65,14 +84,14 @@ class Node:
 
     @classmethod
     def from_json(cls, content: Any, path: str = "run") -> Node:
-        """The node that a JSON object describes.
+        """Parse a JSON object.
 
         Args:
-            content: What `to_json` returned, or anything else that JSON can hold.
+            content: Result of `to_json`, or any other JSON value.
             path: Path of the content, for messages.
 
         Raises:
-            ValueError: The content is damaged, or is nested too deep to be a run; with the path.
+            ValueError: The content is damaged or nested too deeply; the message names the path.
         """
         node = _from_json(content, path, 0)
         if not isinstance(node, cls):
@@ -101,7 +120,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _from_json(content: Any, path: str, depth: int) -> Any:
-    """A node, a tuple or a scalar. ValueError where it is neither."""
+    """A node, a tuple or a scalar. ValueError for anything else."""
     if not isinstance(content, dict | list):
         return content
     if depth > DEEPEST or not isinstance(content, dict):

@@ -1,4 +1,4 @@
-"""The record of a run: its configuration and provenance as data."""
+"""Record of a run: its configuration and provenance as data."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from .upgrade import FORMAT, RENAMED_PATHS, upgrade
 
 @dataclass(frozen=True)
 class Change:
-    """A setting that a resumed run changed: steps done before it, the setting's path, and its values as text."""
+    """A setting that a resumed run changed."""
 
     step: int
+    """Number of training steps before the change."""
     path: str
+    """Path of the setting in the run."""
     old: str
+    """Previous value, as text."""
     new: str
+    """New value, as text."""
 
     def __str__(self) -> str:
         return f"after step {self.step} {self.path}: {self.old} -> {self.new}"
@@ -28,32 +32,44 @@ class Change:
 
 @dataclass
 class Record:
-    """What a run is and was: enough to rebuild its objects, and to know where its numbers come from.
+    """Configuration and provenance of a run: enough to rebuild its objects and to trace its numbers.
 
-    run holds the values of the last step; history, in the order of steps, what they were before.
-    data: the data's fingerprint, length: tokens of its sequences (0: not said), end: the token that ends a document
-    where each sequence is one (-1: none), and conditioned_on: what its figures are given (see `Sequences`); known
-    once the data has been read.
+    The fields about the data (data, length, end, conditioned_on) are set once the data has been read.
     """
 
     run: Node
+    """The run with the values of its last step."""
     command: str = ""
+    """Command line that started the run."""
     plugins: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Version and other metadata of each plugin, by the plugin's name."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Versions of Python and of libraries, by name."""
     hardware: dict[str, str] = field(default_factory=dict)
+    """Hardware that the run used, by kind."""
     git: dict[str, str] = field(default_factory=dict)
+    """State of the git repository."""
     data: str = ""
+    """Fingerprint of the data."""
     length: int = 0
+    """Tokens per sequence; 0 if unknown."""
     end: int = -1
+    """End-of-text token if each sequence is one document; -1 otherwise."""
     conditioned_on: str = ""
+    """Quantity that the figures are conditional on (see `Sequences`); "" for none."""
     format: int = FORMAT
+    """Format of the record's file."""
     history: list[Change] = field(default_factory=list)
+    """Changes made by resuming, in the order of steps."""
 
     def node(self, name: str) -> Node:
         """The node of one of the run's arguments.
 
+        Args:
+            name: Name of the argument.
+
         Raises:
-            UserError: The run has no such argument, or it is no node.
+            UserError: The run has no such argument, or its value is not a node.
         """
         node = self.run.args.get(name)
         if not isinstance(node, Node):
@@ -61,9 +77,13 @@ class Record:
         return node
 
     def write(self, path: Path) -> None:
-        """Write JSON, whole or not at all.
+        """Write the record as JSON, atomically.
+
+        Args:
+            path: Path of the file.
 
         Raises:
+            ValueError: A number is not finite.
             OSError: The file cannot be written.
         """
         content = {**vars(self), "run": self.run.to_json(), "history": [asdict(change) for change in self.history]}
@@ -71,17 +91,17 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record:
-        """Read JSON of this or an earlier format.
+        """Read a record of this or an earlier format.
 
         Args:
-            path: The file.
+            path: Path of the file.
 
         Raises:
-            UserError: The file cannot be read, is damaged, or is newer than this code.
+            UserError: The file cannot be read, is damaged, or has a newer format than this version reads.
         """
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            json.dumps(content, ensure_ascii=False).encode()  # a text that no file can hold is a ValueError
+            json.dumps(content, ensure_ascii=False).encode()  # a string that UTF-8 cannot encode is a ValueError
             return cls._from_json(content)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}.") from error
@@ -90,7 +110,7 @@ class Record:
 
     @classmethod
     def _from_json(cls, content: Any) -> Record:
-        """The record in the content of a file. ValueError where that is not one."""
+        """The record in the content of a file. ValueError if the content is not a record."""
         if not isinstance(content, dict) or not {"run", "format"} <= set(content):
             raise ValueError("it has no 'run' or no 'format'")
         if type(content["format"]) is not int or content["format"] < 1:

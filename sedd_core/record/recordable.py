@@ -1,4 +1,4 @@
-"""The core's own classes that a record may name: they say so themselves, by a decorator."""
+"""Decorators that mark the classes of the core that records may name."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ _open: list[type] = []
 
 
 def recordable(cls: T) -> T:
-    """A class decorator: records may name this class, which is the core's own."""
+    """Class decorator for classes of the core that records may name."""
     _classes[cls.__name__] = cls
     return cls
 
 
 def open_recordable(cls: T) -> T:
-    """Like `recordable`; subclasses in an experiment's file may be recorded too (see `trust`)."""
+    """Class decorator like `recordable` that also allows subclasses in an experiment's file (see `trust`)."""
     _open.append(cls)
     return recordable(cls)
 
 
 def recordable_classes() -> dict[str, type]:
-    """The classes that records may name, of those that have been imported, by name."""
+    """Imported classes that records may name, by name."""
     return dict(_classes)
 
 
 def open_classes() -> tuple[type, ...]:
-    """Those of which subclasses may be recorded too."""
+    """Classes whose subclasses in an experiment's file may be recorded too."""
     return tuple(_open)

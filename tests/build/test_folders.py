@@ -43,7 +43,7 @@ def test_a_second_run_in_a_folder_is_refused_and_says_whose_it_is(capsys: pytest
         with locked(Path(folder)):
             run(*command, f"--run_folder={folder}", code=1)
         error = capsys.readouterr().err
-        assert f"error: Another run is at work in {folder}: started by" in error
+        assert f"error: Another run is active in {folder}: started by" in error
         assert re.search(rf"on \S+ \(process {os.getpid()}\), since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", error)
         assert "--run_folder=..." in error
         after = {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file() and path.name != LOCK}
@@ -55,7 +55,7 @@ def test_several_processes_are_refused_as_one(capsys: pytest.CaptureFixture[str]
     run(*SHORT, "--run_folder=run")
     with locked(Path("run")):
         run("--resume", "--run_folder=run", "training.steps=4", "ngpus=2", code=1)
-    assert capsys.readouterr().err.count("Another run is at work in run") == 1
+    assert capsys.readouterr().err.count("Another run is active in run") == 1
 
 
 def test_the_lock_of_a_killed_run_holds_nothing_up() -> None:

@@ -160,7 +160,7 @@ COMMANDS = {
     ),
     "a vocabulary without end": (
         [QUICKSTART, f"data.vocab={2**40}", "--dry_run"],
-        ["graph cannot have 1,099,511,627,776 tokens; 16,777,216 are the most"],
+        ["graph cannot have 1,099,511,627,776 tokens; the maximum is 16,777,216"],
     ),
     "no heads": ([QUICKSTART, "model.n_heads=0", "--dry_run"], ["n_heads must be at least 1, not 0"]),
     "a negative size": ([QUICKSTART, "model.hidden_size=-144", "--dry_run"], ["hidden_size must be at least 1"]),

@@ -179,7 +179,7 @@ def test_a_changed_or_missing_file_is_refused_even_when_trusted(mine: str, tmp_p
     with pytest.raises(UserError, match=r"mine.py, which has changed since"):
         build(node, "noise")
     (tmp_path / "mine.py").unlink()
-    with pytest.raises(UserError, match=r"mine.py, which is not here"):
+    with pytest.raises(UserError, match=r"mine.py, which does not exist"):
         build(node, "noise")
 
 

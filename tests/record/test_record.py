@@ -156,34 +156,3 @@ def test_a_stage_in_anothers_place_is_refused() -> None:
     sample = Node("core", "Sample", {"checkpoint": "x", "sampler": NOISE})
     with pytest.raises(UserError, match="sampler takes Sampler, not a Geometric"):
         build(sample)
-
-
-OLD = {
-    "format": 1,
-    "run": {
-        "core": "Train",
-        "args": {
-            "training": {"core": "Training", "args": {"steps": 3, "batch_size": 1, "ema": 0.5, "snapshot_every": 2}},
-            "more_valid": {"tuple": [{"plugin": "data_text", "args": {"ema": 1}}]},
-        },
-    },
-    "history": [{"step": 2, "path": "training.ema", "old": "0.9", "new": "0.5"}],
-}
-
-
-def test_a_record_of_format_1_has_the_new_names(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(OLD))
-    record = Record.read(tmp_path / "config.json")
-    assert record.format == FORMAT == 2
-    assert record.node("training").args == {"steps": 3, "batch_size": 1, "ema_decay": 0.5, "eval_every": 2}
-    assert record.run.args["more_valid"][0].args == {"ema": 1}  # a plugin's own argument
-    assert [change.path for change in record.history] == ["training.ema_decay"]
-    record.write(tmp_path / "new.json")
-    assert Record.read(tmp_path / "new.json") == record
-
-
-@pytest.mark.parametrize("damage", [{"run": 5}, {"run": [{"args": 3}]}, {"history": 5}, {"history": [{"path": []}]}])
-def test_a_damaged_record_of_format_1_is_one_message(tmp_path: Path, damage: dict[str, object]) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(OLD | damage))
-    with pytest.raises(UserError, match="is not a record"):
-        Record.read(tmp_path / "config.json")

@@ -412,7 +412,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a stream without the hub": ({"name": "openwebtext", "limit": 5000}, ["is neither here", "set data.train_file"]),
     "a tokenizer without the hub": (
         {"tokenizer": "gpt2"},
-        ["'gpt2' is not here", "vocab.txt", "huggingface.co/gpt2"],
+        ["'gpt2' does not exist locally", "vocab.txt", "huggingface.co/gpt2"],
     ),
     "no tokenizer at a path": ({"tokenizer": "./nowhere"}, ["There is no tokenizer at ./nowhere", "merges.txt"]),
     "a pattern of no file": ({"train_file": "nowhere/*.jsonl"}, ["no file nowhere/*.jsonl"]),
