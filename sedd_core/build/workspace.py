@@ -1,4 +1,4 @@
-"""A run's folder and record."""
+"""Folder and record of a run."""
 
 from __future__ import annotations
 
@@ -19,46 +19,54 @@ from .compare import history_of
 from .lock import LOCK, locked
 
 CHANGES = "\nchanged on the way\n"
-"""What stands in config.txt before the changes of a resumed run."""
+"""Heading in config.txt above the changes of a resumed run."""
 
 
 @dataclass
 class Workspace:
-    """A run's folder and record. The folder is made by `open`, when the run knows that it can start.
-
-    config_text: every resolved value and where it was set; "" leaves the file as it is. world: this process among the
-    run's. resume: go on with what the folder holds. allow_changes: even where that makes it another run. from_step:
-    the step of the checkpoint to go on from; the newest when None.
-    """
+    """Folder and record of a run. `held` creates the folder, and `open` writes the record into it."""
 
     folder: Path
+    """Run folder; it need not exist."""
     record: Record
+    """Record of the run."""
     config_text: str = ""
+    """Text of config.txt: each resolved value and where it was set; "" keeps the existing file."""
     world: World = field(default_factory=World)
+    """Processes of the run, and the rank of this one."""
     resume: bool = False
+    """Whether to continue the run in the folder."""
     allow_changes: bool = False
+    """Whether to resume even with settings that make it a different run."""
     from_step: int | None = None
+    """Training step of the checkpoint to resume from; None: the newest checkpoint."""
 
     def check(self) -> None:
-        """UserError when the folder plainly cannot be made, or is not empty: before any data is read."""
+        """Check the folder before any data is read.
+
+        Raises:
+            UserError: The folder cannot be created, or is not empty and the run does not resume.
+        """
         check_readable(self.folder)
-        there = next(path for path in [self.folder, *self.folder.absolute().parents] if os.path.lexists(path))
-        if not there.is_dir():
-            raise self._unusable(f"{there} is a file")
-        if not os.access(there, os.W_OK):
-            raise self._unusable(f"{there} is read-only")
-        if there == self.folder and self._used() and not self.resume:
+        existing = next(path for path in [self.folder, *self.folder.absolute().parents] if os.path.lexists(path))
+        if not existing.is_dir():
+            raise self._unusable(f"{existing} is a file")
+        if not os.access(existing, os.W_OK):
+            raise self._unusable(f"{existing} is read-only")
+        if existing == self.folder and self._used() and not self.resume:
             raise UserError(
-                f"{self.folder} holds something already. Name another folder: --run_folder=...; or continue "
-                "the run that it holds: --resume"
+                f"{self.folder} is not empty. Name another folder: --run_folder=...; or continue the run in "
+                "it: --resume"
             )
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Within: the folder is there, and this run's alone. One that is left with nothing in it is removed again.
+        """Context in which the folder exists and is locked for this run; a folder left empty is removed again.
 
-        The main process holds it, by a lock that ends with that process. UserError in every process when the folder
-        cannot be made, holds something already, or is another run's at the moment.
+        The main process owns the lock, which ends with that process.
+
+        Raises:
+            UserError: In every process: the folder cannot be created, is not empty, or is in use by another run.
         """
         with ExitStack() as stack:
             self.world.agree(lambda: self._hold(stack) if self.world.main else None)
@@ -66,15 +74,15 @@ class Workspace:
 
     def _hold(self, stack: ExitStack) -> None:
         self.check()
-        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        created = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            stack.callback(remove_empty, made)
+            stack.callback(remove_empty, created)
             stack.enter_context(locked(self.folder))
         except OSError as error:
             raise self._unusable(str(error.strerror or error)) from error
         stack.callback(self._unlock_unused)
-        self.check()  # what another run has left meanwhile
+        self.check()  # another run may have used the folder in the meantime
 
     def _used(self) -> bool:
         return any(path.name != LOCK for path in self.folder.iterdir())
@@ -84,15 +92,19 @@ class Workspace:
             (self.folder / LOCK).unlink(missing_ok=True)
 
     def remove_unbegun(self) -> None:
-        """Remove the folder of a new run that failed before anything happened in it, unless another has taken it."""
-        if self.resume:  # what was there before is the user's
+        """Remove the folder of a new run that failed before its first output, unless another run uses it."""
+        if self.resume:  # earlier content belongs to the user
             return
         with suppress(UserError, OSError), locked(self.folder, patience=0.0):
             if not any((self.folder / name).exists() for name in ("log.txt", "checkpoints", "samples")):
                 shutil.rmtree(self.folder)
 
     def open(self) -> None:
-        """Write config.json and config.txt into the folder. UserError, in every process, when they cannot be."""
+        """Write config.json and config.txt into the folder.
+
+        Raises:
+            UserError: In every process: the files cannot be written.
+        """
         self.world.agree(lambda: self._open() if self.world.main else None)
 
     def _open(self) -> None:
@@ -102,9 +114,11 @@ class Workspace:
             raise self._unusable(str(error.strerror)) from error
 
     def record_changes(self, stored: Record | None, step: int) -> None:
-        """Keep in the record, and in its files, what differs from the record in the checkpoint of a step.
+        """Add the changes since a checkpoint to the history of the record, and write the record.
 
-        stored: that record; None for a run that starts from step 0.
+        Args:
+            stored: Record in the checkpoint; None for a run that starts from step 0.
+            step: Training step of the checkpoint.
         """
         self.record.history = [] if stored is None else history_of(stored, self.record, step)
         self.world.agree(lambda: self._write_record() if self.world.main else None)
@@ -114,10 +128,16 @@ class Workspace:
         text = self.config_text or self.settings().partition(CHANGES)[0]
         if text or changes:
             self.write_side_file("config.txt", text + (CHANGES + changes if changes else ""))
-        self.record.write(self.folder / "config.json")  # last: a run that has one need not say its settings again
+        self.record.write(
+            self.folder / "config.json"
+        )  # last: a folder with config.json can be resumed without stating settings
 
     def command(self, *flags: str) -> str:
-        """The command line of this run's folder with these flags, for a shell."""
+        """Shell command that runs launch.py on this run folder.
+
+        Args:
+            flags: Further command-line flags.
+        """
         trust = ["--trust"] if any(node.kind == "file" for node in self.record.run.nodes()) else []
         return shlex.join(["python", "launch.py", f"--run_folder={self.folder}", *flags, *trust])
 
@@ -125,24 +145,29 @@ class Workspace:
         return UserError(f"The run folder {self.folder} cannot be made: {reason}. Name another one: --run_folder=...")
 
     def write_side_file(self, name: str, text: str) -> None:
-        """Write a file that no run depends on, whole; one that cannot be written is a warning."""
+        """Atomically write a file that no run depends on; a failure is only a warning.
+
+        Args:
+            name: Name of the file in the run folder.
+            text: Content of the file.
+        """
         with side_file(self.folder / name):
             write_text(self.folder / name, text)
 
     def settings(self) -> str:
-        """What config.txt says: each resolved value and where it was set. Nothing where it cannot be read."""
+        """Text of config.txt: each resolved value and where it was set; "" if it cannot be read."""
         file = self.folder / "config.txt"
         with side_file(file):
             return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
         return ""
 
     def write_results(self, figures: Sequence[Figure]) -> None:
-        """Keep the run's figures in results.json."""
+        """Write the run's figures to results.json, in the main process."""
         if self.world.main:
             self.write_side_file("results.json", to_json(figures))
 
     def results(self) -> list[Figure]:
-        """What `write_results` kept; nothing for a run that has not ended, or where the file is damaged."""
+        """Figures in results.json; empty for a run that has not ended, or if the file is damaged."""
         file = self.folder / "results.json"
         try:
             return from_json(file.read_bytes()) if file.is_file() else []
@@ -150,13 +175,15 @@ class Workspace:
             return []
 
     def samples_folder(self, step: int) -> Path:
-        """Where the samples of a training step go."""
+        """Folder of the samples of a training step."""
         return self.folder / "samples" / f"step_{step:09d}"
 
     def write_samples(self, texts: Sequence[str], step: int | None = None) -> None:
-        """Write each text to its own file, sample_<i>.txt below samples/, or below the folder of a training step.
+        """Write each text to a file sample_<i>.txt; the folder appears atomically with all of them.
 
-        All of them or none: the folder is whole where it is there.
+        Args:
+            texts: Texts of the samples.
+            step: Training step of the samples, for a folder of its own; None: the folder samples/.
         """
         folder = self.folder / "samples" if step is None else self.samples_folder(step)
         with writing_folder(folder) as temporary:

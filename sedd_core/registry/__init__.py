@@ -1,1 +1,1 @@
-"""The stages, their hooks, and the plugins that are installed."""
+"""Stages, their hooks, and the installed plugins."""

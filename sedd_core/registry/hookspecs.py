@@ -1,4 +1,4 @@
-"""The hooks, one per stage: `sedd_<stage>()`, without arguments, returns the class of a plugin of that stage."""
+"""Hooks, one per stage: `sedd_<stage>()` takes no arguments and returns the class of a plugin of that stage."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import pluggy
 from .table import STAGES, Stage
 
 PROJECT = "sedd"
-"""Group of the entry points, and prefix of the hooks."""
+"""Group of the entry points, and prefix of the hook names."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 def hook_of(stage: str) -> str:
-    """The name of a stage's hook."""
+    """Name of a stage's hook."""
     return f"{PROJECT}_{stage}"
 
 
 def specifications() -> Any:
-    """The hook specifications, for `pluggy.PluginManager.add_hookspecs`: a namespace of functions."""
+    """Hook specifications as a namespace of functions, for `pluggy.PluginManager.add_hookspecs`."""
     return SimpleNamespace(**{hook_of(name): _specification(name, stage) for name, stage in STAGES.items()})
 
 

@@ -1,4 +1,4 @@
-"""Which plugins are installed: names from metadata alone, without importing any, nor torch."""
+"""Installed plugins, found from metadata alone: neither plugins nor torch are imported."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from .table import STAGES
 
 @dataclass(frozen=True)
 class Installed:
-    """A plugin as the metadata of its distribution tells of it."""
+    """A plugin as described by the metadata of its distribution."""
 
     name: str
+    """Name of the plugin, <stage>_<variant>."""
     distribution: str
+    """Name of the distribution that provides the plugin."""
     version: str
+    """Version of the distribution."""
     entry_point: metadata.EntryPoint
+    """Entry point that loads the plugin's module."""
 
 
 def installed() -> dict[str, list[Installed]]:
-    """Every installed plugin by name, without importing any; two under one name are a clash (see `find_plugin`)."""
+    """Installed plugins by name, without importing any; several under one name are a conflict (see `find_plugin`)."""
     found: dict[str, list[Installed]] = {}
     for distribution in metadata.distributions():
         for point in distribution.entry_points:
@@ -35,20 +39,40 @@ def installed() -> dict[str, list[Installed]]:
 
 
 def variants(stage: str) -> list[str]:
-    """The installed variants of a stage, without the stage's name: `["absorb", "uniform"]`."""
+    """Installed variants of a stage, such as `["absorb", "uniform"]` for graph.
+
+    Args:
+        stage: Name of the stage.
+    """
     return [name.removeprefix(f"{stage}_") for name in installed() if name.startswith(f"{stage}_")]
 
 
 def stage_of(name: str) -> str:
-    """The stage in a plugin's name; `graph` of `graph_absorb`."""
+    """The stage in a plugin's name, such as `graph` in `graph_absorb`.
+
+    Args:
+        name: Name of the plugin.
+
+    Raises:
+        UserError: The name does not have the form <stage>_<variant>.
+    """
     stage, _, variant = name.partition("_")
     if stage not in STAGES or not variant:
-        raise UserError(f"'{name}' is not a plugin's name: <stage>_<variant>, the stages being {', '.join(STAGES)}.")
+        raise UserError(
+            f"'{name}' is not a plugin name. Use <stage>_<variant> with one of the stages {', '.join(STAGES)}."
+        )
     return stage
 
 
 def find_plugin(name: str) -> Installed:
-    """The one installed plugin of this name. UserError when there is none, or more than one."""
+    """Find an installed plugin by its name.
+
+    Args:
+        name: Name of the plugin, <stage>_<variant>.
+
+    Raises:
+        UserError: No distribution provides the plugin, or more than one does.
+    """
     stage, everything = stage_of(name), installed()
     owners = everything.get(name, [])
     if len(owners) == 1:
@@ -57,15 +81,19 @@ def find_plugin(name: str) -> Installed:
         both = " and ".join(sorted(owner.distribution for owner in owners))
         raise UserError(f"Two distributions provide the plugin '{name}': {both}. Uninstall one of them.")
     others = [other for other in everything if stage_of_or_none(other) == stage]
-    here = "".join(f" It is here but not installed: pip install -e {folder}" for folder in folders(name)[:1])
+    hint = "".join(f" It exists here but is not installed: pip install -e {folder}" for folder in folders(name)[:1])
     raise UserError(
         f"There is no plugin '{name}'.{nearest(name, others)} Installed for the stage {stage}: "
-        f"{', '.join(others) or 'none'}.{here}"
+        f"{', '.join(others) or 'none'}.{hint}"
     )
 
 
 def folders(pattern: str) -> list[Path]:
-    """Folders of plugins, installed or not, by name or pattern: below plugins/ here, else beside this package."""
+    """Folders of plugins, installed or not: in ./plugins, or else beside this package.
+
+    Args:
+        pattern: Name of a plugin, or a glob pattern.
+    """
     for root in (Path("plugins"), Path(__file__).parents[2] / "plugins"):
         if found := sorted(file.parent for file in root.glob(f"{pattern}/pyproject.toml")):
             return found
@@ -73,6 +101,6 @@ def folders(pattern: str) -> list[Path]:
 
 
 def stage_of_or_none(name: str) -> str | None:
-    """Like `stage_of`, None for a name of no stage."""
+    """The stage in a plugin's name; None if it is not a known stage."""
     stage = name.partition("_")[0]
     return stage if stage in STAGES else None

@@ -1,4 +1,4 @@
-"""The class behind a plugin's name, imported and checked against its stage's contract when a run names it."""
+"""Classes of plugins, imported by name and checked against their stage's contract."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ from .table import contracts
 
 @cache
 def plugin(name: str) -> type:
-    """The class that a plugin provides: `plugin("graph_absorb")(vocab_size=50257)`.
+    """Import the class that a plugin provides: `plugin("graph_absorb")(vocab_size=50257)`.
 
-    Raises UserError when it is not installed, fails to import, or does not keep to its stage's contract.
+    Args:
+        name: Name of the plugin, <stage>_<variant>.
+
+    Raises:
+        UserError: The plugin is not installed, fails to import, or does not satisfy its stage's contract.
     """
     entry = find_plugin(name)
     module = _guarded(entry, entry.entry_point.load, "it fails to import")
@@ -33,7 +37,7 @@ _names: dict[type, str] = {}
 
 
 def name_of(cls: type) -> str | None:
-    """The name under which `plugin` gave this class, or None."""
+    """Name of the plugin that provided this class through `plugin`; None for other classes."""
     return _names.get(cls)
 
 
@@ -56,7 +60,7 @@ def _checked_class(entry: Installed, module: ModuleType) -> type:
 
 
 def _guarded(entry: Installed, call: Callable[[], Any], failing: str) -> Any:
-    """The result of a plugin's own code; whatever it raises, `SystemExit` of an exit() too, as a UserError."""
+    """Call code of a plugin; anything that it raises, even SystemExit, becomes a UserError."""
     try:
         return call()
     except KeyboardInterrupt:
@@ -66,7 +70,15 @@ def _guarded(entry: Installed, call: Callable[[], Any], failing: str) -> Any:
 
 
 def contract_fault(cls: object, contract: type) -> str | None:
-    """What keeps a class from meeting its stage's contract, or None."""
+    """Why a class does not satisfy a contract.
+
+    Args:
+        cls: Object that a plugin provides.
+        contract: Abstract class of the stage.
+
+    Returns:
+        A clause for a message; None if the class satisfies the contract.
+    """
     if not (inspect.isclass(cls) and issubclass(cls, contract)):
         return f"its hook must return a subclass of {contract.__name__}, not {cls!r}"
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
@@ -76,18 +88,18 @@ def contract_fault(cls: object, contract: type) -> str | None:
         if parameter.kind is not parameter.KEYWORD_ONLY:
             return (
                 f"{cls.__name__}.__init__ takes '{parameter}': every argument must be named and keyword-only "
-                "(def __init__(self, *, ...)), so that no misspelling passes"
+                "(def __init__(self, *, ...)), so that misspellings are detected"
             )
         if parameter.annotation is parameter.empty:
             return f"{cls.__name__}.__init__ has no type for its argument '{parameter.name}'"
-    faults = (_member_fault(cls, name, ours) for name, ours in _members(cls))
+    faults = (_member_fault(cls, name, expected) for name, expected in _members(cls))
     return next(filter(None, faults), None)
 
 
 def _members(cls: type) -> Iterator[tuple[str, object]]:
-    """The public members of the contracts that a class inherits from, its stage's and more special ones.
+    """Public members of the contracts that a class inherits from.
 
-    An attribute that a contract only annotates comes with the value None.
+    An attribute that a contract only annotates has the value None.
     """
     for base in cls.__mro__[1:]:
         if base.__module__.startswith("sedd_core."):
@@ -95,16 +107,16 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
             yield from ((name, value) for name, value in own.items() if not name.startswith("_"))
 
 
-def _member_fault(cls: type, name: str, ours: object) -> str | None:
-    """How what a class has under a name differs in kind or signature from its contract's; None where it agrees."""
-    theirs, shown = inspect.getattr_static(cls, name, None), f"{cls.__name__}.{name}"
-    is_method = isinstance(theirs, FunctionType | staticmethod | classmethod)
-    if not isinstance(ours, FunctionType):
-        kind = "a property: put @property before it" if isinstance(ours, property) else "a value"
+def _member_fault(cls: type, name: str, expected: object) -> str | None:
+    """How a member of a class differs from its contract in kind or signature; None if it agrees."""
+    actual, shown = inspect.getattr_static(cls, name, None), f"{cls.__name__}.{name}"
+    is_method = isinstance(actual, FunctionType | staticmethod | classmethod)
+    if not isinstance(expected, FunctionType):
+        kind = "a property: put @property before it" if isinstance(expected, property) else "a value"
         return f"{shown} is a method; its contract has {kind}" if is_method else None
-    if not isinstance(theirs, FunctionType):
-        return f"{shown} must be a method: its contract has {name}{inspect.signature(ours)}"
-    signatures = inspect.signature(theirs), inspect.signature(ours)
+    if not isinstance(actual, FunctionType):
+        return f"{shown} must be a method: its contract has {name}{inspect.signature(expected)}"
+    signatures = inspect.signature(actual), inspect.signature(expected)
     if list(signatures[0].parameters) != list(signatures[1].parameters):
         return f"{shown}{signatures[0]} differs from its contract, {name}{signatures[1]}"
     return None

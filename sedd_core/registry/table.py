@@ -1,7 +1,7 @@
-"""The stages of a run, one line each. A new stage is a line here and a contract.
+"""Table of stages. A new stage needs one line here and a contract.
 
-From this table follow the hook specifications, the stages' names on the command line, the checks of plugins, and
-which arguments a run binds late. Contracts are named by import path: listing plugins imports no torch.
+The table defines the hook specifications, the stages' names on the command line, the checks of plugins, and the
+arguments that a run binds late. Contracts are given by import path, so that listing plugins does not import torch.
 """
 
 from __future__ import annotations
@@ -12,17 +12,14 @@ from typing import NamedTuple
 
 
 class Stage(NamedTuple):
-    """A stage of a run.
-
-    Args:
-        contract: Import path of the abstract class that the stage's plugins subclass.
-        about: What a plugin of the stage provides.
-        late: Arguments of its plugins that a run binds once the data is known.
-    """
+    """A stage of a run."""
 
     contract: str
+    """Import path of the abstract class that the stage's plugins subclass."""
     about: str
+    """Component that a plugin of the stage provides."""
     late: tuple[str, ...] = ()
+    """Arguments of the stage's plugins that a run binds once the data is known."""
 
 
 STAGES: dict[str, Stage] = {
@@ -33,12 +30,12 @@ STAGES: dict[str, Stage] = {
     "data": Stage("sedd_core.stages.data:Data", "data source"),
     "monitor": Stage("sedd_core.stages.monitor:Monitor", "monitor"),
 }
-"""The stages, by the first word of their plugins' names."""
+"""Stages by name, which is the first word of their plugins' names."""
 LATE_BOUND = {name: stage.late for name, stage in STAGES.items() if stage.late}
-"""The stages with arguments that a run binds late, and these arguments."""
+"""Arguments that a run binds late, by stage."""
 
 
 @cache
 def contracts() -> dict[str, type]:
-    """The contract of each stage. Importing them imports torch."""
+    """Contract of each stage, by name; the call imports torch."""
     return {name: resolve_name(stage.contract) for name, stage in STAGES.items()}

@@ -350,7 +350,7 @@ def test_a_mistake_in_an_experiment_shows_its_line(
     [
         ("text.txt/run", "text.txt is a file"),
         ("text.txt", "text.txt is a file"),
-        ("taken", "taken holds something already"),
+        ("taken", "taken is not empty"),
         ("sealed/run", "sealed is read-only"),
     ],
 )

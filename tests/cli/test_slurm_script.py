@@ -206,7 +206,7 @@ def test_a_run_is_submitted(sbatch: None, capsys: pytest.CaptureFixture[str]) ->
         "slurm.sh",
     ]
     run(*TINY, "--slurm=partition=low", "--run_folder=run", code=1)
-    assert "holds something already" in capsys.readouterr().err
+    assert "run is not empty" in capsys.readouterr().err
     assert Path("run/config.json").exists()
     run("--slurm=partition=low", "--run_folder=run", "--resume", "optimizer.lr=5", code=1)
     assert "optimizer.lr makes this a different run" in capsys.readouterr().err

@@ -265,7 +265,7 @@ def test_a_mistake_that_only_the_main_process_sees_ends_all_at_once(
     assert [process.returncode for process in both] == [1, 1], said
     assert (
         said[0]
-        == "error: run holds something already. Name another folder: --run_folder=...; or continue the run that it holds: --resume\n"
+        == "error: run is not empty. Name another folder: --run_folder=...; or continue the run in it: --resume\n"
     )
     assert said[1] == ""
 

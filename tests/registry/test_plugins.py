@@ -133,7 +133,7 @@ def test_two_distributions_of_one_name_are_both_named(toys: Distributions) -> No
         ("grahp_absorb", ["<stage>_<variant>", "noise, graph, sampler, model, data"]),
         ("graph", ["<stage>_<variant>"]),
         ("graph_absorb.__init__", ["There is no plugin"]),
-        ("os.system", ["not a plugin's name"]),
+        ("os.system", ["not a plugin name"]),
     ],
 )
 def test_a_name_that_is_not_installed(name: str, words: list[str]) -> None:
@@ -150,7 +150,7 @@ def test_a_plugin_whose_folder_is_there_is_named(tmp_path: Path, monkeypatch: py
         find_plugin("graph_ring")
     assert "pip install" not in str(caught.value)  # an empty folder is no plugin
     (tmp_path / "plugins" / "graph_ring" / "pyproject.toml").touch()
-    with pytest.raises(UserError, match=r"It is here but not installed: pip install -e plugins/graph_ring$"):
+    with pytest.raises(UserError, match=r"It exists here but is not installed: pip install -e plugins/graph_ring$"):
         find_plugin("graph_ring")
     monkeypatch.setattr(doctor, "installed", dict)
     found = {finding.subject: finding.remedy for finding in doctor._plugins()}
