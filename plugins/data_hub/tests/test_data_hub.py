@@ -117,7 +117,7 @@ def test_text_files(folder: Path) -> None:
 
 
 def test_a_local_file_in_place_of_the_hub(folder: Path) -> None:
-    """The text is put right as the data set's own would be."""
+    """The text is detokenized as the data set's own would be."""
     (folder / "wiki.valid.raw").write_text(" = Title = \n\n He said @-@ nothing , twice . \n \n")
     source = data(folder, valid_name="wikitext103", valid_file=str(folder / "wiki.valid.raw"), length=8)
     assert text_of(source, "valid").startswith(f"= Title ={END}He said-nothing, twice.{END}"[:-8])
@@ -205,12 +205,12 @@ def test_documents_without_text(folder: Path, capsys: pytest.CaptureFixture[str]
     (folder / "nulls-2.jsonl").write_text("\n".join([*lines[3:], '{"text": null}', '{"text": "at the end"}']))
     parts = {"name": "nulls-*.jsonl", "valid_name": None, "valid_documents": 3, "length": 8}
     for limit in (None, 100):
-        with pytest.raises(UserError, match=r"document 4 of nulls-2\.jsonl holds None"):
+        with pytest.raises(UserError, match=r"document 4 of nulls-2\.jsonl contains None"):
             data(folder, limit=limit, **parts).split("valid")
     source = data(folder, skip_null=True, **parts)
     text = text_of(source, "valid")
     assert text.startswith(f"{DOCUMENTS[5]}{END}at t")
-    assert "(nulls-*.jsonl): 1 of 3 documents are null and left out" in capsys.readouterr().out
+    assert "(nulls-*.jsonl): 1 of 3 documents are null and were skipped" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_a_closed_alphabet(folder: Path) -> None:
     assert text_of(data(folder, **closed), "valid").startswith("GATTACA<|endoftext|>G")
     (folder / "valid.jsonl").write_text('{"text": "GATTACA"}\n{"text": ""}\n{"text": "GATN"}\n')
     with pytest.raises(
-        UserError, match=r"Document 2 of the valid split \(blank.* has 'N' at character 4.*data\.unknown"
+        UserError, match=r"Document 2 of the valid split \(not .* contains 'N' at character 4.*data\.unknown"
     ):
         data(folder, **closed).split("valid")
 
@@ -382,8 +382,8 @@ def test_the_fingerprint_changes_with_the_end_of_text(folder: Path) -> None:
     [
         ("", "cannot be read as json"),
         ('{"text": "a"}\n{"text": \n', "cannot be read as json"),
-        ('{"text": "a"}\n{"text": null}\n', r"document 2 of .*train.jsonl holds None, .*data\.skip_null=true"),
-        ('{"text": 1}\n', "holds 1, which is not text"),
+        ('{"text": "a"}\n{"text": null}\n', r"document 2 of .*train.jsonl contains None, .*data\.skip_null=true"),
+        ('{"text": 1}\n', "contains 1, which is not text"),
     ],
 )
 def test_a_file_that_is_no_text(folder: Path, content: str, words: str) -> None:
@@ -403,13 +403,20 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a file that is not there": ({"name": "nowhere.jsonl"}, ["no file nowhere.jsonl"]),
     "a data set without the hub": (
         {"name": "openwebtext"},
-        ["'openwebtext' (Skylion007/openwebtext, split train) is neither here", "hf download", "set data.train_file"],
+        [
+            "'openwebtext' (Skylion007/openwebtext, split train) does not exist locally",
+            "hf download",
+            "set data.train_file",
+        ],
     ),
     "other data without the hub": (
         {"valid_name": "ptb"},
         ["(ptb-text-only/ptb_text_only, split validation)", "--revision refs/convert/parquet", "set data.valid_file"],
     ),
-    "a stream without the hub": ({"name": "openwebtext", "limit": 5000}, ["is neither here", "set data.train_file"]),
+    "a stream without the hub": (
+        {"name": "openwebtext", "limit": 5000},
+        ["does not exist locally", "set data.train_file"],
+    ),
     "a tokenizer without the hub": (
         {"tokenizer": "gpt2"},
         ["'gpt2' does not exist locally", "vocab.txt", "huggingface.co/gpt2"],
@@ -417,10 +424,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no tokenizer at a path": ({"tokenizer": "./nowhere"}, ["There is no tokenizer at ./nowhere", "merges.txt"]),
     "a pattern of no file": ({"train_file": "nowhere/*.jsonl"}, ["no file nowhere/*.jsonl"]),
     "a folder of no data": ({"name": "tokenizer"}, ["tokenizer cannot be read as a data set"]),
-    "nothing to train on": ({"name": "lambada"}, ["lambada has no text to train on", "data.train_file"]),
+    "nothing to train on": ({"name": "lambada"}, ["lambada has no training text", "data.train_file"]),
     "a file on both sides": (
         {"train_file": "*.jsonl", "valid_file": "valid.jsonl"},
-        ["valid.jsonl would be trained on and validated on", "hold out"],
+        ["valid.jsonl is in both training and validation data", "hold out"],
     ),
     "only to validate on": (
         {"name": "lambada", "valid_name": None, "train_file": "train.jsonl"},
@@ -431,7 +438,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "another column": ({"text_field": "body"}, ["no column 'body'", "text", "set data.text_field"]),
     "too few documents": (
         {"valid_name": None, "valid_split": "train"},
-        ["has 30 documents", "lower data.valid_documents"],
+        ["has 30 documents", "Lower data.valid_documents"],
     ),
     "more held out than streamed": ({"limit": 1000, "valid_name": None}, ["limit must be above valid_documents"]),
     "no text8 here": ({"name": "text8"}, ["data=text8"]),
@@ -443,7 +450,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "fewer than are held out": (
         {"valid_name": None, "limit": 100, "valid_documents": 50},
-        ["has 30 documents (of data.limit=100), of which the last 50", "lower data.valid_documents"],
+        ["has 30 documents (of data.limit=100), but the last 50", "Lower data.valid_documents"],
     ),
     "another alphabet for pieces": ({"unknown": False}, ["tokenizer='char'"]),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from data_hub.detokenize import lambada, lm1b, ptb, wikitext
-from data_hub.presets import PRESETS, as_it_is
+from data_hub.presets import PRESETS, unchanged
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,7 +124,7 @@ def test_a_blank_line_is_no_text(detokenize: Callable[[str], str], blank: str) -
 def test_presets_use_each() -> None:
     used = {name: preset.detokenize for name, preset in PRESETS.items()}
     assert used == {
-        "openwebtext": as_it_is,
+        "openwebtext": unchanged,
         "lm1b": lm1b,
         "wikitext2": wikitext,
         "wikitext103": wikitext,

@@ -138,7 +138,7 @@ def test_the_loaders_own_reason_is_said(hub: Path, given: dict[str, Any], words:
     with pytest.raises(UserError, match="cannot be loaded") as caught:
         source("train", **given).documents(None)
     assert [word for word in words if word not in str(caught.value)] == []
-    assert "neither here nor" not in str(caught.value)
+    assert "does not exist locally" not in str(caught.value)
 
 
 def test_only_a_connection_that_fails_is_called_unreachable() -> None:

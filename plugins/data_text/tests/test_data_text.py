@@ -65,7 +65,7 @@ def test_files_to_validate_on(file: str, tmp_path: Path) -> None:
 def test_a_file_is_not_on_both_sides(file: str, tmp_path: Path) -> None:
     copy = Path(file).rename(tmp_path / "copy.txt")
     Path(file).write_text(TEXT)
-    with pytest.raises(UserError, match=r"copy\.txt would be trained on and validated on"):
+    with pytest.raises(UserError, match=r"copy\.txt is in both training and validation data"):
         data(paths=(file,), valid_paths=(str(copy),)).split("train")
 
 
@@ -210,12 +210,12 @@ def test_a_closed_alphabet(tmp_path: Path) -> None:
     assert data(**{**closed, "unknown": True}).codec().vocab_size == 5
     (tmp_path / "dna.txt").write_text("ACGT" * 90 + "\nACGTN")
     with pytest.raises(
-        UserError, match=r"has '\\n', .* at character 361 \(line 1\) of data\.paths.*data\.unknown=true"
+        UserError, match=r"contains '\\n', .* at character 361 \(line 1\) of data\.paths.*data\.unknown=true"
     ):
         data(**closed, valid_fraction=0.02).split("valid")
     (tmp_path / "valid.txt").write_text("ACG\nTAN")
     (tmp_path / "dna.txt").write_text("ACGT\n" * 90)
-    with pytest.raises(UserError, match=r"has 'N', .* at character 7 \(line 2\) of data\.valid_paths"):
+    with pytest.raises(UserError, match=r"contains 'N', .* at character 7 \(line 2\) of data\.valid_paths"):
         data(**closed, valid_paths=(str(tmp_path / "valid.txt"),)).split("valid")
     with pytest.raises(ValueError, match="tokenizer='char'"):
         data(tokenizer="byte", unknown=False)
@@ -294,7 +294,7 @@ def test_patterns_and_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert data(paths=("books/a.txt", "books/[ab].txt")).fingerprint() != data(paths=("books/a.txt",)).fingerprint()
     with pytest.raises(UserError, match=r"No text file matches books/\*.md"):
         data(paths=("books/*.md",)).split("train")
-    with pytest.raises(UserError, match=r"books/a.txt would be trained on and validated on"):
+    with pytest.raises(UserError, match=r"books/a.txt is in both training and validation data"):
         data(paths=("books/*.txt",), valid_paths=("~/books/a.txt",)).split("train")
 
 

@@ -17,11 +17,11 @@ from sedd_core.text import Codec, character_codec, read_text
 REPOSITORY = "afmck/text8"
 WHOLE = 100_000_000
 PARTS: dict[Split, slice] = {"train": slice(0, 90_000_000), "valid": slice(90_000_000, 95_000_000)}
-"""Of the whole text; the last 5 million characters are the test."""
+"""Splits of the whole text, in characters; the last 5 million characters are the test split."""
 SHORT_PARTS: dict[Split, slice] = {"train": slice(0, -200_000), "valid": slice(-200_000, -100_000)}
-"""Of a shorter text, whose figures can be compared with nobody's; its last 100,000 characters are the test."""
+"""Splits of a shorter text, in characters; its last 100,000 characters are the test split."""
 START = " anarchism originated as a term of abuse"
-"""By which text8 is told from other texts of the same letters."""
+"""Beginning of text8, which identifies it among texts with the same alphabet."""
 CHARACTERS = " " + ascii_lowercase
 
 
@@ -32,7 +32,7 @@ class Text8(PackedData):
     charts are named text8_part.
 
     Args:
-        path: File of text8 (also .gz, .zip); None: from the hub.
+        path: File that contains text8 (also .gz, .zip); None: the copy on the hub.
         length: Characters per sequence (256 as published).
     """
 
@@ -53,11 +53,11 @@ class Text8(PackedData):
         return f"text8 ({self.path or REPOSITORY}) in 27 characters, sequences of {self.length}"
 
     def vocab_size(self) -> int | None:
-        """Blank and 26 letters."""
+        """Vocabulary size: space and 26 letters."""
         return len(CHARACTERS)
 
     def codec(self) -> Codec:
-        """One token a character, no other."""
+        """Codec with one token per character."""
         return character_codec(CHARACTERS, unknown=False)
 
     def key(self, name: Split) -> str:
@@ -104,14 +104,14 @@ class Text8(PackedData):
         from datasets import load_dataset  # seconds to import: only where a run reads data
 
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; what fails is said once, by us
-        console.say(f"         looking for text8 ({REPOSITORY}) on the Hugging Face hub, or in its cache here")
+        console.say(f"         looking for text8 ({REPOSITORY}) on the Hugging Face hub, or in its local cache")
         try:
             return [load_dataset(REPOSITORY, split=split) for split in ("train", "validation", "test")]
         except (OSError, ValueError) as error:
             raise UserError(
-                f"text8 ({REPOSITORY}) is neither here nor could it be fetched from the Hugging Face hub. Download "
-                "text8.zip (from Matt Mahoney's site, mattmahoney.net/dc) on a machine with a network, and set "
-                "data.path to it."
+                f"text8 ({REPOSITORY}) does not exist locally and could not be fetched from the Hugging Face hub. "
+                "Download text8.zip (from Matt Mahoney's site, mattmahoney.net/dc) on a machine with a network, and "
+                "set data.path to it."
             ) from error
 
 

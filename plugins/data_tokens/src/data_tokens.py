@@ -18,16 +18,16 @@ from sedd_core.stages import Data, Sequences, Split
 from sedd_core.text import Codec, id_codec, read_tokenizer
 
 BLOCK = 2**22
-"""Ids that are checked at a time."""
+"""Number of ids to check at a time."""
 
 
 class TokenFiles(Data):
     """Files of token ids, one run per split that is cut into sequences.
 
     Args:
-        path: File to train on: .npy (one dimension, any integer type) or .bin (ids without a header).
+        path: Training file: .npy (one dimension, any integer type) or .bin (ids without a header).
         vocab: Vocabulary size; ids run from 0 to vocab - 1.
-        valid_path: File to validate on; None: the end of path.
+        valid_path: Validation file; None: the end of the training file.
         valid_fraction: Fraction of the ids held out at the end for validation.
         id_type: Type of the ids in .bin files, in the byte order of this machine.
         tokenizer: Tokenizer that decodes the ids: a tokenizer.json, BERT's vocab.txt, a folder of tokenizer files or
@@ -70,7 +70,7 @@ class TokenFiles(Data):
         return f"{self.path}, validated on {valid}, ids below {self.vocab:,}, sequences of {self.length}"
 
     def vocab_size(self) -> int | None:
-        """As stated."""
+        """Vocabulary size as set."""
         return self.vocab
 
     def codec(self) -> Codec:
@@ -94,20 +94,20 @@ class TokenFiles(Data):
         sequences = PackedSequences(tokens, self.length)
         if not len(sequences):
             raise UserError(
-                f"The {name} split of {self.describe()} holds {len(tokens):,} tokens, less than one sequence: give "
-                "more tokens, or lower data.length."
+                f"The {name} split of {self.describe()} contains {len(tokens):,} tokens, less than one sequence: "
+                "give more tokens, or lower data.length."
             )
         return sequences
 
     def fingerprint(self) -> str:
-        """A hash of the files and of what they are taken for."""
+        """A hash of the files and of the settings for reading them."""
         paths = [self.path] if self.valid_path is None else [self.path, self.valid_path]
         rest = "" if self.valid_path else str(self.valid_fraction)
         tokenizer = "" if self.tokenizer is None else self.codec().tokenizer.to_str()
         hashes = [content_hash(_file(path)) for path in paths]
         if len(set(hashes)) < len(hashes):
             raise UserError(
-                f"{self.valid_path} would be trained on and validated on: leave out data.valid_path to validate on "
+                f"{self.valid_path} is in both training and validation data. Omit data.valid_path to validate on "
                 "the end of data.path."
             )
         return corpus_key("data_tokens 1", *hashes, self.id_type, str(self.vocab), rest, tokenizer)

@@ -48,7 +48,7 @@ def test_a_file_to_validate_on(tmp_path: Path) -> None:
     assert len(tokens_of(source, "train")) == 1000
     assert tokens_of(source, "valid") == IDS[:20].tolist()
     assert source.fingerprint() != data(tmp_path / "train.npy").fingerprint()
-    with pytest.raises(UserError, match=r"train\.npy would be trained on and validated on"):
+    with pytest.raises(UserError, match=r"train\.npy is in both training and validation data"):
         data(tmp_path / "train.npy", valid_path=str(tmp_path / "train.npy")).fingerprint()
 
 
@@ -91,7 +91,7 @@ def test_samples_are_ids_or_text(tmp_path: Path) -> None:
         (IDS.reshape(10, 100), {}, "integers of one dimension"),
         (IDS.astype(float), {}, "holds float64"),
         (IDS.astype(">i4"), {}, "byte order"),
-        (IDS[:20], {}, r"valid split .* holds 2 tokens.*data\.length"),
+        (IDS[:20], {}, r"valid split .* contains 2 tokens.*data\.length"),
         (np.array([{}], object), {}, "cannot be read as token ids"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Hugging Face data sets and tokenizers, or local files in their place, packed to length."""
+"""Hugging Face data sets and tokenizers, or local files in their place, as sequences of equal length."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from sedd_core.text import Codec, EndedCodec
 
 from .presets import PRESETS
 from .sources import Source
-from .vocabulary import characters_of, ended_characters, load
+from .vocabulary import characters_of, ended_characters, read_vocabulary
 
 DOCUMENTS_AT_ONCE = 1000
+"""Documents to tokenize at a time."""
 
 
 class HubDataset(PackedData):
@@ -29,28 +30,30 @@ class HubDataset(PackedData):
             data set of the hub, or a local file or folder.
         config: Configuration of the data set on the hub.
         revision: Revision of the data set on the hub.
-        train_split: Split to train on; None: the data set's usual one.
-        train_file: Local file, pattern or folder that is read in place of the hub, for training.
-        valid_name: Data set to validate on; None: the one of training.
+        train_split: Training split; None: the data set's default.
+        train_file: Local file, pattern or folder with training data, used in place of the hub.
+        valid_name: Validation data set; None: the training data set.
         valid_config: Configuration of the validation data set on the hub.
-        valid_split: Split to validate on; where it is the training split, documents are held out.
-        valid_file: Local file, pattern or folder that is read in place of the hub, for validation.
-        valid_documents: Number of documents held out at the end of the training data, where it is validated on too.
+        valid_split: Validation split; if it is the training split, documents are held out. None: the data
+            set's default.
+        valid_file: Local file, pattern or folder with validation data, used in place of the hub.
+        valid_documents: Number of documents held out at the end of the training data, if it also serves for
+            validation.
         limit: Number of training documents to stream without downloading the rest; None: all.
-        text_field: Column of the text; None: the data set's usual one.
-        skip_null: Whether documents with a null text are left out (their number is reported); otherwise they are an
+        text_field: Column that contains the text; None: the data set's default.
+        skip_null: Whether to skip documents with a null text and report their number; otherwise they are an error.
+        tokenizer: Tokenizer to use: a tokenizer.json, BERT's vocab.txt, a folder of tokenizer files, a hub id (gpt2),
+            byte, or char (learned from the training text).
+        unknown: Whether tokenizer=char has a token for characters that the training text lacks; otherwise they are an
             error.
-        tokenizer: Tokenizer: a tokenizer.json, BERT's vocab.txt, a folder of tokenizer files, a hub id (gpt2), byte,
-            or char (learned from the training text).
-        unknown: Whether tokenizer=char has a token for characters that the training text lacks; without it they are
-            an error.
-        end_token: Token after each document; None: the one that the tokenizer's files name, or a customary one.
+        end_token: End-of-text token after each document; None: the one that the tokenizer's files name, or a
+            customary one.
         vocab: Vocabulary size, stated so that it is known before data is read; None: the tokenizer's.
         packing: How documents become sequences: packed (one run, cut) or document (one document per sequence).
         padding: Treatment of padding with packing=document: counted (data like any token) or conditioned (given, so
-            that figures are conditional on the documents' lengths).
-        long_documents: Treatment of documents above length with packing=document: cut, or split into several
-            sequences.
+            that figures are conditional on document lengths).
+        long_documents: Treatment of documents above length with packing=document: cut to length, or split into
+            several sequences.
         length: Tokens per sequence.
     """
 
@@ -88,18 +91,18 @@ class HubDataset(PackedData):
         if packing == "packed" and (padding, long_documents) != ("counted", "cut"):
             raise ValueError("padding and long_documents need packing='document': packed sequences have neither")
         if "text8" in (name, valid_name):
-            raise ValueError("text8 is one run of characters without documents, a plugin of its own: data=text8")
+            raise ValueError("text8 is one run of characters without documents and has its own plugin: data=text8")
         self.train = Source.of("train", name, config, revision, train_split, train_file, text_field, skip_null)
         if valid_name is None:
             valid_config, valid_revision = valid_config or config, revision
         else:
             valid_revision = None
-        column = None if valid_name in PRESETS else text_field  # those have their own
+        column = None if valid_name in PRESETS else text_field  # presets define their own column
         self.valid = Source.of(
             *("valid", valid_name or name, valid_config, valid_revision, valid_split, valid_file, column, skip_null)
         )
         if self.valid.path is None and self.valid.of_the_hub == self.train.of_the_hub:
-            self.valid = replace(self.valid, path=self.train.path)  # the file stands for both
+            self.valid = replace(self.valid, path=self.train.path)  # one file serves for both splits
         if limit is not None and self._holds_out and limit <= valid_documents:
             raise ValueError(f"limit must be above valid_documents ({valid_documents}), not {limit}")
         self.valid_documents, self.limit = valid_documents, limit
@@ -112,7 +115,7 @@ class HubDataset(PackedData):
 
     @property
     def remedy(self) -> str:
-        """Where documents are too few: more of them, by the settings that limit them."""
+        """Advice for a split that is too short: the settings that limit its documents."""
         if not self._holds_out:
             return super().remedy
         return (
@@ -121,11 +124,11 @@ class HubDataset(PackedData):
 
     @property
     def title(self) -> str:
-        """The short name of the validation data."""
+        """Short name of the validation data."""
         return self.valid.title
 
     def describe(self) -> str:
-        """The two data sets and the tokenizer."""
+        """Both data sets, the tokenizer and the sequence length."""
         train = f"{'' if self.limit is None else f'up to {self.limit:,} documents of '}{self.train}"
         valid = f"its last {self.valid_documents:,} documents" if self._holds_out else str(self.valid)
         size = "the" if self.vocab is None else f"{self.vocab}"
@@ -133,11 +136,15 @@ class HubDataset(PackedData):
         return f"{train}, validated on {valid}, in {size} tokens of {self.tokenizer}, {cut} {self.length}"
 
     def vocab_size(self) -> int | None:
-        """As stated."""
+        """Vocabulary size as set; None if it is the tokenizer's."""
         return self.vocab
 
     def codec(self) -> Codec:
-        """The tokenizer's; characters are learned from the training split."""
+        """Codec of the tokenizer; tokenizer=char is learned from the training split.
+
+        Raises:
+            UserError: The tokenizer is not available, or its vocabulary size differs from `vocab`.
+        """
         codec = super().codec() if self.tokenizer == "char" else self._vocabulary.codec
         if self.vocab is not None and codec.vocab_size != self.vocab:
             raise UserError(
@@ -146,9 +153,13 @@ class HubDataset(PackedData):
         return codec
 
     def key(self, name: Split) -> str:
-        """A hash of the documents and the tokenizer (characters: of the training documents).
+        """A hash of the documents and the tokenizer (for tokenizer=char, of the training documents).
 
-        UserError for a file that is on both sides.
+        Args:
+            name: Name of the split.
+
+        Raises:
+            UserError: A file is in both splits.
         """
         if not self._holds_out:
             self.train.check_apart(self.valid)
@@ -160,9 +171,9 @@ class HubDataset(PackedData):
         return corpus_key("data_hub 3", self._identity(name), *own)
 
     def tokenize(self, name: Split) -> Tokenized:
-        """Every document that is not blank, each with its end-of-text token."""
+        """The documents of a split that are not blank, each followed by the end-of-text token."""
         if self.tokenizer != "char":
-            self.codec()  # of the size that is stated
+            self.codec()  # check the vocabulary size
             vocabulary = self._vocabulary
         elif name == "train":
             learned = characters_of((text for texts in self._texts("train") for text in texts), self.unknown)
@@ -183,18 +194,18 @@ class HubDataset(PackedData):
                 yield np.array([*encoding.ids, vocabulary.end], np.int64)
 
     def _check_alphabet(self, texts: list[str], alphabet: set[str], name: Split, before: int) -> None:
-        """UserError, with its place, for a character outside the alphabet."""
+        """Raise UserError, with the position, for a character outside the alphabet."""
         for number, text in enumerate(texts, start=before + 1):
-            strange = next((index for index, character in enumerate(text) if character not in alphabet), None)
-            if strange is not None:
+            unseen = next((index for index, character in enumerate(text) if character not in alphabet), None)
+            if unseen is not None:
                 raise UserError(
-                    f"Document {number:,} of the {name} split (blank ones aside) has {text[strange]!r} at character "
-                    f"{strange + 1:,}, which the training text does not have. Correct it, or set data.unknown=true "
-                    "for a state of such characters."
+                    f"Document {number:,} of the {name} split (not counting blank ones) contains {text[unseen]!r} "
+                    f"at character {unseen + 1:,}, which the training text lacks. "
+                    "Correct it, or set data.unknown=true to add a token for such characters."
                 )
 
     def _texts(self, name: Split) -> Iterator[list[str]]:
-        """The documents of a split that are not blank, put right, many at a time."""
+        """Batches of the detokenized documents of a split, blank ones excluded."""
         for texts in self._documents(name):
             yield [text for text in texts if text]
 
@@ -213,7 +224,7 @@ class HubDataset(PackedData):
             yield from source.texts(part, DOCUMENTS_AT_ONCE, 0 if name == "train" else cut)
 
     def _parted(self, batches: Iterator[list[str]], name: Split) -> Iterator[list[str]]:
-        """Of a stream, whose end is known only there: its last `valid_documents`, or those before."""
+        """The last `valid_documents` of a stream, or those before; the end of a stream is not known in advance."""
         last: deque[str] = deque()
         count = 0
         for texts in batches:
@@ -230,8 +241,8 @@ class HubDataset(PackedData):
     def _too_few(self, count: int) -> UserError:
         limit = "" if self.limit is None else f" (of data.limit={self.limit:,})"
         return UserError(
-            f"{self.train} has {count:,} documents{limit}, of which the last {self.valid_documents:,} are to be "
-            "validated on: lower data.valid_documents."
+            f"{self.train} has {count:,} documents{limit}, but the last {self.valid_documents:,} are held out "
+            "for validation. Lower data.valid_documents."
         )
 
     def _identity(self, name: Split) -> str:
@@ -250,12 +261,12 @@ class HubDataset(PackedData):
 
     @property
     def _holds_out(self) -> bool:
-        """Whether both splits come out of the same documents."""
+        """Whether both splits are taken from the same documents."""
         return self.train.same(self.valid)
 
     @cached_property
     def _vocabulary(self) -> EndedCodec:
-        return load(self.tokenizer, self.end_token)
+        return read_vocabulary(self.tokenizer, self.end_token)
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""The libraries that talk to the Hugging Face hub: imported where a run reads data, for they take seconds."""
+"""Access to the Hugging Face hub; its libraries take seconds to import and are loaded only when data is read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sedd_core import console
 
 
 def quiet_datasets() -> Any:
-    """`datasets`, without the hub's words on retries (what fails is said once, by us), its progress for terminals."""
+    """Import `datasets` without messages about retries, and with progress bars only on a terminal."""
     import datasets
 
     _quiet()
@@ -21,22 +21,30 @@ def quiet_datasets() -> Any:
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether an exception of the hub's clients, or its cause, says that there is no connection (or offline mode)."""
-    names = {cls.__name__ for cls in type(error).__mro__}  # by name: the clients change the library that they call
+    """Whether an exception of the hub's clients, or its cause, is due to a missing connection or offline mode.
+
+    Args:
+        error: Exception to check.
+    """
+    names = {cls.__name__ for cls in type(error).__mro__}  # by name: the clients change their HTTP library
     if names & {"ConnectionError", "TimeoutError", "TransportError", "LocalEntryNotFoundError"}:
         return True
     return error.__cause__ is not None and is_unreachable(error.__cause__)
 
 
-def said(error: Exception) -> str:
-    """The first line of what an exception says, with its type."""
+def summary(error: Exception) -> str:
+    """Type of an exception and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0].rstrip('.')}"
 
 
 @cache
-def ask(what: str) -> None:
-    """Say once what is looked for: without a network it takes the hub's client half a minute to give up."""
-    console.say(f"         looking for {what} on the Hugging Face hub, or in its cache here")
+def announce(what: str) -> None:
+    """Print once what is looked up: without a network, the hub's client takes half a minute to give up.
+
+    Args:
+        what: Name of the data set.
+    """
+    console.say(f"         looking for {what} on the Hugging Face hub, or in its local cache")
 
 
 def _quiet() -> None:

@@ -1,4 +1,4 @@
-"""Data sets by a short name: where they are, their splits, and how their text is put right."""
+"""Data sets by short name: their repositories, splits and detokenizers."""
 
 from __future__ import annotations
 
@@ -12,30 +12,37 @@ from sedd_core.data import content_hash
 from .detokenize import lambada, lm1b, ptb, wikitext
 
 CONVERTED = "refs/convert/parquet"
-"""The branch of each data set for the Parquet files that the hub makes; without configurations but "default"."""
+"""Branch with the Parquet files that the hub converts; its only configuration is "default"."""
 
 
-def as_it_is(text: str) -> str:
-    """No change."""
+def unchanged(text: str) -> str:
+    """Return the text unchanged."""
     return text
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A repository of the hub, its splits and text column; train None: there is only text to validate on."""
+    """A repository of the hub with the defaults for reading it."""
 
     repository: str
+    """Hub id of the data set."""
     config: str | None = None
+    """Configuration of the data set."""
     revision: str | None = None
+    """Revision of the repository."""
     train: str | None = "train"
+    """Training split; None for a data set without training text."""
     valid: str = "validation"
+    """Validation split."""
     field: str = "text"
-    detokenize: Callable[[str], str] = as_it_is
+    """Column that contains the text."""
+    detokenize: Callable[[str], str] = unchanged
+    """Function that detokenizes a document."""
 
     @property
     def rules(self) -> str:
-        """What tells its rules from others, for the cache: their name, and a hash of the file that they stand in."""
-        if self.detokenize is as_it_is:
+        """Identity of the detokenizer for the cache: its name and a hash of its source file; "" for none."""
+        if self.detokenize is unchanged:
             return ""
         return f"{self.detokenize.__name__} {content_hash(Path(inspect.getfile(self.detokenize)))}"
 
@@ -45,7 +52,7 @@ PRESETS = {
     "lm1b": Preset("dvruette/lm1b", valid="test", detokenize=lm1b),
     "wikitext2": Preset("Salesforce/wikitext", "wikitext-2-raw-v1", detokenize=wikitext),
     "wikitext103": Preset("Salesforce/wikitext", "wikitext-103-raw-v1", detokenize=wikitext),
-    # Its main branch holds a script, which datasets does not run; the branch that the hub converts holds files alone.
+    # The main branch contains a script, which `datasets` does not run; the converted branch contains only files.
     "ptb": Preset("ptb-text-only/ptb_text_only", revision=CONVERTED, field="sentence", detokenize=ptb),
     "lambada": Preset("EleutherAI/lambada_openai", "default", train=None, valid="test", detokenize=lambada),
 }

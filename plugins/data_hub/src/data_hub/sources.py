@@ -1,4 +1,4 @@
-"""Where documents come from: a data set of the hub, or local files in its place."""
+"""Sources of documents: data sets of the hub, or local files in their place."""
 
 from __future__ import annotations
 
@@ -15,40 +15,45 @@ from sedd_core.files import check_readable, expanded, matching
 from sedd_core.stages import Split
 from sedd_core.text import MARK, ending, starts_with_mark
 
-from .hub import ask, is_unreachable, quiet_datasets, said
+from .hub import announce, is_unreachable, quiet_datasets, summary
 from .presets import CONVERTED, PRESETS, Preset
 
 LOADERS = {
     **{"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv"},
     **dict.fromkeys(("txt", "tokens", "raw"), "text"),
 }
-"""How a local file is read, by its ending (see `texts.ending`); of text, a line is a document."""
+"""Loader of a local file, by its extension (see `sedd_core.text.ending`); each line of a text file is a document."""
 KINDS = {"json": "JSON lines", "parquet": "Parquet", "csv": "CSV", "text": "plain text, one document per line"}
 
 
 Documents = Any
-"""A `datasets.Dataset`, or a stream of one."""
+"""A `datasets.Dataset` or `datasets.IterableDataset`."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One split of a data set, as it is named; nothing is read before `documents` or `identity`.
-
-    setting: the start of the settings that name it, "train" or "valid". name: of the data set, in short.
-    path: of a local file, pattern or folder.
-    field: the column of the text. skip_null: leave out documents that have none.
-    """
+    """One split of a data set; nothing is read before `documents` or `identity`."""
 
     setting: Split
+    """Prefix of the settings that describe the source: "train" or "valid"."""
     name: str
+    """Short name of the data set."""
     repository: str
+    """Hub id of the data set."""
     config: str | None
+    """Configuration of the data set on the hub."""
     revision: str | None
+    """Revision of the data set on the hub."""
     split: str
+    """Name of the split."""
     path: str | None
+    """Local file, pattern or folder; None: the data set is read from the hub."""
     field: str
+    """Column that contains the text."""
     preset: Preset
+    """Defaults of the data set."""
     skip_null: bool = False
+    """Whether to skip documents with a null text."""
 
     @classmethod
     def of(
@@ -62,7 +67,18 @@ class Source:
         field: str | None,
         skip_null: bool = False,
     ) -> Source:
-        """From settings, those that are None being the preset's."""
+        """Create a source from settings; the preset replaces settings that are None.
+
+        Args:
+            setting: Prefix of the settings: "train" or "valid".
+            name: Data set of the hub, or a local file or folder.
+            config: Configuration of the data set on the hub.
+            revision: Revision of the data set on the hub.
+            split: Name of the split.
+            file: Local file, pattern or folder that replaces the hub.
+            field: Column that contains the text.
+            skip_null: Whether to skip documents with a null text.
+        """
         preset = PRESETS.get(name, Preset(name))
         check_readable(Path(name))
         local = name not in PRESETS and (_kind(name) is not None or Path(name).exists())
@@ -88,7 +104,11 @@ class Source:
         return self.path or " ".join(part for part in (self.name, self.split) if part)
 
     def same(self, other: Source) -> bool:
-        """Whether both are the same documents. A local file is one split, whatever it is called."""
+        """Whether both sources contain the same documents; a local file counts as one split under any name.
+
+        Args:
+            other: Source to compare with.
+        """
         if self.path and other.path:
             split = _kind(self.path) or self.split == other.split
             return bool(split) and Path(self.path).resolve() == Path(other.path).resolve()
@@ -96,52 +116,59 @@ class Source:
 
     @property
     def title(self) -> str:
-        """What was read, for figures: files given in the set's place, another configuration or split than usual."""
+        """Short name for figures: local files, or the data set with a non-default configuration or split."""
         usual = (self.preset.config, self.preset.revision, self.preset.valid)
-        given = (self.config, self.revision, self.split)
-        others = [part for part, known in zip(given, usual, strict=True) if part and part != known]
+        actual = (self.config, self.revision, self.split)
+        others = [part for part, known in zip(actual, usual, strict=True) if part and part != known]
         if self.path:
             return title_of(self.path) if _kind(self.path) else "_".join([title_of(self.path), *others[-1:]])
         return "_".join([self.name, *others])
 
     @property
     def of_the_hub(self) -> tuple[str | None, ...]:
-        """What is read where no path is given."""
+        """Identity of the data on the hub, used if no path is set."""
         return (self.repository, self.config, self.revision, self.split)
 
     def check_apart(self, other: Source) -> None:
-        """UserError for a local file that both read."""
+        """Check that two sources read different local files.
+
+        Args:
+            other: Source to compare with.
+
+        Raises:
+            UserError: Both read the same file.
+        """
         both = [_kind(source.path) for source in (self, other) if source.path]
-        if len(both) < 2 or None in both:  # of a folder, each reads a split
+        if len(both) < 2 or None in both:  # in a folder, each source reads its own split
             return
         files = {Path(path).resolve() for path in glob.glob(other.path or "")}
         for path in glob.glob(self.path or ""):
             if Path(path).resolve() in files:
                 raise UserError(
-                    f"{path} would be trained on and validated on ({self.path}, {other.path}). Name other files, or "
-                    "the same for both, to hold out the last data.valid_documents documents."
+                    f"{path} is in both training and validation data ({self.path}, {other.path}). Name different "
+                    "files, or the same for both to hold out the last data.valid_documents documents."
                 )
 
     def texts(self, documents: Documents, many: int, first: int = 0) -> Iterator[list[str]]:
-        """The texts of documents that this source gave, put right, `many` at a time.
+        """Detokenized texts of documents from this source, in batches.
 
         Args:
-            documents: All of them from one on.
-            many: Documents at a time.
-            first: The index of the first one in the source.
+            documents: Documents from `documents`, or a contiguous part of them.
+            many: Number of documents per batch.
+            first: Index in the source of the first document.
 
         Raises:
-            UserError: Reading breaks off (a stream learns of a damaged file, or of the network, only then), or what a
-                document has in the column is not text.
+            UserError: Reading fails (a stream detects a damaged file or a network failure only then), or the column
+                contains a value that is not text.
         """
         batches, row, skipped = documents.iter(many), first, 0
         while True:
             try:
                 batch = next(batches, None)
-            except Exception as error:  # each of its readers raises its own
+            except Exception as error:  # each reader of `datasets` raises its own errors
                 raise UserError(
-                    f"{self} cannot be read to its end: {type(error).__name__}: {error}. Mend the file; of the hub, "
-                    "try again."
+                    f"{self} cannot be read to its end: {type(error).__name__}: {error}. Repair the file, or "
+                    "try again if it is on the hub."
                 ) from error
             if batch is None:
                 break
@@ -149,28 +176,28 @@ class Source:
             row, skipped = row + len(batch[self.field]), skipped + len(batch[self.field]) - len(texts)
             yield [self.preset.detokenize(text) for text in texts]
         if skipped:
-            console.say(f"         {self}: {skipped:,} of {row - first:,} documents are null and left out")
+            console.say(f"         {self}: {skipped:,} of {row - first:,} documents are null and were skipped")
 
     def _column(self, batch: Mapping[str, list[Any]], row: int) -> list[str]:
-        """The texts of a batch of documents, of which the first has the index `row`."""
+        """Texts of a batch of documents; the first document has the index `row` in the source."""
         if self.field not in batch:
             raise UserError(f"{self} has no column '{self.field}'; it has {', '.join(batch)}: set data.text_field.")
         for offset, text in enumerate(batch[self.field]):
             if text is None and self.skip_null:
                 continue
             if not isinstance(text, str):
-                skip = ", or leave out such documents: data.skip_null=true" if text is None else ""
+                skip = ", or skip such documents: data.skip_null=true" if text is None else ""
                 raise UserError(
-                    f"The column '{self.field}' of {self._place(row + offset)} holds {text!r}, which is not text: "
-                    f"correct it{skip}."
+                    f"The column '{self.field}' of {self._location(row + offset)} contains {text!r}, which is not "
+                    f"text: correct it{skip}."
                 )
         texts = [text for text in batch[self.field] if text is not None]
         if self.path and _kind(self.path) == "text":
-            return [text.removeprefix(MARK) for text in texts]  # of a file's first line
+            return [text.removeprefix(MARK) for text in texts]  # only the first line of a file has one
         return texts
 
-    def _place(self, row: int) -> str:
-        """Where the document of an index stands: its file, and its number from 1 on."""
+    def _location(self, row: int) -> str:
+        """Location of a document for messages: its file, and its number counted from 1."""
         kind = _kind(self.path) if self.path else None
         files = self._files() if kind else []
         for path in files if kind and len(files) > 1 else []:
@@ -181,13 +208,20 @@ class Source:
         return f"document {row + 1:,} of {self}"
 
     def identity(self, limit: int | None) -> str:
-        """A hash of what `texts` gives: of the files' content, or the hub's own, and of how texts are put right."""
+        """A hash of the texts: of the files' content or the hub's own hash, and of the detokenizer.
+
+        Args:
+            limit: Number of documents; None: all.
+
+        Raises:
+            UserError: The data set is not available.
+        """
         if self.path:
             kind = _kind(self.path)
             files = self._files()
             own = [content_hash(Path(path)) for path in files] + [kind or f"split {self.split}"]
             if kind:
-                _say_how_it_is_read(self.path, len(files), kind, self.field)
+                _report_format(self.path, len(files), kind, self.field)
             if kind == "text" and any(starts_with_mark(Path(path)) for path in files):
                 own.append("without its mark")
         elif limit is None:
@@ -199,9 +233,16 @@ class Source:
         )
 
     def documents(self, limit: int | None) -> Documents:
-        """All of them, or the first `limit` as a stream. UserError when they cannot be had."""
+        """All documents, or a stream of the first ones.
+
+        Args:
+            limit: Number of documents to stream; None: all.
+
+        Raises:
+            UserError: The data set is not available, or has no training text.
+        """
         if self.setting == "train" and self.preset.train is None and not self.path:
-            raise UserError(f"{self.name} has no text to train on: name other data.name, or data.train_file.")
+            raise UserError(f"{self.name} has no training text. Set another data.name, or data.train_file.")
         kind = _kind(self.path) if self.path else None
         documents = self._load_files(kind, limit) if kind else self._load_named(limit)
         return documents if limit is None else documents.take(limit)
@@ -222,27 +263,27 @@ class Source:
             return quiet_datasets().load_dataset(
                 kind, data_files={"documents": files}, split="documents", streaming=streaming
             )
-        except Exception as error:  # each of its readers raises its own
+        except Exception as error:  # each reader of `datasets` raises its own errors
             cause = error.__cause__ or error
             raise UserError(f"{self.path} cannot be read as {kind}: {type(cause).__name__}: {cause}") from error
 
     def _load_named(self, limit: int | None) -> Any:
-        """Of the hub, or a local folder: one that `save_to_disk` made, or of files as on the hub."""
+        """Load from the hub, or from a local folder made by `save_to_disk` or with files as on the hub."""
         datasets = quiet_datasets()
         saved = self.path and next(iter(p for p in _saved(Path(self.path), self.split) if p.is_dir()), None)
         if saved:
             documents = datasets.load_from_disk(str(saved))
             return documents if limit is None else documents.to_iterable_dataset()  # pyright: ignore[reportAttributeAccessIssue]
-        where, config, revision = self.path or self.repository, self.config, None if self.path else self.revision
+        origin, config, revision = self.path or self.repository, self.config, None if self.path else self.revision
         if not self.path:
-            ask(str(self))
+            announce(str(self))
         try:
             if self.path and config not in datasets.get_dataset_config_names(self.path):
-                config = None  # the user's own files; a copy of a repository keeps its configurations
+                config = None  # the user's own files; only copies of repositories have configurations
             return datasets.load_dataset(
-                where, config, split=self.split, revision=revision, streaming=limit is not None
+                origin, config, split=self.split, revision=revision, streaming=limit is not None
             )
-        except Exception as error:  # its builders raise their own
+        except Exception as error:  # each builder raises its own errors
             if isinstance(error, ValueError) and "split" in str(error).lower():
                 raise UserError(
                     f"{self.name} has no split '{self.split}': {error} With data.valid_split the same as "
@@ -251,21 +292,21 @@ class Source:
             if self.path:
                 raise UserError(
                     f"{self.path} cannot be read as a data set: name a file (.jsonl, .parquet, .txt, .csv), or a "
-                    f"folder of such files alone. ({said(error)})"
+                    f"folder of such files only. ({summary(error)})"
                 ) from error
             raise self._not_loaded(error) from error
 
     def _commit(self) -> str:
-        """Of the revision that is streamed."""
+        """Commit of the revision that is streamed."""
         from huggingface_hub import HfApi
 
         try:
             return str(HfApi().dataset_info(self.repository, revision=self.revision).sha)
-        except Exception as error:  # its own, or those of what carries its requests
+        except Exception as error:  # errors of the hub's client or of its HTTP library
             raise self._not_loaded(error) from error
 
     def _not_loaded(self, error: Exception) -> UserError:
-        """Why the hub's data set cannot be had: no connection, or what its loader says."""
+        """Error for a data set that cannot be loaded: no connection, or the message of its loader."""
         config = f" {self.config}" if self.config else ""
         if not is_unreachable(error):
             settings = "data.name, data.config" if self.setting == "train" else "data.valid_name, data.valid_config"
@@ -274,31 +315,31 @@ class Source:
                 advice = f"The hub keeps its files on a branch: data.revision={CONVERTED}, without data.config"
             return UserError(
                 f"The data set '{self.name}' ({self.repository}{config}, split {self.split}) cannot be loaded: "
-                f"{said(error)}. {advice}; or give its files: data.{self.setting}_file."
+                f"{summary(error)}. {advice}; or set data.{self.setting}_file to its files."
             )
         revision = f" --revision {self.revision}" if self.revision else ""
         return UserError(
-            f"The data set '{self.name}' ({self.repository}{config}, split {self.split}) is neither here nor could "
-            f"it be fetched from the Hugging Face hub. On a machine with a network: hf download --repo-type dataset "
-            f"{self.repository}{revision} --local-dir FOLDER; put its files (.parquet, .jsonl, .txt, .gz too) where "
-            f"this machine sees them, and set data.{self.setting}_file to the path, or to a pattern of several."
+            f"The data set '{self.name}' ({self.repository}{config}, split {self.split}) does not exist "
+            f"locally and could not be fetched from the Hugging Face hub. On a machine with a network: hf "
+            f"download --repo-type dataset {self.repository}{revision} --local-dir FOLDER; copy its files "
+            f"(.parquet, .jsonl, .txt, also .gz) to this machine, and set data.{self.setting}_file to the path, or to a pattern of several."
         )
 
 
 @cache
-def _say_how_it_is_read(path: str, count: int, kind: str, field: str) -> None:
+def _report_format(path: str, count: int, kind: str, field: str) -> None:
     files = "" if count == 1 else f" ({count:,} files)"
     column = "" if kind == "text" else f", texts in '{field}'"
     console.say(f"         {path}{files}: read as {KINDS[kind]}{column}")
 
 
 def _kind(path: str) -> str | None:
-    """The loader of a local file; None for the name of a data set, or a folder."""
+    """Loader of a local file; None for the name of a data set or a folder."""
     return LOADERS.get(ending(Path(path).name))
 
 
 def _saved(folder: Path, split: str) -> list[Path]:
-    """Where `save_to_disk` may have put a split."""
+    """Folders where `save_to_disk` may have stored a split."""
     if (folder / "dataset_dict.json").is_file():
         return [folder / split]
     return [folder] if (folder / "state.json").is_file() else []

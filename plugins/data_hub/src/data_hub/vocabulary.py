@@ -1,4 +1,4 @@
-"""Tokenizers of documents: each has a token that ends one."""
+"""Tokenizers with an end-of-text token."""
 
 from __future__ import annotations
 
@@ -7,15 +7,28 @@ from collections.abc import Iterable
 from sedd_core.text import END, Codec, EndedCodec, byte_codec, character_codec, read_ended_tokenizer, with_end_token
 
 
-def load(name: str, end_token: str | None) -> EndedCodec:
-    """A tokenizer by its name. UserError when it cannot be had, or has no token to end a document with."""
+def read_vocabulary(name: str, end_token: str | None) -> EndedCodec:
+    """Read a tokenizer by name.
+
+    Args:
+        name: "byte", or a path or hub id as for `read_ended_tokenizer`.
+        end_token: End-of-text token; None: the one that the tokenizer's files name, or a customary one.
+
+    Raises:
+        UserError: The tokenizer is not available, or has no such token.
+    """
     if name == "byte":
         return with_end_token(_with_end(byte_codec()), end_token, "The tokenizer of bytes")
     return read_ended_tokenizer(name, end_token)
 
 
 def characters_of(texts: Iterable[str], unknown: bool) -> Codec:
-    """A token for each character of the texts, one for any other if `unknown`, and one that ends a document."""
+    """A codec with one token per character, and an end-of-text token.
+
+    Args:
+        texts: Texts whose characters form the alphabet.
+        unknown: Whether to add a token for all other characters.
+    """
     seen: set[str] = set()
     for text in texts:
         seen.update(text)
@@ -23,7 +36,15 @@ def characters_of(texts: Iterable[str], unknown: bool) -> Codec:
 
 
 def ended_characters(codec: Codec, end_token: str | None) -> EndedCodec:
-    """Of a codec that `characters_of` made. UserError where it has no such token."""
+    """Find the end-of-text token of a codec from `characters_of`.
+
+    Args:
+        codec: Codec from `characters_of`.
+        end_token: End-of-text token; None: the default.
+
+    Raises:
+        UserError: The codec has no such token.
+    """
     return with_end_token(codec, end_token, "The tokenizer of characters")
 
 

@@ -1,4 +1,4 @@
-"""Text files, with a tokenizer trained on them; without files, the corpus that every machine has."""
+"""Text files with a tokenizer trained on them; without files, the docstrings of Python's standard library."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from .docstrings import docstring_corpus
 from .pieces import depends_on_context, encoded_pieces
 
 PIECE = 200_000
-"""Characters tokenized at a time."""
+"""Characters to tokenize at a time."""
 LEARNED = ("bpe", "char", "byte")
-"""Tokenizers that are made here."""
+"""Tokenizers learned from the training text."""
 
 
 class TextFiles(PackedData):
-    """Text files, read as one run of tokens that is cut into sequences.
+    """Text files as one run of tokens, cut into sequences.
 
     Args:
-        paths: UTF-8 text files (also .gz, .bz2, .xz, .zip) or patterns (corpus/*.txt), in this order; none: the
-            docstrings of Python's standard library.
-        valid_paths: Files to validate on; none: the end of the text.
-        tokenizer: Tokenizer: bpe (byte pairs), char or byte, learned from the training text; or a tokenizer.json,
-            BERT's vocab.txt, a folder of tokenizer files or a hub id (gpt2).
-        unknown: Whether tokenizer=char has a token for characters that the training text lacks; without it they are
-            an error.
+        paths: Training files, in order: UTF-8 text (also .gz, .bz2, .xz, .zip) or patterns (corpus/*.txt); empty:
+            the docstrings of Python's standard library.
+        valid_paths: Validation files; empty: the end of the training text.
+        tokenizer: Tokenizer to use: bpe (byte pairs), char or byte, learned from the training text; or a
+            tokenizer.json, BERT's vocab.txt, a folder of tokenizer files or a hub id (gpt2).
+        unknown: Whether tokenizer=char has a token for characters that the training text lacks; otherwise they are an
+            error.
         vocab: Vocabulary size of tokenizer=bpe.
         length: Tokens per sequence.
         valid_fraction: Fraction of the text held out for validation.
@@ -73,47 +73,54 @@ class TextFiles(PackedData):
 
     @property
     def title(self) -> str:
-        """The names of the files validated on, in short."""
+        """Short name of the validation files."""
         files = self.valid_paths or self.paths
         return title_of(*files) if files else "docstrings"
 
     def describe(self) -> str:
-        """The files, and how they are tokenized."""
+        """Files, tokenizer and sequence length."""
         source = ", ".join(self.paths) or "docstrings of Python's standard library"
-        pieces = f"{self.vocab} byte-pair pieces" if self.tokenizer == "bpe" else f"{self.tokenizer} tokens"
+        pieces = f"{self.vocab} byte-pair tokens" if self.tokenizer == "bpe" else f"{self.tokenizer} tokens"
         return f"{source} in {pieces}, sequences of {self.length}"
 
     def vocab_size(self) -> int | None:
-        """Known for pairs and bytes; characters and files have to be read."""
+        """Vocabulary size for bpe and byte; None for tokenizers that must be read or learned first."""
         return {"bpe": self.vocab, "byte": 256}.get(self.tokenizer)
 
     def key(self, name: Split) -> str:
-        """A hash of the files and of the tokenizer, which the training text decides for both splits."""
+        """A hash of the files and the tokenizer; the training text determines the tokenizer of both splits."""
         files = self._hashes() if self.paths else docstring_corpus(self.valid_fraction)
         fraction = "" if self.valid_paths else str(self.valid_fraction)
         own = str(self.vocab) if self.tokenizer == "bpe" else "" if self.unknown else "closed"
         if self.tokenizer not in LEARNED:
-            own = self._given_codec.tokenizer.to_str()
-            if depends_on_context(self._given_codec):
-                own += " in context"  # at cuts, its tokens were others
+            own = self._published_codec.tokenizer.to_str()
+            if depends_on_context(self._published_codec):
+                own += " in context"  # earlier versions encoded such pieces without context
         return corpus_key("data_text 2", name, *files, fraction, self.tokenizer, own)
 
     def _hashes(self) -> list[str]:
-        """Of the files to train on, and of those to validate on. UserError for content that is in both."""
+        """Hashes of the training and validation files. UserError for content in both."""
         files = _files(self.valid_paths)
         train, valid = [_hash(path) for path in _files(self.paths)], [_hash(path) for path in files]
         for path in (*self.paths, *self.valid_paths):
-            _say_how_it_is_read(path)
+            _report_format(path)
         both = [path for path, content in zip(files, valid, strict=True) if content in train]
         if both:
             raise UserError(
-                f"{both[0]} would be trained on and validated on: take it out of data.paths, or leave out "
+                f"{both[0]} is in both training and validation data. Remove it from data.paths, or omit "
                 "data.valid_paths to validate on the end of the text."
             )
         return [*train, "", *valid]
 
     def tokenize(self, name: Split) -> Tokenized:
-        """The codec is made from the training text, or read."""
+        """Tokenize a split with a codec learned from the training text, or read.
+
+        Args:
+            name: Name of the split.
+
+        Raises:
+            UserError: A file or the tokenizer cannot be read or does not fit the text.
+        """
         train, valid = self._texts()
         if name == "valid":
             if not self.unknown:
@@ -127,11 +134,11 @@ class TextFiles(PackedData):
             return bpe_codec(train, self.vocab)
         if self.tokenizer == "char":
             return character_codec(train, self.unknown)
-        return byte_codec() if self.tokenizer == "byte" else self._given_codec
+        return byte_codec() if self.tokenizer == "byte" else self._published_codec
 
     @cached_property
-    def _given_codec(self) -> Codec:
-        """The tokenizer that is not learned here."""
+    def _published_codec(self) -> Codec:
+        """Tokenizer read from files or the hub."""
         try:
             return read_tokenizer(self.tokenizer)
         except UserError as error:
@@ -140,17 +147,17 @@ class TextFiles(PackedData):
             ) from error
 
     def _check_alphabet(self, train: str, valid: str) -> None:
-        """UserError, with its place, for a character that only the validation text has."""
-        strange = set(valid) - set(train)
-        if not strange:
+        """Raise UserError, with the position, for a character that only the validation text contains."""
+        unseen = set(valid) - set(train)
+        if not unseen:
             return
-        place = next(index for index, character in enumerate(valid) if character in strange)
-        whole, start = ("data.valid_paths", "") if self.valid_paths else ("data.paths", train)
-        lines = (start + valid[:place]).count("\n")
+        position = next(index for index, character in enumerate(valid) if character in unseen)
+        setting, start = ("data.valid_paths", "") if self.valid_paths else ("data.paths", train)
+        lines = (start + valid[:position]).count("\n")
         raise UserError(
-            f"The text to validate on has {valid[place]!r}, which the training text does not have, at character "
-            f"{len(start) + place + 1:,} (line {lines + 1:,}) of {whole}, files taken together. Correct it, or set "
-            "data.unknown=true for a state of such characters."
+            f"The validation text contains {valid[position]!r}, which the training text lacks, at character "
+            f"{len(start) + position + 1:,} (line {lines + 1:,}) of {setting}, files concatenated. Correct it, or "
+            "set data.unknown=true to add a token for such characters."
         )
 
     def _texts(self) -> tuple[str, str]:
@@ -165,7 +172,7 @@ class TextFiles(PackedData):
 
 
 def _files(paths: tuple[str, ...]) -> list[str]:
-    """The files that paths and patterns mean, each once, a ~ expanded. UserError for a pattern that matches none."""
+    """Files that match paths and patterns, each once, with ~ expanded. UserError for a pattern without a match."""
     found: list[str] = []
     for path in map(str, map(expanded, paths)):
         matches = [path] if os.path.exists(path) or not glob.has_magic(path) else matching(path)
@@ -176,13 +183,13 @@ def _files(paths: tuple[str, ...]) -> list[str]:
 
 
 @cache
-def _say_how_it_is_read(path: str) -> None:
+def _report_format(path: str) -> None:
     other = "; data=hub reads the documents in it" if ending(path) in ("jsonl", "json", "csv", "parquet") else ""
     console.say(f"         {path}: read as plain UTF-8 text{other}")
 
 
 def _hash(path: str) -> str:
-    """Of a file's content."""
+    """Hash of a file's content, without a byte-order mark."""
     check_readable(Path(path))
     if not Path(path).is_file():
         raise UserError(f"There is no text file {path} (from {Path.cwd()}): set data.paths.")

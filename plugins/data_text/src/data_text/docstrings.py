@@ -1,6 +1,6 @@
-"""A corpus that every machine has: the documentation inside Python's own standard library.
+"""A corpus available on every machine: the docstrings of Python's standard library.
 
-About 1.8 MB of English prose with code; a few per cent of it differ between versions of Python.
+About 1.8 MB of English prose with code; a few percent of it differ between Python versions.
 """
 
 from __future__ import annotations
@@ -18,11 +18,15 @@ LEFT_OUT = {
     "site-packages", "dist-packages", "__pycache__",
 }  # fmt: skip
 SHORTEST = 40
-"""Characters; shorter docstrings say little."""
+"""Minimum length of a docstring in characters."""
 
 
 def docstring_corpus(valid_fraction: float) -> tuple[str, str]:
-    """Training and validation text, split by a hash of the module's name."""
+    """Training and validation text, split by a hash of the module name.
+
+    Args:
+        valid_fraction: Fraction of the modules held out for validation.
+    """
     train, valid = [], []
     for module, text in _documents():
         share = int.from_bytes(hashlib.sha256(module.encode()).digest()[:4], "big") / 2**32
@@ -32,9 +36,9 @@ def docstring_corpus(valid_fraction: float) -> tuple[str, str]:
 
 @cache
 def _documents() -> tuple[tuple[str, str], ...]:
-    """(module, its docstrings), and the topics of the interactive help, in the order of their names.
+    """Pairs of module name and docstrings, sorted by name, then the topics of the interactive help.
 
-    The topics count as one module: they repeat one another, and must not be on both sides of a split.
+    The topics count as one module: they repeat one another and must not be in both splits.
     """
     library = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(path for path in library.rglob("*.py") if not LEFT_OUT & set(path.relative_to(library).parts))

@@ -1,4 +1,4 @@
-"""A long text, tokenized piece by piece to the tokens of the whole."""
+"""Piecewise tokenization of a long text, with the same tokens as the whole."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from sedd_core.data import Tokens
 from sedd_core.text import Codec, tokens_after
 
 CONTEXT = 1000
-"""Characters on either side of a cut: tokens on one side must not depend on more of the other."""
+"""Characters on either side of a cut on which the tokens of the other side may depend."""
 TRIES = 50
-"""Places for a cut that are tried in a piece before it becomes longer."""
+"""Number of cuts to try in a piece before it becomes longer."""
 BEFORE_BLANKS = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
 def encoded_pieces(codec: Codec, text: str, size: int) -> Iterator[Tokens]:
-    """The tokens of a text, piece by piece.
+    """Tokenize a text piece by piece.
 
-    Each piece is encoded with the text before it: alone, tokenizers of SentencePiece's kind would take it for the
+    Each piece is encoded together with the text before it: on its own, SentencePiece tokenizers would treat it as the
     beginning of a text and put a space before it.
 
     Args:
-        codec: The tokenizer.
-        text: The text.
-        size: Characters per piece, at most; more where no cut within them leaves the tokens as they are.
+        codec: Tokenizer.
+        text: Text to tokenize.
+        size: Maximum characters per piece; exceeded only if every cut within them would change the tokens.
+
+    Yields:
+        Token ids of a piece [n].
 
     Raises:
-        UserError: The tokens depend on text far away.
+        UserError: The tokens depend on text more than `CONTEXT` characters away.
     """
     start = 0
     while start < len(text):
@@ -39,31 +42,35 @@ def encoded_pieces(codec: Codec, text: str, size: int) -> Iterator[Tokens]:
         ids = tokens_after(codec, text[max(start - CONTEXT, 0) : start], text[start:end])
         if ids is None:
             raise UserError(
-                f"The tokens at character {start:,} depend on text more than {CONTEXT:,} characters away: such a "
-                "tokenizer cannot be used for long texts."
+                f"The tokens at character {start:,} depend on text more than {CONTEXT:,} characters away. Such "
+                "a tokenizer cannot be used for long texts."
             )
         yield np.asarray(ids, np.int64)
         start = end
 
 
 def depends_on_context(codec: Codec) -> bool:
-    """Whether the tokens of a piece are others where it is encoded alone."""
+    """Whether a piece has other tokens when it is encoded alone.
+
+    Args:
+        codec: Tokenizer.
+    """
     try:
         return tokens_after(codec, "a", "\n") != codec.encode("\n")
-    except UserError:  # characters of a closed alphabet, which has not these
+    except UserError:  # a closed alphabet may lack these characters
         return False
 
 
 def _leaves_tokens(codec: Codec, text: str, cut: int) -> bool:
-    """Whether no token reaches over a cut."""
+    """Whether no token spans a cut."""
     return tokens_after(codec, text[max(cut - CONTEXT, 0) : cut], text[cut : cut + CONTEXT]) is not None
 
 
 def _cuts(text: str, start: int, size: int) -> Iterator[int]:
-    """Where a piece may end, best first: late, before blanks; where there are none, anywhere; the end at last."""
+    """Candidate ends of a piece, best first: late and before white space, otherwise anywhere; finally the end."""
     while start + size < len(text):
-        blanks = list(islice(_before_blanks(text, start, start + size), TRIES))
-        yield from blanks or range(start + size, start, -1)[:TRIES]
+        candidates = list(islice(_before_blanks(text, start, start + size), TRIES))
+        yield from candidates or range(start + size, start, -1)[:TRIES]
         size *= 2
     yield len(text)
 
