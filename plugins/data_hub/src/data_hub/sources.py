@@ -321,8 +321,9 @@ class Source:
         return UserError(
             f"The data set '{self.name}' ({self.repository}{config}, split {self.split}) does not exist "
             f"locally and could not be fetched from the Hugging Face hub. On a machine with a network: hf "
-            f"download --repo-type dataset {self.repository}{revision} --local-dir FOLDER; copy its files "
-            f"(.parquet, .jsonl, .txt, also .gz) to this machine, and set data.{self.setting}_file to the path, or to a pattern of several."
+            f"download --repo-type dataset {self.repository}{revision} --local-dir FOLDER; copy its files (.parquet, "
+            f".jsonl, .txt, also .gz) to this machine, and set data.{self.setting}_file to the path, or to a pattern "
+            "of several."
         )
 
 
