@@ -1,4 +1,4 @@
-"""For all tests: shapes are checked at run time, one thread, and seeds that come from the test's name."""
+"""Setup of all tests: runtime checks of types and shapes, one torch thread, and seeds derived from test names."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from jaxtyping import install_import_hook
 
 PLUGINS = [folder.name for folder in (Path(__file__).parent / "plugins").iterdir() if (folder / "src").is_dir()]
 install_import_hook(["sedd_core", *PLUGINS], "beartype.beartype")  # before any of them is imported
-history.add_exclude_location("jaxtyping/_decorator.py")  # the hook's frames set no value of a config
+history.add_exclude_location("jaxtyping/_decorator.py")  # the hook's frames are not the origin of a value
 torch.set_num_threads(1)
-settings.register_profile("repeatable", derandomize=True, deadline=None)  # the same examples; busy machines are slow
+settings.register_profile("repeatable", derandomize=True, deadline=None)  # same examples each time; slow machines
 settings.load_profile("repeatable")
 
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """A function of the test's name: none is chosen for its outcome."""
+    """Seed derived from the test's name, so that none is chosen for its outcome."""
     return int.from_bytes(hashlib.sha256(request.node.nodeid.encode()).digest()[:6], "big")
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Token caches of tests are the tests' own, shared among those of one process."""
+    """Use a token cache of the test session, shared by the tests of one process."""
     monkeypatch.setenv("SEDD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture
 def shared() -> Path:
-    """The folder of development data beside the checkout; a test that asks for it is skipped without it."""
+    """Folder of development data beside the checkout; tests that use it are skipped where it is missing."""
     folder = Path(__file__).parents[1] / "shared"
     if not folder.is_dir():
-        pytest.skip(f"needs the development data in {folder}, which a fresh clone has not")
+        pytest.skip(f"needs the development data in {folder}, which is not part of the repository")
     return folder

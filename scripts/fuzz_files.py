@@ -333,7 +333,7 @@ def _launch(*arguments: str) -> int:
 
 
 def load() -> int:
-    """Load the model, score a few tokens, and encode and decode a text."""
+    """Load the model, score a few tokens, and encode and decode a str."""
     import torch
 
     from sedd_core.checkpoints.load import load_checkpoint as load_from
@@ -349,7 +349,7 @@ def load() -> int:
 
 
 def tokenize() -> int:
-    """Read every tokenizer of the folder, encode and decode a text, and decode every token."""
+    """Read every tokenizer of the folder, encode and decode a str, and decode every token."""
     from sedd_core.text.tokenizer import read_ended_tokenizer, read_tokenizer
 
     read_ended_tokenizer(Path("case", "bert"), "the")

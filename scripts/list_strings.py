@@ -19,7 +19,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("sedd_core", "plugins", "experiments")
 SHORTEST = 3
-"""Words of a string that is listed although it is no docstring: shorter ones are names and separators."""
+"""Words of a string that is listed although it is not a docstring: shorter ones are names and separators."""
 
 
 class String(NamedTuple):

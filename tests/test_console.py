@@ -1,4 +1,4 @@
-"""Terminal output: whatever a text holds, no control character reaches the terminal, and files keep the raw text."""
+"""Terminal output: no control character reaches the terminal, and files keep the raw text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_function_of_the_console_replaces_them(capsys: pytest.CaptureFixtu
     assert not control(captured.out)
 
 
-def test_text_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_printed_unchanged(capsys: pytest.CaptureFixture[str]) -> None:
     console.say(":cat: [red]x[/red]")
     console.rule("[red]x")
     assert capsys.readouterr().out.startswith(":cat: [red]x[/red]\n")
@@ -103,7 +103,7 @@ def test_plugins_are_listed_without_them(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_only_the_console_prints() -> None:
-    """Whatever else called `print` would send raw texts."""
+    """Any other call of `print` would send raw text to the terminal."""
     callers = {
         path.name
         for path in [*ROOT.glob("sedd_core/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]

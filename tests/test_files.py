@@ -1,4 +1,4 @@
-"""Files are written whole or not at all; locks end with the process that holds them."""
+"""File writes are atomic; locks are released when their holder dies."""
 
 from __future__ import annotations
 

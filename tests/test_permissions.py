@@ -1,4 +1,4 @@
-"""Files and folders that the user may not read: said as such, never as missing or damaged, and no traceback."""
+"""Unreadable files and folders are reported as such: not as missing or damaged, and without a traceback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SAMPLE = Path(__file__).parents[1] / "experiments" / "sample.py"
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """What is read, in a folder that all users may enter; pytest's own are for their owner alone."""
+    """Files to read, in a folder that all users may enter; pytest's own folders are private to their owner."""
     above = Path(tempfile.mkdtemp())
     above.chmod(0o755)
     folder = above / "all"
@@ -50,7 +50,7 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Within: nobody may read a file or enter a folder, and this process is nobody's where it was root's."""
+    """Within: a file or folder is unreadable; a process of root runs as the user nobody."""
     mode = path.stat().st_mode
     path.chmod(0)
     root = os.geteuid() == 0
@@ -94,7 +94,7 @@ def hub_tokenizer(folder: Path) -> None:
 
 
 def trajectory(folder: Path) -> None:
-    with pytest.raises(UserError) as error:  # what lies there is none
+    with pytest.raises(UserError) as error:  # the file is not a trajectory
         Trajectory.load(folder / "a.txt")
     if "Permission" in str(error.value):
         raise error.value
@@ -141,7 +141,7 @@ READERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
 @pytest.mark.parametrize(("reader", "path"), [(name, path) for name, (_, paths) in READERS.items() for path in paths])
 def test_a_reader_says_that_permission_is_denied(reader: str, path: str, folder: Path) -> None:
     read_all, _ = READERS[reader]
-    read_all(folder)  # it works; and what it imports is imported, which nobody may not do
+    read_all(folder)  # succeeds, and does the imports, which the user nobody may not read
     shutil.rmtree(folder / "new", ignore_errors=True)
     with locked(folder / path), pytest.raises(UserError, match="Permission denied") as error:
         read_all(folder)

@@ -1,4 +1,4 @@
-"""What Windows lacks is not needed to import anything here, nor to train, resume and sample in one process."""
+"""Importing, training, resuming and sampling in one process need nothing that Windows lacks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_run_as_on_windows(tmp_path: Path) -> None:
 
 
 def test_a_file_is_synced_by_a_descriptor_that_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows refuses to sync any other, and opens no folders."""
+    """Windows cannot sync a read-only descriptor, nor open a folder."""
     opened: list[tuple[str, int]] = []
     original = os.open
 
@@ -88,7 +88,7 @@ def test_a_file_is_synced_by_a_descriptor_that_may_write(tmp_path: Path, monkeyp
 
 
 def test_a_lock_into_which_nobody_may_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows a file that is locked is neither read nor written through another handle."""
+    """On Windows a locked file cannot be read or written through another handle."""
 
     def write_text(path: Path, *args: str, **named: str) -> int:
         raise PermissionError(13, "Permission denied", str(path))
@@ -99,7 +99,7 @@ def test_a_lock_into_which_nobody_may_write(tmp_path: Path, monkeypatch: pytest.
 
 
 class Backslashed(type(Path())):
-    """A path that is shown as on Windows."""
+    """A path that is displayed with backslashes, as on Windows."""
 
     def __str__(self) -> str:
         return super().__str__().replace("/", "\\")

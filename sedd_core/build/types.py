@@ -14,6 +14,10 @@ def coerce(value: Any, annotation: Any) -> Any:
         value: Value to convert.
         annotation: Type, as from `typing.get_type_hints`.
 
+    Returns:
+        The value itself, or its lossless conversion: int to float, integral float to int, list or
+            single item to tuple.
+
     Raises:
         TypeError: The value has another type.
     """
@@ -66,7 +70,7 @@ def _first(value: Any, annotations: tuple[Any, ...]) -> Any:
 
 
 def describe_type(annotation: Any) -> str:
-    """A type as shown in messages and help texts: `int`, `one of 'a', 'b'`, `a tuple of str`.
+    """A type as shown in messages and help texts: `int`, `one of 'a', 'b'`, `tuple of str`.
 
     Args:
         annotation: Type, as from `typing.get_type_hints`.
@@ -81,7 +85,7 @@ def describe_type(annotation: Any) -> str:
     if origin is partial:
         return describe_type(arguments[0])
     if origin is tuple and Ellipsis not in arguments:
-        return f"a tuple ({', '.join(map(describe_type, arguments))})"
+        return f"tuple ({', '.join(map(describe_type, arguments))})"
     if origin is tuple:
-        return f"a tuple of {describe_type(arguments[0])}"
+        return f"tuple of {describe_type(arguments[0])}"
     return getattr(annotation, "__name__", str(annotation))

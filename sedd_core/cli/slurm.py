@@ -57,7 +57,7 @@ class Slurm:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--slurm: {name} must be at least {least}, not {value}.")
-        if self.time is not None and _seconds(self.time) <= GRACE + EARLY:
+        if self.time is not None and seconds_of(self.time) <= GRACE + EARLY:
             raise UserError(
                 f"--slurm: time={self.time} is too short: a run receives the signal to save up to {GRACE + EARLY} "
                 "seconds before its time limit. Set a longer time."
@@ -216,7 +216,7 @@ def submit(text: str, folder: Path, sweep: Sequence[Composed], workspaces: Seque
     say(f"output   tail -F {quoted}/slurm-{job}{'_*' if array else ''}.log")
 
 
-def _seconds(time: str) -> int:
+def seconds_of(time: str) -> int:
     """Seconds of a SLURM time: minutes[:seconds], hours:minutes:seconds, or days-hours[:minutes[:seconds]]."""
     match = re.fullmatch(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", time)
     if match is None:

@@ -19,7 +19,7 @@ LONGER = "\n\ndef config():\n    run = base()\n    run.training.steps = 3\n    r
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """In an empty folder that comes first on the import path, the repository after it."""
+    """Within an empty folder that is first on the import path, before the repository."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path, str(ROOT)])
     yield

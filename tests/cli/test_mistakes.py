@@ -16,7 +16,7 @@ SAMPLE = f"--fdl_config={ROOT / 'experiments' / 'sample.py'}"
 
 
 def failure(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one message of a command that fails."""
+    """The single message of a failing command."""
     assert main(["launch.py", *arguments]) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -60,7 +60,7 @@ COMMANDS = {
         [QUICKSTART, "batch_size=4"],
         ["Did you mean 'training.batch_size' or 'validation.batch_size'?"],
     ),
-    "a step that is no number": (
+    "a step that is not a number": (
         [QUICKSTART, "--run_folder=run", "--resume=x"],
         ["Flag --resume=x: write --resume, or the step of a checkpoint: --resume=2500.\n"],
     ),
@@ -79,7 +79,7 @@ COMMANDS = {
         [QUICKSTART, "--lr=1e-3"],
         ["Unknown flag --lr. Write settings without dashes: optimizer.lr=1e-3."],
     ),
-    "the same before the experiment, value apart": (
+    "the same before the experiment, value as a separate word": (
         ["--lr", "1e-3", QUICKSTART.partition("=")[2]],
         ["Unknown flag --lr. Write settings without dashes: optimizer.lr=VALUE."],
     ),
@@ -88,11 +88,11 @@ COMMANDS = {
         [QUICKSTART, SAMPLE.partition("=")[2]],
         ["Two experiments are given", "quickstart.py and", "sample.py"],
     ),
-    "an experiment without its ending": (
+    "an experiment without its suffix": (
         [QUICKSTART.partition("=")[2].removesuffix(".py")],
         ["is not a flag, a setting or an experiment. Did you mean", "quickstart.py'?"],
     ),
-    "an experiment that is not there, by itself": (
+    "a missing experiment as a bare word": (
         [f"{ROOT}/experiments/quikstart.py"],
         ["does not exist", "experiments/quickstart.py'?"],
     ),
@@ -100,19 +100,19 @@ COMMANDS = {
     "setting of a scalar": ([QUICKSTART, "--fdl_set=seed.x=5"], ["seed is 0", "Unknown setting 'seed.x'"]),
     "no equals sign": ([QUICKSTART, "--fdl_set=training.steps"], ["is not a setting", "path=value"]),
     "no path": ([QUICKSTART, "--fdl_set==5"], ["is not a setting"]),
-    "a word for a whole number": (
+    "a word for an int": (
         [QUICKSTART, "--fdl_set=training.steps=two"],
         ["training.steps takes int, not 'two'"],
     ),
-    "a fraction for a whole number": (
+    "a fraction for an int": (
         [QUICKSTART, "--fdl_set=training.steps=2.5"],
         ["takes int, not '2.5'"],
     ),
-    "a word for a number": ([QUICKSTART, "--fdl_set=optimizer.lr=fast"], ["optimizer.lr takes float, not 'fast'"]),
-    "a number for yes or no": ([QUICKSTART, "--fdl_set=score.scale_by_sigma=1"], ["takes bool, not '1'"]),
-    "a word for a tuple of numbers": (
+    "a word for a float": ([QUICKSTART, "--fdl_set=optimizer.lr=fast"], ["optimizer.lr takes float, not 'fast'"]),
+    "a number for a bool": ([QUICKSTART, "--fdl_set=score.scale_by_sigma=1"], ["takes bool, not '1'"]),
+    "numbers for a tuple of str": (
         [QUICKSTART, "--fdl_set=data.paths=(1, 2)"],
-        ["takes a tuple of str", "(1, 2)"],
+        ["takes tuple of str", "(1, 2)"],
     ),
     "a bracket left open": ([QUICKSTART, "--fdl_set=data.paths=(a.txt, b.txt"], ["data.paths cannot be parsed"]),
     "a quote left open": ([QUICKSTART, "--fdl_set=data.paths=('a.txt, b.txt)"], ["every item quoted"]),
@@ -203,7 +203,7 @@ COMMANDS = {
         [QUICKSTART, "init_from=~/no_such_run", "--dry_run"],
         [f"{Path.home()}/no_such_run does not exist"],
     ),
-    "a sweep that is no function": ([QUICKSTART, "--sweep=import os"], ["not 'import os'", "write a name"]),
+    "a sweep that is not a function": ([QUICKSTART, "--sweep=import os"], ["not 'import os'", "write a name"]),
     "a fiddler that is not there": ([QUICKSTART, "--fiddler=hot"], ["no function 'hot'"]),
     "a tag that is none": ([QUICKSTART, "--fdl_tags_set=seed=1"], ["Did you mean 'Seed'?", "Seed (seed)"]),
     "a precision that is none": ([QUICKSTART, "--fdl_tags_set=Precision=fp16"], ["'auto', 'fp32', 'bf16'"]),
@@ -217,7 +217,7 @@ COMMANDS = {
         ["nowhere does not exist", "Give a run folder"],
     ),
     "an empty folder for a checkpoint": ([SAMPLE, "--fdl_set=checkpoint=."], ["holds no checkpoint"]),
-    "a text file that is not there": (
+    "a missing text file": (
         [QUICKSTART, "--fdl_set=data.paths=missing.txt"],
         ["There is no text file missing.txt"],
     ),
@@ -282,7 +282,7 @@ EXPERIMENTS = {
         BASE + "def config():\n    c = base()\n    c.sampler = 'euler'\n    return c\n",
         ["sampler is the str 'euler'; write a stage as stage(\"sampler_euler\"). It was set at broken.py:4."],
     ),
-    "a stage in another's place": (
+    "a stage of another kind": (
         BASE + "def config():\n    c = base()\n    c.graph = c.model\n    return c\n",
         ["graph takes Graph, not a DDiT"],
     ),
@@ -300,7 +300,7 @@ EXPERIMENTS = {
         "from sedd_core.cli import stage\ndef config():\n    return stage('noise_geometric', sigma=3)\n",
         ["broken.py:3", "sigma"],
     ),
-    "a plugin that is not there": (
+    "a missing plugin": (
         "from sedd_core.cli import stage\ndef config():\n    return stage('noise_gometric')\n",
         ["broken.py:3", "Did you mean 'noise_geometric'?"],
     ),

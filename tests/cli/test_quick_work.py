@@ -43,7 +43,7 @@ class Linear(Noise):
         return sigma / self.top
 
 class Text(TextFiles):
-    """Its length is a default, which no record's arguments state."""
+    """Data whose length is a default, which the arguments in a record do not include."""
     def __init__(self, *, length: int = 16) -> None:
         super().__init__(paths=("text.txt",), tokenizer="char", length=length)
 
@@ -256,7 +256,7 @@ def test_a_sampler_that_does_not_suit_the_graph_is_refused(
 
     needs_mask = lambda self, graph: None if graph.mask is not None else "it needs a mask"  # noqa: E731
     monkeypatch.setattr(plugin("sampler_euler"), "incompatibility", needs_mask)
-    # A vocabulary that is known before the data is read, so that the graph is too.
+    # The vocabulary size is known before the data is read, hence the graph too.
     small = ["--fdl_config=" + str(ROOT / "experiments/absorb_small.py"), "model=tiny", "--dry_run"]
     assert main(["launch.py", *small]) == 0
     capsys.readouterr()

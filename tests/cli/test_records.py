@@ -40,7 +40,7 @@ def test_a_config_is_its_node_and_back(name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_resolved_values_of_every_experiment(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every value, defaults too. A change is meant: UPDATE=1 make test writes the texts anew, for review."""
+    """Every value, including defaults. After an intended change, UPDATE=1 make test rewrites the files for review."""
     out = said(capsys, f"--fdl_config={ROOT}/experiments/{name}.py", "--print_config")
     text = "".join(f"{line.partition('  # ')[0].rstrip()}\n" for line in out.splitlines())
     file = RESOLVED / f"{name}.txt"
@@ -117,7 +117,7 @@ def test_two_experiments_are_compared(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_record_is_named_by_its_folder_and_may_get_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What a run filled in follows from its data and graph, and so does not stand in the way of others."""
+    """Late-bound values follow from the data and graph, so they do not conflict with other choices of these."""
     monkeypatch.chdir(tmp_path)
     node = node_of(load_config(f"{ROOT}/experiments/quickstart.py"))
     node.args["graph"].args["vocab_size"], node.args["model"].args["num_states"] = 1024, 1025
@@ -140,11 +140,11 @@ MISTAKES = {
         ["--fdl_config_file=attack.json", "--sweep=hot"],
         "is a record, which has no functions: hot",
     ),
-    "a format that is no number": (
+    "a format that is not a number": (
         ["--fdl_config_file=format.json"],
         "is not a record of a run: its 'format' is True",
     ),
-    "a text that no file can hold": (["--fdl_config_file=surrogate.json"], "is not a record of a run"),
+    "a str that UTF-8 cannot encode": (["--fdl_config_file=surrogate.json"], "is not a record of a run"),
     "bytes that are no text": (["--fdl_config_file=bytes.json"], "is not a record of a run: 'utf-8' codec"),
     "a class of a file": (["--fdl_config_file=file.json"], "which is code.*--trust"),
     "the same trusted, and not the file": (["--fdl_config_file=file.json", "--trust"], "has changed since"),
@@ -208,7 +208,7 @@ def test_an_attack_from_the_command_line_builds_nothing(
 def test_what_lies_beside_a_record_is_not_run(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder from elsewhere may hold files that are run beside an experiment."""
+    """A folder of unknown origin may contain files that would be executed beside an experiment."""
     monkeypatch.chdir(tmp_path)
     Path("run").mkdir()
     for name in ("models", "noises", "graphs", "datas", "samplers", "monitors", "config", "conftest"):

@@ -110,7 +110,7 @@ def test_sampling_from_the_run(text: Path, capsys: pytest.CaptureFixture[str]) -
         )
         drawn[name] = [path.read_text() for path in sorted(Path(name).glob("samples/*.txt"))]
         assert len(drawn[name]) == 4
-    assert drawn["analytic"] == drawn["one by one"]  # the batch changes nothing
+    assert drawn["analytic"] == drawn["one by one"]  # independent of the batch
     assert drawn["analytic"] != drawn["another seed"]
     assert {len(sample) for sample in drawn["longer"]} == {20}
     assert "(Euler)" in capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(text: Path) -
 
 
 def test_a_checkpoint_is_enough_elsewhere(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Moved away, read by a process without the experiment, the repository or Fiddle."""
+    """A moved run is read by a process without the experiment, the repository or Fiddle."""
     folder = train("run", "training.steps=1")
     elsewhere = tmp_path / "elsewhere"
     (folder / "checkpoints" / "step_000000001").rename(elsewhere)
@@ -166,7 +166,7 @@ def test_a_stated_vocabulary_is_recorded_as_it_is(text: Path) -> None:
 
 
 def test_the_program_itself(tmp_path: Path) -> None:
-    """As a process: a mistake exits with 1 and one message, --help with 0, and neither needs a second."""
+    """As a process: a mistake exits with 1 and one message, --help with 0."""
     launch = [sys.executable, str(ROOT / "launch.py")]
     result = subprocess.run(
         [*launch, "--fdl_config=nonsense.py"], capture_output=True, text=True, cwd=tmp_path, check=False

@@ -1,4 +1,4 @@
-"""`--slurm` without a SLURM: what it reads, the script that it writes, and every mistake."""
+"""`--slurm` without SLURM: its options, the script that it writes, and every error message."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from sedd_core import UserError
 from sedd_core.cli import slurm
 from sedd_core.cli.main import main
-from sedd_core.cli.slurm import Slurm, parse_options
+from sedd_core.cli.slurm import Slurm, parse_options, seconds_of
 from tests.support.runs import ROOT, TINY, run, write_text
 
 ALL = "partition=gpu,long, account=lab, nodes=2, gpus=4, mem=200G, cpus=12, time=1-0, constraint=a100|h100, requeue=3"
@@ -31,7 +31,7 @@ def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sbatch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that takes every job as number 77."""
+    """A stand-in for sbatch that accepts every job as number 77."""
     program("sbatch", SBATCH, monkeypatch)
     monkeypatch.setenv("SAYS", "77;cluster")
     monkeypatch.setenv("CODE", "0")
@@ -135,11 +135,11 @@ def test_a_mistake_in_the_options(text: str, words: str) -> None:
     [("5", 300), ("5:30", 330), ("1:00:01", 3601), ("2-3", 183600), ("2-3:4", 183840), ("2-3:4:5", 183845)],
 )
 def test_times(time: str, seconds: int) -> None:
-    assert slurm._seconds(time) == seconds
+    assert seconds_of(time) == seconds
 
 
 def test_the_script_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """A dry run shows it, needs no SLURM, and writes nothing."""
+    """A dry run prints the script, without SLURM and without writing files."""
     before = sorted(Path().rglob("*"))
     run(*TINY, f"--slurm={ALL}", "--run_folder=a run", "--dry_run")
     out = capsys.readouterr().out
@@ -222,9 +222,9 @@ def test_a_sweep_is_an_array(sbatch: None, capsys: pytest.CaptureFixture[str]) -
     assert options(text)["output"] == f"{Path.cwd()}/sweep/slurm-%A_%a.log"
     assert "77_1  sweep/graph=uniform" in capsys.readouterr().out
     head = text[: text.index("# One task")]
-    told = ["bash", "-c", f'{head}\necho "$run $job"; echo "${{command[@]}}"']
+    command = ["bash", "-c", f'{head}\necho "$run $job"; echo "${{command[@]}}"']
     environment = {**os.environ, "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "1"}
-    said = subprocess.run(told, env=environment, capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     folder = Path.cwd() / "sweep" / "graph=uniform"
     assert said.splitlines()[0] == f"{folder} 77_1"
     assert f"--run_folder={folder} --resume" in said.splitlines()[1]
@@ -272,7 +272,7 @@ ENDS = {
 
 @pytest.mark.parametrize("end", ENDS)
 def test_which_ends_are_requeued(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script's last part with programs that say what SLURM would."""
+    """The script's shell code with stand-ins for the SLURM commands."""
     code, times, restarts, words = ENDS[end]
     program("srun", f"#!/bin/sh\nexit {code}", monkeypatch)
     program("squeue", f"#!/bin/sh\necho '{times}'", monkeypatch)
