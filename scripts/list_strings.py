@@ -39,7 +39,10 @@ def strings_of(source: str) -> Iterator[String]:
     found = [
         String(node.lineno, "docstring" if id(node) in documented else "message", text)
         for node in ast.walk(tree)
-        if id(node) not in inside and (text := _text(node)) and (id(node) in documented or _is_prose(text))
+        if isinstance(node, ast.expr)
+        and id(node) not in inside
+        and (text := _text(node))
+        and (id(node) in documented or _is_prose(text))
     ]
     return iter(sorted(set(found)))
 
