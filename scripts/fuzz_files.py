@@ -228,7 +228,7 @@ def make_originals(folder: Path) -> None:
     from safetensors.torch import load_file
 
     from sedd_core.cli.main import main as launch
-    from sedd_core.text.codec import character_codec
+    from sedd_core.text.builtin import character_codec
 
     Path("text.txt").write_text("the cat sat on the mat, and the dog ate the hat.\n" * 20)
     with open("said", "w") as said, _streams(said):
@@ -264,7 +264,7 @@ def make_tokenizers(folder: Path) -> None:
     """Create small tokenizers of each model type, with the components of common tokenizers."""
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-    from sedd_core.text.codec import bpe_codec
+    from sedd_core.text.builtin import bpe_codec
 
     text = Path("text.txt").read_text() * 3
     bpe_codec(text, 270).save(folder / "bpe.json")

@@ -12,7 +12,7 @@ from sedd_core.cli import doctor
 from sedd_core.cli.main import main
 from sedd_core.sampling.report import report_samples
 from sedd_core.stages import Sampler
-from sedd_core.text.codec import byte_codec
+from sedd_core.text.builtin import byte_codec
 from sedd_core.trajectory.style import token_texts
 
 ROOT = Path(__file__).parents[1]

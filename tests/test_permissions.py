@@ -19,7 +19,7 @@ from sedd_core.data.cache import content_hash
 from sedd_core.files import check_readable
 from sedd_core.record.record import Record
 from sedd_core.sampling.prompts import read_prompts
-from sedd_core.text.codec import byte_codec
+from sedd_core.text.builtin import byte_codec
 from sedd_core.text.tokenizer import read_tokenizer
 from sedd_core.trajectory import Trajectory
 from tests.support.exports import ABSORB, LOGLINEAR, write_run

@@ -1,4 +1,4 @@
-"""A training run before it starts: its description, warnings, and checks of its parts. Reads no data."""
+"""Description, warnings and checks of a training run before it starts, without reading data."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from . import budget, contracts
 from .checks import CHECKS, WITHOUT_VALUES
 from .parts import TrainingParts
 
-LATER = "model    its size and memory follow from the vocabulary, which is known once the data is read"
+LATER = "model    size and memory depend on the vocabulary, which is known once the data has been read"
 
 
 def describe(run: TrainingParts) -> str:
-    """The data, the number of states and the shapes of the network's parameters."""
+    """Describe the data, the number of states and the shapes of the network's parameters.
+
+    Args:
+        run: Parts of a training run.
+    """
     vocab_size, known = run.vocab_size()
     lines = [f"data     {run.data.describe()}"]
-    if not known and "num_states" in run.model.keywords:  # no vocabulary size can stand in for that one
+    if not known and "num_states" in run.model.keywords:  # an explicit num_states contradicts any stand-in size
         return "\n".join([*lines, LATER])
-    graph = contracts.look_at(run.graph, vocab_size)
+    graph = contracts.inspection_graph(run.graph, vocab_size)
     with torch.device("meta"):
         backbone, _ = bind(run.model, "model", num_states=graph.num_states)
     model = ScoreModel(backbone, graph, run.score)
@@ -42,16 +46,22 @@ def describe(run: TrainingParts) -> str:
 
 
 def warnings(run: TrainingParts) -> list[str]:
-    """The warnings of `runs.checks`.
+    """Check combinations of parts (`runs.checks`) and the memory of the GPUs.
+
+    Args:
+        run: Parts of a training run.
+
+    Returns:
+        One sentence per warning.
 
     Raises:
-        UserError: Parts do not fit each other, or the memory of the GPUs.
+        UserError: Parts do not fit each other or the memory of the GPUs.
     """
     parts: dict[str, Any] = {
         name: getattr(run, name) for name in ("noise", "score", "sampler", "optimizer", "training")
     }
     vocab_size, known = run.vocab_size()
-    parts |= {"processes": run.started_processes(), "graph": contracts.look_at(run.graph, vocab_size)}
+    parts |= {"processes": run.started_processes(), "graph": contracts.inspection_graph(run.graph, vocab_size)}
     found = []
     for check in CHECKS if not contracts.is_on_meta(parts["graph"]) else WITHOUT_VALUES:
         found += check(**{name: parts[name] for name in signature(check).parameters})
@@ -61,17 +71,24 @@ def warnings(run: TrainingParts) -> list[str]:
 
 
 def check_contracts(run: TrainingParts) -> None:
-    """Check noise, graph and sampler on a few states.
+    """Check the contracts of noise, graph and sampler on a few states.
+
+    Args:
+        run: Parts of a training run.
 
     Raises:
-        UserError: One of them contradicts its contract.
+        UserError: A part violates its contract.
     """
-    graph = contracts.look_at(run.graph, run.vocab_size()[0])
+    graph = contracts.inspection_graph(run.graph, run.vocab_size()[0])
     if not contracts.is_on_meta(graph):
         contracts.check_contracts(graph, run.noise, run.sampler)
 
 
 def describe_memory(run: TrainingParts) -> str:
-    """The memory that training takes on each GPU; "" where the vocabulary is not known yet."""
+    """Describe the memory of training per GPU; "" where the vocabulary size is unknown before reading the data.
+
+    Args:
+        run: Parts of a training run.
+    """
     vocab_size, known = run.vocab_size()
     return budget.describe(run, vocab_size) if known else ""

@@ -1,41 +1,50 @@
-"""Whether a training run fits the memory of its GPUs."""
+"""Estimate of a training run's memory per GPU."""
 
 from __future__ import annotations
 
 from ..build.build import bind
 from ..model import memory
 from ..training.batches import accumulation
-from .contracts import look_at
+from .contracts import inspection_graph
 from .parts import TrainingParts
 
 
 def describe(run: TrainingParts, vocab_size: int) -> str:
-    """The memory that training takes on each GPU, in GiB."""
+    """Describe the memory of training per GPU, in GiB.
+
+    Args:
+        run: Parts of a training run.
+        vocab_size: Number of tokens of the vocabulary.
+    """
     try:
         estimate = _estimate(run, vocab_size)
-    except Exception as error:  # of a network that looks at the content of its tensors, or insists on a condition
-        return f"memory   not known before the run: the network cannot be tried without data ({type(error).__name__})"
+    except Exception as error:  # the network reads values of its tensors, or requires a condition
+        return f"memory   unknown before the run: the network does not run without data ({type(error).__name__})"
     return f"memory   {estimate.describe(_sequences(run))}; on each GPU, with every position in the loss"
 
 
 def check(run: TrainingParts, vocab_size: int) -> None:
-    """Check that training fits the GPUs that this process sees.
+    """Check that training fits the GPUs visible to this process.
+
+    Args:
+        run: Parts of a training run.
+        vocab_size: Number of tokens of the vocabulary.
 
     Raises:
-        UserError: They are too small.
+        UserError: The memory of a GPU is too small.
     """
     available = memory.device_memory()
     if available is None:
         return
     try:
         estimate = _estimate(run, vocab_size)
-    except Exception:  # as above: the rehearsal shows what it takes
+    except Exception:  # as in describe; the rehearsal measures it
         return
     memory.check(estimate, _sequences(run), available)
 
 
 def _estimate(run: TrainingParts, vocab_size: int) -> memory.Estimate:
-    graph = look_at(run.graph, vocab_size)
+    graph = inspection_graph(run.graph, vocab_size)
     return memory.estimate(
         lambda: bind(run.model, "model", num_states=graph.num_states)[0],
         graph,
@@ -47,5 +56,5 @@ def _estimate(run: TrainingParts, vocab_size: int) -> memory.Estimate:
 
 
 def _sequences(run: TrainingParts) -> int:
-    """Sequences of one pass of a process."""
+    """Number of sequences per forward pass and process."""
     return run.training.batch_size // (run.started_processes() * accumulation(run.training, run.started_processes()))

@@ -1,4 +1,4 @@
-"""Combinations of parts: one small check each. What is unwise is a warning; what cannot work is a UserError."""
+"""Checks of combinations of parts, one function per rule: warnings, and UserError for what cannot work."""
 
 from __future__ import annotations
 
@@ -18,61 +18,63 @@ from ..training.settings import Optimizer, Training
 from ..training.trainer import check_process_is_fixed
 
 LARGEST_PRIOR = 1e-4
-"""Nats a token of the bound's prior term that nobody need be told of."""
-TOKENS = 1024
-"""How many are looked at in one call."""
+"""Largest prior term of the bound, in nats per token, without a warning."""
+TOKENS_PER_CALL = 1024
+"""Number of tokens per call of `prior_kl`, to limit its memory."""
 
 
 def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
-    """Sampling starts from the prior, so that the forward process must have come near it at t = 1, from any token."""
+    """Warn if the forward process is far from the prior at t = 1: sampling starts from the prior."""
     if masks_only(graph):  # the bound has no such term
         return
     sigma = noise(torch.ones(())).sigma
-    nats = torch.cat([graph.prior_kl(tokens, sigma) for tokens in torch.arange(graph.vocab_size).split(TOKENS)])
-    never = int(nats.isinf().sum())
-    if never:
+    nats = torch.cat(
+        [graph.prior_kl(tokens, sigma) for tokens in torch.arange(graph.vocab_size).split(TOKENS_PER_CALL)]
+    )
+    infinite = int(nats.isinf().sum())
+    if infinite:
         yield (
-            f"the likelihood bound is infinite for data with {never} of the {len(nats)} tokens: at t = 1, where "
-            f"sigma is {sigma.item():.3g}, they can still be in states that have probability 0 under the prior, from "
-            "which sampling starts. Its other terms, the loss and samples are unaffected."
+            f"the likelihood bound is infinite for data with {infinite} of the {len(nats)} tokens: at t = 1 "
+            f"(sigma = {sigma.item():.3g}) they can still be in states with probability 0 under the prior. The other "
+            "terms of the bound, the loss and samples are unaffected."
         )
     elif nats.max() > LARGEST_PRIOR:
         yield (
-            f"at t = 1, where sigma is {sigma.item():.3g}, noised data still differs from the prior by up to "
-            f"{nats.max().item():.2g} nats per token: these are part of the bound, and samples start from a slightly "
+            f"at t = 1 (sigma = {sigma.item():.3g}) noised data differs from the prior by up to "
+            f"{nats.max().item():.2g} nats per token: this adds to the bound, and samples start from a slightly "
             "wrong distribution. For more noise: noise=geometric"
         )
 
 
 def process_is_fixed(graph: Graph, noise: Noise) -> Iterator[str]:
-    """The loss has no exact gradient for parameters of the forward process."""
+    """Reject trainable noise or graph: the loss has no exact gradient for parameters of the forward process."""
     check_process_is_fixed(noise, graph)
     yield from ()
 
 
 def scaling_suits(score: ScoreHead, graph: Graph) -> Iterator[str]:
-    """Where tokens turn into tokens, a clean token's typical score is nothing like a replaced one's."""
+    """Warn about scale_by_sigma without a mask, where scores of clean and of replaced tokens differ in scale."""
     if score.scale_by_sigma and graph.mask is None:
         yield (
-            "score.scale_by_sigma is for graphs with a mask; on this one training starts from a loss that is far too "
-            "high, and learns less. As published: score.scale_by_sigma=false"
+            "score.scale_by_sigma=true suits graphs with a mask; on this graph training starts from a much higher "
+            "loss and learns less. As published: score.scale_by_sigma=false"
         )
 
 
 def warm_up_ends(optimizer: Optimizer, training: Training) -> Iterator[str]:
-    """A warm-up longer than the run never reaches the learning rate that was asked for."""
+    """Warn about a warm-up longer than the run, which never reaches the learning rate."""
     if optimizer.warmup > training.steps:
         yield f"the warm-up of {optimizer.warmup} steps is longer than the run of {training.steps} (optimizer.warmup)"
 
 
 def profile_is_reached(training: Training) -> Iterator[str]:
-    """A trace of steps that the run does not have is not written."""
+    """Warn about a profile beyond the last step, whose trace would be incomplete."""
     if training.profile and training.profile[1] > training.steps:
-        yield f"training.profile={training.profile} goes past the last of {training.steps} steps: no trace is whole"
+        yield f"training.profile={training.profile} ends after the last step, {training.steps}: no trace is written"
 
 
 def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
-    """Some samplers need a mask, or another property that not every graph has."""
+    """Reject a sampler that needs a property (such as a mask) that the graph does not have."""
     reason = sampler.incompatibility(graph)
     if reason:
         raise UserError(
@@ -82,7 +84,7 @@ def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
 
 
 def batch_divides(training: Training, processes: int) -> Iterator[str]:
-    """Each process takes an equal share of a batch."""
+    """Reject a batch that does not divide equally among the processes."""
     check_batch_divides(training, processes)
     yield from ()
 
@@ -96,25 +98,31 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     warm_up_ends,
     profile_is_reached,
 )
-"""Each takes what it needs, by name: graph, noise, score, sampler, optimizer, training, processes."""
+"""Checks; their parameters are any of graph, noise, score, sampler, optimizer, training, processes, by name."""
 WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
-"""Those that a graph without content will do for."""
+"""Checks that do not read values of the graph's tensors, for graphs on the meta device."""
 
 
 def check_resumable(workspace: Workspace, training: Training, data: str) -> None:
-    """UserError where the run in the folder has learned from other data, or for longer than is asked for.
+    """Check that the run in the workspace can be resumed with these settings and data.
 
-    data: the fingerprint of what there is now.
+    Args:
+        workspace: Workspace; nothing is checked unless it resumes a run.
+        training: Settings of the resumed run.
+        data: Fingerprint of the current data.
+
+    Raises:
+        UserError: The stored run was trained on other data, or for more steps than training.steps.
     """
     if not workspace.resume:
         return
     if workspace.record.data not in ("", data) and not workspace.allow_changes:
         raise UserError(
-            f"The content of the data is not what the run in {workspace.folder} began with. Put that back, start "
-            "another run (init_from takes this one's weights), or insist: --allow_changes."
+            f"The data has changed since the run in {workspace.folder} started. Restore it, start "
+            "another run (init_from=... takes the weights of this one), or continue on the new data: --allow_changes."
         )
     reached = max(map(checkpoints.step_of, checkpoints.steps(workspace.folder)), default=0)
     if reached > training.steps:
         raise UserError(
-            f"The run in {workspace.folder} has reached step {reached}: training.steps must be at least that."
+            f"The run in {workspace.folder} has reached step {reached}: training.steps must be at least {reached}."
         )

@@ -1,6 +1,6 @@
-"""Cheap checks that a run's parts keep their contracts, on a few states: seconds of a plugin's first hour saved.
+"""Quick contract checks of a run's noise, graph and sampler on a few states, before the run starts.
 
-The thorough ones, for small state spaces, are a plugin's own tests (`sedd_core.testing`).
+The thorough checks on small state spaces are part of a plugin's own tests (`sedd_core.testing`).
 """
 
 from __future__ import annotations
@@ -23,46 +23,63 @@ from ..registry.table import contracts
 from ..stages import Graph, InterpolatingGraph, Noise, Sampler, SamplerStats
 
 MOST_DENSE = 4096
-"""States up to which a graph that may keep [S, S] matrices is made only to be looked at: 128 MiB each."""
-MOST_WHOLE = 256
-"""States up to which a check takes the kernel of all states: a graph may compute it anew for each of them."""
+"""Number of states S up to which a graph with [S, S] matrices (128 MiB each) is constructed in memory."""
+MOST_COMPOSED = 256
+"""Number of states up to which checks compute the whole transition matrix: a graph may recompute it per state."""
 KERNELS = 3
-"""[S, S] matrices that a derived reverse step holds at once: the kernel, its factors, the copy they are made in."""
+"""Number of [S, S] matrices in memory during a derived reverse step: transition matrix, factors and their copy."""
 FEW = 8
-"""States that are looked at."""
+"""Number of states in each check."""
 
 
-def look_at(waiting: partial[Graph], vocab_size: int) -> Graph:
-    """A run's graph, for its sizes and checks before anything starts; its tensors are on "meta" where they are large.
+def inspection_graph(incomplete: partial[Graph], vocab_size: int) -> Graph:
+    """Construct a run's graph for checks before the run starts; large tensors are on the "meta" device.
+
+    Args:
+        incomplete: Graph class and its arguments other than the vocabulary size.
+        vocab_size: Number of tokens of the vocabulary.
 
     Raises:
-        UserError: It cannot be made, or its matrices exceed the memory that there is.
+        UserError: The graph cannot be constructed, or its matrices exceed the available memory.
     """
-    cls = cast("type[Graph]", waiting.func)  # what records name are classes
+    cls = cast("type[Graph]", incomplete.func)  # records name classes
     dense = not issubclass(cls, InterpolatingGraph)
     if dense and cls.posterior_weights is Graph.posterior_weights:
         _check_kernels_fit(cls, vocab_size)
     if dense and vocab_size > MOST_DENSE:
         try:
             with torch.device("meta"):
-                return bind(waiting, "graph", vocab_size=vocab_size)[0]
-        except (UserError, NotImplementedError):  # it looks at the values of its tensors
+                return bind(incomplete, "graph", vocab_size=vocab_size)[0]
+        except (UserError, NotImplementedError):  # the constructor reads values of its tensors
             pass
-    return bind(waiting, "graph", vocab_size=vocab_size)[0]
+    return bind(incomplete, "graph", vocab_size=vocab_size)[0]
 
 
 def is_on_meta(graph: Graph) -> bool:
-    """Whether `look_at` made a graph without content."""
+    """Whether `inspection_graph` constructed the graph without values.
+
+    Args:
+        graph: Graph to inspect.
+    """
     own = [*graph.parameters(), *graph.buffers(), *(v for v in vars(graph).values() if isinstance(v, Tensor))]
     return any(tensor.is_meta for tensor in own)
 
 
 @torch.no_grad()
 def check_contracts(graph: Graph, noise: Noise, sampler: Sampler) -> None:
-    """UserError where what a stage returns for a few states or times contradicts its contract."""
+    """Check what noise, graph and sampler return for a few times and states.
+
+    Args:
+        graph: Graph with values (not on "meta").
+        noise: Noise schedule.
+        sampler: Sampler; on a dense graph with many states it is not checked.
+
+    Raises:
+        UserError: A stage violates its contract.
+    """
     _check_noise(noise)
     _check_graph(graph)
-    if isinstance(graph, InterpolatingGraph) or graph.num_states <= MOST_WHOLE:
+    if isinstance(graph, InterpolatingGraph) or graph.num_states <= MOST_COMPOSED:
         _check_sampler(sampler, graph, noise)
 
 
@@ -71,15 +88,15 @@ def _check_kernels_fit(cls: type[Graph], states: int) -> None:
     available = device_memory() or _host_memory()
     if available is not None and needed > available:
         raise UserError(
-            f"{_name(cls)} cannot be used on {states:,} states: its reverse steps are derived from the kernel "
-            f"between all states, {states:,} x {states:,} x 8 bytes = {8 * states**2 / GIB:.1f} GiB, held "
-            f"{KERNELS} times at once, {needed / GIB:.1f} GiB; there are {available / GIB:.1f} GiB. Take a smaller "
-            "vocabulary, or state posterior_weights in closed form, as InterpolatingGraph does."
+            f"{_name(cls)} does not fit {states:,} states: its reverse steps are derived from the transition matrix, "
+            f"{states:,} x {states:,} x 8 bytes = {8 * states**2 / GIB:.1f} GiB, of which {KERNELS} are in memory at "
+            f"once: {needed / GIB:.1f} GiB of {available / GIB:.1f} GiB. Use a smaller vocabulary, or override "
+            "posterior_weights in closed form, as InterpolatingGraph does."
         )
 
 
 def _host_memory() -> int | None:
-    """Bytes of this machine; None where the system does not say."""
+    """Memory of this machine in bytes; None where the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -90,8 +107,8 @@ def _require(condition: object, part: object, what: str) -> None:
     if not bool(condition):
         kind = next(stage for stage, contract in contracts().items() if isinstance(part, contract))
         raise UserError(
-            f"{_name(type(part))} does not keep its contract: {what}. sedd_core.testing.check_{kind} tests it "
-            "thoroughly. To run with it all the same: --no_checks"
+            f"{_name(type(part))} violates its contract: {what}. sedd_core.testing.check_{kind} tests it "
+            "thoroughly. To run anyway: --no_checks"
         )
 
 
@@ -104,7 +121,9 @@ def _check_noise(noise: Noise) -> None:
     level = noise(t)
     for values in level:
         _require(
-            values.shape == t.shape and values.dtype == torch.float64, noise, "sigma and rate are float64 like t"
+            values.shape == t.shape and values.dtype == torch.float64,
+            noise,
+            "sigma and rate have the shape and type of t",
         )
     _require((level.sigma > 0).all() and (level.sigma.diff() > 0).all(), noise, "sigma is positive and grows with t")
     slope = (noise(t + step).sigma - noise(t - step).sigma) / (2 * step)
@@ -120,19 +139,21 @@ def _check_graph(graph: Graph) -> None:
         sigma = torch.full(states.shape, level, dtype=torch.float64)
         probs = graph.transition(states, sigma)
         _require(
-            probs.shape == (len(states), last + 1), graph, "transition has a row over all states for each position"
+            probs.shape == (len(states), last + 1), graph, "transition(x, sigma) has shape [*x.shape, num_states]"
         )
         _require(probs.dtype == torch.float64, graph, f"transition is float64, not {probs.dtype}")
-        _require((probs > -1e-9).all(), graph, f"transition is not negative (sigma {level})")
+        _require((probs > -1e-9).all(), graph, f"transition is nonnegative (sigma = {level})")
         total = probs.sum(-1)
         worst = total[(total - 1).abs().argmax()].item()
-        _require(abs(worst - 1) < 1e-6, graph, f"rows of transition sum to 1, not to {worst:.6g} (sigma {level})")
+        _require(abs(worst - 1) < 1e-6, graph, f"rows of transition sum to 1, not to {worst:.6g} (sigma = {level})")
         _check_entropy(graph, states[states < graph.vocab_size], level)
     prior = graph.prior_law()
-    _require(prior.shape == (last + 1,) and (prior >= 0).all(), graph, "prior_law is a law over all states")
+    _require(
+        prior.shape == (last + 1,) and (prior >= 0).all(), graph, "prior_law is nonnegative with shape [num_states]"
+    )
     _require(abs(prior.sum().item() - 1) < 1e-6, graph, f"prior_law sums to 1, not to {prior.sum().item():.6g}")
     _check_rates(graph, states)
-    if graph.num_states <= MOST_WHOLE:
+    if graph.num_states <= MOST_COMPOSED:
         _check_composition(graph, states)
 
 
@@ -142,31 +163,33 @@ def _check_composition(graph: Graph, states: Int64[Tensor, " N"]) -> None:
     _require(
         torch.allclose(twice, graph.transition(states, first + second), atol=1e-6),
         graph,
-        "noise a and then b is noise a + b (processes whose rates change with the noise are not supported)",
+        "transition over a, then over b, equals transition over a + b (rates that depend on sigma are not supported)",
     )
 
 
 def _check_rates(graph: Graph, states: Int64[Tensor, " N"]) -> None:
-    """The transition at very little noise against the rates, among the states."""
-    small = 1e-6
-    probs = graph.transition(states, torch.full(states.shape, small, dtype=torch.float64))[:, states]
-    out_of = (probs - torch.eye(len(states), dtype=torch.float64)) / small
-    into = graph.rate_into(states)[:, states].mT
+    """Compare transition at small sigma with the rates, among the states."""
+    sigma = 1e-6
+    probs = graph.transition(states, torch.full(states.shape, sigma, dtype=torch.float64))[:, states]
+    out_rates = (probs - torch.eye(len(states), dtype=torch.float64)) / sigma
+    in_rates = graph.rate_into(states)[:, states].mT
     _require(
-        (out_of - into).abs().max() <= 1e-3 * into.abs().max(), graph, "rate_into(x) over y is the rate from y into x"
+        (out_rates - in_rates).abs().max() <= 1e-3 * in_rates.abs().max(),
+        graph,
+        "rate_into(x)[y] is the rate from y into x",
     )
 
 
 def _check_entropy(graph: Graph, x0: Int64[Tensor, " N"], level: float) -> None:
-    """Not negative at any log-score, and 0 at the true ratios."""
+    """Check that score_entropy is nonnegative, and 0 at the true ratios."""
     sigma = torch.full(x0.shape, level, dtype=torch.float64)
     probs = graph.transition(x0, sigma)
     x = probs.argmax(-1)
     ratio = probs / probs.gather(-1, x[:, None])
     for log_score, what in ((ratio.log().clamp(min=-60), "0 at the true ratios"), (torch.zeros_like(probs), "")):
         entropy = graph.score_entropy(log_score, sigma, x, x0) / ratio.sum(-1)
-        _require((entropy > -1e-6).all(), graph, f"score_entropy is not negative (sigma {level})")
-        _require(not what or (entropy < 1e-6).all(), graph, f"score_entropy is {what} (sigma {level})")
+        _require((entropy > -1e-6).all(), graph, f"score_entropy is nonnegative (sigma = {level})")
+        _require(not what or (entropy < 1e-6).all(), graph, f"score_entropy is {what} (sigma = {level})")
 
 
 def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
@@ -176,7 +199,7 @@ def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
     def score(
         x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
     ) -> Tensor:
-        sigma = noise(expand_to(t, x)).sigma  # as if every clean token were token 0
+        sigma = noise(expand_to(t, x)).sigma  # as if all data were token 0
         probs = graph.transition(torch.zeros_like(x), sigma)
         values = (probs.clamp(min=1e-30) / probs.gather(-1, x[..., None]).clamp(min=1e-30)).log().float()
         return values if positions is None else values[positions]
@@ -184,5 +207,9 @@ def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
     t, t_next = (torch.full((2,), value, dtype=torch.float64) for value in (0.6, 0.5))
     out = sampler.step(x, t, t_next, score, noise, graph, draws)
     sampler.stats = SamplerStats()
-    _require(out.shape == x.shape and out.dtype == x.dtype, sampler, "a step returns states like those it is given")
-    _require(((out >= 0) & (out < graph.num_states)).all(), sampler, "a step returns states of the graph")
+    _require(
+        out.shape == x.shape and out.dtype == x.dtype, sampler, "step returns states with the shape and type of x"
+    )
+    _require(
+        ((out >= 0) & (out < graph.num_states)).all(), sampler, "step returns states between 0 and num_states - 1"
+    )

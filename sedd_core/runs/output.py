@@ -1,4 +1,4 @@
-"""What a sampling run leaves in its folder."""
+"""Files of a sampling run: samples and trajectory."""
 
 from __future__ import annotations
 
@@ -26,9 +26,15 @@ def write_samples(
     prompts: Sequence[str | None],
     seed: int,
 ) -> None:
-    """Samples as texts, a file each; as lines of JSON with all that is known of each; or as a table of token ids.
+    """Write samples into the folder of a workspace.
 
-    prompts: of each sample, as it was written; None where there is none. seed: of all of them.
+    Args:
+        workspace: Workspace of the run.
+        format: "text" (one file per sample), "jsonl" (one object per sample) or "ids" (an array in samples.npy).
+        tokens: Token ids [n, L].
+        texts: Text of each sample.
+        prompts: Prompt of each sample, as the user wrote it, or None.
+        seed: Random seed of the run.
     """
     if format == "text":
         workspace.write_samples(texts)
@@ -36,16 +42,22 @@ def write_samples(
         with writing(workspace.folder / "samples.npy") as temporary, temporary.open("wb") as file:
             np.save(file, tokens.numpy())
     else:
-        rows = [
-            {"index": index, "seed": seed, "prompt": prompt, "text": text, "tokens": row}
-            for index, (prompt, text, row) in enumerate(zip(prompts, texts, tokens.tolist(), strict=True))
+        objects = [
+            {"index": index, "seed": seed, "prompt": prompt, "text": text, "tokens": ids}
+            for index, (prompt, text, ids) in enumerate(zip(prompts, texts, tokens.tolist(), strict=True))
         ]
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+        lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in objects]
         write_text(workspace.folder / "samples.jsonl", "".join(lines))
 
 
 def write_trajectory(folder: Path, trajectory: Trajectory, title: str) -> None:
-    """A trajectory as data, as a page and as a picture."""
+    """Write a trajectory as data (.safetensors), as a web page (.html) and as an animated picture (.svg).
+
+    Args:
+        folder: Folder of the run.
+        trajectory: States of all samples.
+        title: Title of the page.
+    """
     trajectory.save(folder / "trajectory.safetensors")
     write_text(folder / "trajectory.html", to_html(trajectory, title))
     write_text(folder / "trajectory.svg", to_svg(trajectory))

@@ -1,4 +1,4 @@
-"""The parts of a training run."""
+"""Stages and settings of a training run."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ class TrainingParts(Run):
     training: Training
     """Length, batches and numerics of training."""
     checkpoints: Checkpoints
-    """When the run is saved."""
+    """When and how many checkpoints are saved."""
     validation: Validation
-    """The likelihood bound on validation data."""
+    """Evaluation of the likelihood bound on validation data."""
     samples: Samples
     """Samples drawn during and after training."""
     more_valid: tuple[Data, ...] = ()
     """Further data sets whose validation splits are evaluated too."""
     monitor: Monitor | None = None
-    """Where metrics and texts go besides the log; None: nowhere."""
+    """Receiver of metrics and texts, such as TensorBoard; None: only the log."""
     ngpus: int | None = None
     """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
     init_from: str | None = None
@@ -65,10 +65,10 @@ class TrainingParts(Run):
         check_at_least(1, ngpus=self.ngpus)
 
     def vocab_size(self) -> tuple[int, bool]:
-        """The vocabulary size, and whether it is known before the data is read; `STAND_IN` where it is not."""
+        """Return (vocabulary size, whether it is known before reading the data); `STAND_IN` if unknown."""
         size = self.data.vocab_size() or self.graph.keywords.get("vocab_size")
         return (STAND_IN, False) if size is None else (size, True)
 
     def started_processes(self) -> int:
-        """The number of processes: as started (torchrun, srun), or as the run will start them."""
+        """Number of processes: as started by torchrun or srun, or as the run is going to start."""
         return max(process_rank().world_size, self.processes())

@@ -1,4 +1,4 @@
-"""What every run is."""
+"""Base class of runs."""
 
 from __future__ import annotations
 
@@ -11,42 +11,56 @@ from ..record.figures import Figure
 
 
 class Run(ABC):
-    """Something that `launch.py` runs."""
+    """A run of `launch.py`: training or sampling, with its parts as fields."""
 
     ngpus: int | None
     """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
 
     def processes(self) -> int:
-        """How many there shall be: `ngpus`, or one for each GPU of this machine, or one."""
+        """Number of processes: `ngpus`, or one per GPU of this machine, or one without GPUs."""
         return self.ngpus or max(torch.cuda.device_count(), 1)
 
     @abstractmethod
     def describe(self) -> str:
-        """What would happen, with sizes; reads no data and starts nothing."""
+        """Describe the run and its sizes without reading data or starting anything."""
 
     def describe_memory(self) -> str:
-        """What it takes on each GPU, where that is known before the start: for a dry run, for it takes seconds."""
+        """Describe the memory per GPU, where known in advance; "" otherwise. Takes seconds: for dry runs."""
         return ""
 
     def starts_from(self) -> list[str]:
-        """The checkpoints that have to be there."""
+        """Checkpoints that must exist."""
         return []
 
     def warnings(self) -> list[str]:
-        """What works but is unwise, a sentence each."""
+        """Warnings about settings that work but are unwise, one sentence each."""
         return []
 
     def check_processes(self, processes: int) -> None:  # noqa: B027 - most runs work with any number
-        """Check that the run can be divided among so many processes.
+        """Check that the run can be divided among processes.
+
+        Args:
+            processes: Number of processes.
 
         Raises:
-            UserError: It cannot.
+            UserError: It cannot be divided.
         """
 
     def check_contracts(self) -> None:
-        """UserError where a part contradicts its contract on a few states; a run without such parts has no checks."""
+        """Check the contracts of the parts on a few states; runs without such parts check nothing.
+
+        Raises:
+            UserError: A part violates its contract.
+        """
         return
 
     @abstractmethod
     def execute(self, workspace: Workspace) -> list[Figure]:
-        """Do it. Returns the figures that a table of runs compares, by the first of which it is sorted."""
+        """Execute the run.
+
+        Args:
+            workspace: Folder, processes and record of the run.
+
+        Returns:
+            Figures that a table of runs compares; the table is sorted by the first.
+        """

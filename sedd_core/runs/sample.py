@@ -1,4 +1,4 @@
-"""The sampling run: from a checkpoint, and tokens that may be given, to text."""
+"""Sampling run: from a checkpoint, and possibly prompts, to texts."""
 
 from __future__ import annotations
 
@@ -39,14 +39,21 @@ class Sample(SampleSettings):
     """Draw samples from a checkpoint. The i-th sample is a function of (seed, i), whatever the batch size."""
 
     def execute(self, workspace: Workspace) -> list[Figure]:
-        """Sample, print, and write into the workspace's folder."""
+        """Draw the samples, print them, and write them into the folder of the workspace.
+
+        Args:
+            workspace: Folder, processes and record of the run.
+
+        Returns:
+            Number of network calls, clipped probability per position, and tokens per second.
+        """
         world = workspace.world
-        loaded, length, asked, given = world.agree(lambda: self._prepared(world))
+        loaded, length, templates, fixed = world.agree(lambda: self._prepared(world))
         workspace.open()
         started = time.monotonic()
-        tokens, trajectory = self._draw(loaded, world, given, length)
+        tokens, trajectory = self._draw(loaded, world, fixed, length)
         speed = tokens.numel() / (time.monotonic() - started)
-        world.agree(lambda: self._report(workspace, loaded, asked, tokens, trajectory) if world.main else None)
+        world.agree(lambda: self._report(workspace, loaded, templates, tokens, trajectory) if world.main else None)
         console.say(f"{short(speed)} tokens/s. Written to {workspace.folder}")
         stats = self.sampler.stats
         return [
@@ -56,74 +63,74 @@ class Sample(SampleSettings):
         ]
 
     def _prepared(self, world: World) -> tuple[Loaded, int, list[Prompt], FixedTokens | None]:
-        """The model, the tokens per sample, the prompts, and the fixed tokens."""
+        """Load the model; determine the tokens per sample, the prompts, and the fixed tokens."""
         loaded = load_checkpoint(
             self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
         )
         tuple(sampler_suits(self.sampler, loaded.graph))
-        length, asked = sample_length(self, loaded), prompts_of(self)
-        return loaded, length, asked, fixed_tokens(self, loaded, asked, length)
+        length, templates = sample_length(self, loaded), prompts_of(self)
+        return loaded, length, templates, fixed_tokens(self, loaded, templates, length)
 
     def _report(
         self,
         workspace: Workspace,
         loaded: Loaded,
-        asked: list[Prompt],
+        templates: list[Prompt],
         tokens: Int64[Tensor, "n L"],
         trajectory: Trajectory | None,
     ) -> None:
-        """Print the samples, and write them."""
+        """Print and write the samples."""
         end = loaded.record.end
         texts = [loaded.codec.decode(before_end(row, end)) for row in tokens.tolist()] if loaded.codec else []
         report_samples(texts, self.sampler)
-        of_each = [prompt.text for prompt in asked for _ in range(self.count)] or [None] * len(tokens)
-        write_samples(workspace, self.format, tokens, texts, of_each, self.seed)
+        prompts = [prompt.text for prompt in templates for _ in range(self.count)] or [None] * len(tokens)
+        write_samples(workspace, self.format, tokens, texts, prompts, self.seed)
         if trajectory:
             write_trajectory(workspace.folder, trajectory, without_folders(self.checkpoint))
 
     def _draw(
-        self, loaded: Loaded, world: World, given: FixedTokens | None, length: int
+        self, loaded: Loaded, world: World, fixed: FixedTokens | None, length: int
     ) -> tuple[Int64[Tensor, "n L"], Trajectory | None]:
-        """All samples, and their states if these are wanted; each process draws its share."""
-        total = len(given.tokens) if given else self.count
-        which = world.share(total)
+        """Draw all samples, each process its share. Returns the tokens, and the trajectory if it is recorded."""
+        total = len(fixed.tokens) if fixed else self.count
+        indices = world.share(total)
         times = time_grid(self.steps, self.t_min, self.grid, loaded.noise, world.device).cpu()
-        times = torch.cat([times, times.new_zeros(1)])  # the result's
+        times = torch.cat([times, times.new_zeros(1)])  # time of the result
         recorder = Recorder(times)
-        with self._shown(loaded, world, times, which, given) as show, explained("sampling", "batch_size or length"):
+        with self._shown(loaded, world, times, indices, fixed) as show, explained("sampling", "batch_size or length"):
 
             def on_step(x: Int64[Tensor, "B L"]) -> None:
                 show(x)
                 if self.trajectory:
                     recorder(x)
 
-            mine = sample(
+            own_tokens = sample(
                 loaded.model,
                 loaded.noise,
                 self.sampler,
                 count=total,
-                which=which,
+                which=indices,
                 length=length,
                 steps=self.steps,
                 t_min=self.t_min,
                 seed=self.seed,
                 batch_size=self.batch_size,
                 grid=self.grid,
-                fixed_tokens=given,
+                fixed_tokens=fixed,
                 fixed_token_noise=self.fixed_token_noise,
                 cond=None if self.cond is None else torch.tensor([self.cond] * total),
                 on_step=on_step,
             )
-        shares = world.gather((which, mine, recorder.states(), self.sampler.stats))
-        indices, tokens, states, stats = zip(*shares, strict=True)
-        order = torch.cat(indices).argsort()
+        shares = world.gather((indices, own_tokens, recorder.states(), self.sampler.stats))
+        all_indices, tokens, states, stats = zip(*shares, strict=True)
+        order = torch.cat(all_indices).argsort()
         self.sampler.stats = reduce(operator.add, stats)
         if not self.trajectory or loaded.codec is None:
             return torch.cat(tokens)[order], None
         whole = Recorder(times)
         for state in torch.cat([part for part in states if part.numel()], 1)[:, order]:
             whole(state.long())
-        return torch.cat(tokens)[order], whole.trajectory(loaded.codec, loaded.graph.mask, given)
+        return torch.cat(tokens)[order], whole.trajectory(loaded.codec, loaded.graph.mask, fixed)
 
     @contextmanager
     def _shown(
@@ -131,14 +138,14 @@ class Sample(SampleSettings):
         loaded: Loaded,
         world: World,
         times: Float64[Tensor, " F"],
-        which: Int64[Tensor, " n"],
-        given: FixedTokens | None,
+        indices: Int64[Tensor, " n"],
+        fixed: FixedTokens | None,
     ) -> Iterator[Callable[[Int64[Tensor, "B L"]], None]]:
-        """What is to be called with each state: the view of the main process's samples, or a progress bar."""
+        """Yield a function that shows each state: a live view in the main process, or a progress bar."""
         if self.trajectory and world.main and loaded.codec:
-            with LiveView(times, loaded.codec, loaded.graph.mask, given, which) as live:
+            with LiveView(times, loaded.codec, loaded.graph.mask, fixed, indices) as live:
                 yield live
         else:
-            batches = -(-len(which) // self.batch_size)
+            batches = -(-len(indices) // self.batch_size)
             with console.progress_bar((self.steps + 2) * batches, "sampling") as advance:
                 yield lambda x: advance()

@@ -1,4 +1,4 @@
-"""The settings of a sampling run."""
+"""Settings of a sampling run."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class SampleSettings(Run):
-    """What is sampled, from which checkpoint, and how."""
+    """Checkpoint, number and form of samples, and how they are drawn."""
 
     checkpoint: str
     """Run folder, checkpoint folder, published model (folder or hub id), or run folder of the original code."""
     tokenizer: str = ""
-    """Tokenizer of a model that has none: a tokenizer.json, a folder or a hub id (gpt2 for the published models)."""
+    """Tokenizer for a model without one: a tokenizer.json, a folder or a hub id (gpt2 for the published models)."""
     sampler: Sampler
-    """Sampler."""
+    """Sampler of the reverse process."""
     steps: int = 128
     """Number of sampling steps (one network call each)."""
     grid: Grid = "uniform"
-    """Spacing of the sampling steps in time: see `sampling.grid.time_grid`."""
+    """Spacing of the sampling steps in time: see sedd_core.sampling.grid.time_grid."""
     count: int = 4
-    """Number of samples, of each prompt if there are prompts."""
+    """Number of samples; with prompts, the number of samples per prompt."""
     batch_size: int = 4
     """Sequences per network call."""
     length: int | None = None
@@ -65,12 +65,14 @@ class SampleSettings(Run):
         require(min(self.lengths, default=1) >= 1, f"lengths must be at least 1 each, not {self.lengths}")
         require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
         ways = (bool(self.prefix or self.suffix), bool(self.prompt), bool(self.prompts))
-        require(sum(ways) <= 1, "set one of prefix and suffix, prompt, or prompts: they exclude each other")
-        require(self.checkpoint != "", "checkpoint is empty: name a run, a checkpoint or a published model")
+        require(sum(ways) <= 1, "prefix and suffix, prompt, and prompts exclude each other: set one of them")
+        require(
+            self.checkpoint != "", "checkpoint is empty: set a run folder, a checkpoint folder or a published model"
+        )
         check_seed(self.seed)
 
     def describe(self) -> str:
-        """What would be sampled, from which weights."""
+        """Describe the checkpoint and the samples."""
         return (
             f"checkpoint {self.checkpoint}\n"
             f"samples    {self.count} in batches of {self.batch_size}, {self.steps} steps of "
@@ -78,5 +80,5 @@ class SampleSettings(Run):
         )
 
     def starts_from(self) -> list[str]:
-        """The checkpoint to sample from."""
+        """Checkpoint to sample from."""
         return [self.checkpoint]

@@ -1,6 +1,7 @@
 """Conversion between text and tokens: text files, tokenizers, and the Hugging Face hub."""
 
-from .codec import Codec, bpe_codec, byte_codec, character_codec, id_codec
+from .builtin import bpe_codec, byte_codec, character_codec, id_codec
+from .codec import Codec
 from .exact_tokens import exact_tokens, tokens_after
 from .files import MARK, ending, read_text, starts_with_mark
 from .tokenizer import END, EndedCodec, read_ended_tokenizer, read_tokenizer, with_end_token

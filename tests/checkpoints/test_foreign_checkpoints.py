@@ -28,7 +28,7 @@ from sedd_core.checkpoints.published import record_of_config, trained_length
 from sedd_core.cli.main import main
 from sedd_core.files import digest
 from sedd_core.record import Node, Record
-from sedd_core.text.codec import character_codec
+from sedd_core.text.builtin import character_codec
 from sedd_core.text.tokenizer import read_tokenizer
 from tests.support.golden_figures import GOLDEN, arrays, close
 

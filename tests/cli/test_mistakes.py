@@ -193,7 +193,7 @@ COMMANDS = {
         ["nowhere does not exist", "Give a run folder"],
     ),
     "a checkpoint that is not there, in a dry run": ([SAMPLE, "checkpoint=nowhere", "--dry_run"], ["does not exist"]),
-    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint is empty: name a run"]),
+    "a checkpoint without a name": ([SAMPLE, "--checkpoint="], ["checkpoint is empty: set a run"]),
     "a home that the shell left": (["--fdl_config=~/no_such_file.py"], [f"{Path.home()}/no_such_file.py does not"]),
     "a checkpoint in a home that the shell left": (
         [SAMPLE, "checkpoint=~/no_such_run"],

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sedd_core import plugin
 from sedd_core.checkpoints.export import export
 from sedd_core.cli.main import main
-from sedd_core.text.codec import character_codec
+from sedd_core.text.builtin import character_codec
 from sedd_core.trajectory import Trajectory
 from tests.support.golden_figures import GOLDEN
 from tests.support.runs import TINY, apart, run, write_text
@@ -151,7 +151,7 @@ def test_more_tokens_than_the_network_has_seen_are_warned_of(capsys: pytest.Capt
     run(*SAMPLE, "--checkpoint=absorb", "length=16", "--run_folder=as_trained")
     assert "warning" not in capsys.readouterr().out
     run(*SAMPLE, "--checkpoint=absorb", "length=20", "--run_folder=longer")
-    assert "trained on sequences of 16 tokens; these have 20" in capsys.readouterr().out
+    assert "trained on sequences of 16 tokens; samples have 20" in capsys.readouterr().out
     assert {len(text) for text in texts("longer")} == {20}
 
 

@@ -250,8 +250,8 @@ def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[
         ([], []),
         (["graph=uniform", "noise=geometric", "score.scale_by_sigma=false"], []),
         (["graph=uniform", "noise=geometric"], ["score.scale_by_sigma=false"]),
-        (["graph=uniform"], ["sigma is 6.91", "0.00039 nats per token", "noise=geometric"]),
-        (["graph=uniform", "noise=geometric(sigma_max=2)"], ["sigma is 2", "nats per token"]),
+        (["graph=uniform"], ["sigma = 6.91", "0.00039 nats per token", "noise=geometric"]),
+        (["graph=uniform", "noise=geometric(sigma_max=2)"], ["sigma = 2", "nats per token"]),
         (
             ["training.steps=50"],
             ["warm-up of 100 steps is longer than the run of 50"],
@@ -292,8 +292,8 @@ def test_a_process_is_judged_before_the_vocabulary_is_known(capsys: pytest.Captu
     command = ["launch.py", f"--fdl_config={EXPERIMENTS[0].parent}/quickstart.py", "data.tokenizer=char", "--dry_run"]
     assert main([*command, "graph=uniform", "noise=geometric(sigma_max=2)"]) == 0
     captured = capsys.readouterr()
-    assert "its size and memory follow from the vocabulary" in captured.out
-    assert "sigma is 2" in captured.err
+    assert "size and memory depend on the vocabulary" in captured.out
+    assert "sigma = 2" in captured.err
     assert main([*command, "model.num_states=90"]) == 0
 
 

@@ -25,7 +25,8 @@ from sedd_core.data.packed import PackedData
 from sedd_core.data.sequences import DocumentSequences, PackedSequences
 from sedd_core.files import cache_folder
 from sedd_core.stages.data import Split
-from sedd_core.text.codec import Codec, byte_codec
+from sedd_core.text.builtin import byte_codec
+from sedd_core.text.codec import Codec
 
 KEY = "k" * 64
 

@@ -73,8 +73,8 @@ def test_more_context_helps_where_there_is_structure() -> None:
 @pytest.mark.parametrize(
     ("train", "valid", "order", "words"),
     [
-        ("", "abc", 1, "needs text"),
-        ("abc", "", 1, "needs text"),
+        ("", "abc", 1, "needs a training text"),
+        ("abc", "", 1, "needs a training text"),
         ("abc", "abc", -1, "order must lie between 0 and"),
         ("".join(map(chr, range(0x4E00, 0x9000))), "abc", 4, "order must lie between 0 and 3"),
     ],

@@ -110,7 +110,7 @@ def test_a_network_that_looks_at_its_tensors_is_not_counted(
         "    return run\n"
     )
     assert main(["launch.py", f"--fdl_config={file}", "--dry_run"]) == 0
-    assert "memory   not known before the run: the network cannot be tried without data" in capsys.readouterr().out
+    assert "memory   unknown before the run: the network does not run without data" in capsys.readouterr().out
 
 
 EXHAUSTED = [

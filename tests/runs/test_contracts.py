@@ -1,4 +1,4 @@
-"""What a run checks of its parts before it starts: contracts on a few states, and graphs that no memory holds."""
+"""Checks of a run before it starts: contracts on a few states, and graphs too large for the memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from sedd_core import UserError, plugin
 from sedd_core.cli.main import main
 from sedd_core.runs import contracts
-from sedd_core.runs.contracts import check_contracts, is_on_meta, look_at
+from sedd_core.runs.contracts import check_contracts, inspection_graph, is_on_meta
 from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler
 from sedd_core.testing import check_graph
 from tests.support.graphs import Drifting, Ring
@@ -121,13 +121,13 @@ FAULTS = {
     "rates turned": ({"graph": Turned(5)}, "rate_into"),
     "a transition in float32": ({"graph": Single(5)}, "float64, not torch.float32"),
     "a prior that sums to 2": ({"graph": Unnormalized(5)}, "prior_law sums to 1, not to 2"),
-    "rates that change with the noise": ({"graph": Drifting()}, "Drifting.*noise a and then b is noise a \\+ b"),
-    "an entropy below 0": ({"graph": Bottomless(5)}, "score_entropy is not negative"),
+    "rates that change with the noise": ({"graph": Drifting()}, "Drifting.*transition over a, then over b, equals"),
+    "an entropy below 0": ({"graph": Bottomless(5)}, "score_entropy is nonnegative"),
     "a wrong rate": ({"noise": Straight(rate=4.0)}, "Straight.*rate is the derivative.*check_noise"),
     "a wrong inverse": ({"noise": Straight(inverse=4.0)}, "is t"),
     "noise that falls": ({"noise": Straight(sign=-1.0)}, "grows"),
-    "a step that shortens": ({"sampler": Short()}, "Short.*like those it is given.*check_sampler"),
-    "a step outside of the states": ({"sampler": Outside()}, "states of the graph"),
+    "a step that shortens": ({"sampler": Short()}, "Short.*with the shape and type of x.*check_sampler"),
+    "a step outside of the states": ({"sampler": Outside()}, "states between 0 and num_states - 1"),
 }
 
 
@@ -162,12 +162,12 @@ def test_one_kernel_for_each_step_and_the_same_weights(monkeypatch: pytest.Monke
 def test_a_graph_that_no_memory_holds_is_refused_with_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contracts, "device_memory", lambda: None)
     monkeypatch.setattr(contracts, "_host_memory", lambda: 16 * 2**30)
-    words = r"Ladder .* 50,257 x 50,257 x 8 bytes = 18.8 GiB, held 3 times at once, 56.5 GiB; there are 16.0 GiB"
+    words = r"Ladder .* 50,257 x 50,257 x 8 bytes = 18.8 GiB, of which 3 are in memory at once: 56.5 GiB of 16.0 GiB"
     with pytest.raises(UserError, match=words):
-        look_at(partial(Ladder), 50257)
-    assert not is_on_meta(look_at(partial(Ladder), 100))
+        inspection_graph(partial(Ladder), 50257)
+    assert not is_on_meta(inspection_graph(partial(Ladder), 100))
     monkeypatch.setattr(contracts, "_host_memory", lambda: 128 * 2**30)
-    assert is_on_meta(look_at(partial(Ladder), 50257))  # fits, and is not made to be looked at
+    assert is_on_meta(inspection_graph(partial(Ladder), 50257))  # fits, and is constructed without values
 
 
 MINE = '''
@@ -215,7 +215,7 @@ def test_a_graph_that_checks_values_when_it_is_made(mine: str, capsys: pytest.Ca
 def test_a_run_with_a_broken_part_does_not_start(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     broken = f"{mine}:config(graph='Fat')"
     assert main(["launch.py", broken, "--run_folder=run"]) == 1
-    assert "Fat does not keep its contract: rows of transition sum to 1, not to 1.05" in capsys.readouterr().err
+    assert "Fat violates its contract: rows of transition sum to 1, not to 1.05" in capsys.readouterr().err
     assert not Path("run").exists()
     assert main(["launch.py", broken, "--dry_run", "--no_checks"]) == 0
 

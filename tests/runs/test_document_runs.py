@@ -51,11 +51,11 @@ def test_lengths_are_part_of_the_data_or_given(capsys: pytest.CaptureFixture[str
 
     capsys.readouterr()
     run(*SAMPLE, "--checkpoint=given", "--run_folder=nothing", code=1)
-    assert "was trained given the length of each document" in capsys.readouterr().err
+    assert "was trained with documents of given lengths" in capsys.readouterr().err
     run(*SAMPLE, "--checkpoint=counted", "lengths=(3,)", "--run_folder=nothing", code=1)
-    assert "was not trained given the lengths" in capsys.readouterr().err
+    assert "was not trained with documents of given lengths" in capsys.readouterr().err
     run(*SAMPLE, "--checkpoint=given", "lengths=(3,17)", "--run_folder=nothing", code=1)
-    assert "lengths has 17, but a sample has 16" in capsys.readouterr().err
+    assert "lengths=(3, 17) exceeds the 16 tokens per sample" in capsys.readouterr().err
     run(*SAMPLE, "--checkpoint=given", "lengths=(3,16)", "format=ids", "--prefix=a", "--run_folder=ids")
     tokens = np.load("ids/samples.npy")
     assert [(row[length:] == 256).all() for row, length in zip(tokens, (3, 16, 3), strict=True)] == [True] * 3

@@ -283,7 +283,7 @@ def test_other_data_under_the_same_name_is_refused(capsys: pytest.CaptureFixture
     text = Path("text.txt").read_text()
     Path("text.txt").write_text(text.replace("cat", "tac"))
     run("--resume", "--run_folder=run", "training.steps=6", code=1)
-    assert "The content of the data is not what the run in run began with" in capsys.readouterr().err
+    assert "The data has changed since the run in run started" in capsys.readouterr().err
     run("--resume", "--run_folder=run", "training.steps=6", "--allow_changes")
     run("--resume", "--run_folder=run", "training.steps=8")  # the record tells of the data that there is now
 

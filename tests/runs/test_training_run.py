@@ -107,7 +107,7 @@ def test_a_profile_of_some_steps(first: int) -> None:
 
 def test_a_profile_past_the_end_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
     run(*TINY, "--dry_run", "training.profile=(11, 20)")
-    assert "warning: training.profile=(11, 20) goes past the last of 12 steps" in capsys.readouterr().err
+    assert "warning: training.profile=(11, 20) ends after the last step, 12" in capsys.readouterr().err
 
 
 MINE = """

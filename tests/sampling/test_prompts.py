@@ -23,7 +23,8 @@ from sedd_core.sampling.prompts import (
 )
 from sedd_core.sampling.sample import sample
 from sedd_core.stages.sampler import FixedTokens
-from sedd_core.text.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.text.builtin import bpe_codec, byte_codec, character_codec
+from sedd_core.text.codec import Codec
 
 BYTES, LETTERS = byte_codec(), character_codec("abcdefghijklmnopqrstuvwxyz ")
 

@@ -7,7 +7,8 @@ from functools import cache
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from sedd_core.text.codec import Codec, bpe_codec
+from sedd_core.text.builtin import bpe_codec
+from sedd_core.text.codec import Codec
 
 WORDS = "Once upon a time the cat, who is old, sat on it (and) said: 'no'! it isn't my name. 12 of 347; one-two_three"
 TEXT = (

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from sedd_core import UserError
-from sedd_core.text.codec import UNKNOWN, Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.text.builtin import UNKNOWN, bpe_codec, byte_codec, character_codec
+from sedd_core.text.codec import Codec
 
 TEXT = "the quick brown fox jumps over the lazy dog; naïve café — 日本語 😀\n\tif x:\n        return  y\n" * 20
 BYTES, PAIRS, CHARACTERS = byte_codec(), bpe_codec(TEXT, 300), character_codec(TEXT)

@@ -13,7 +13,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from sedd_core import UserError
-from sedd_core.text.codec import Codec, bpe_codec, byte_codec
+from sedd_core.text.builtin import bpe_codec, byte_codec
+from sedd_core.text.codec import Codec
 from sedd_core.text.tokenizer import FILES, read_ended_tokenizer, read_tokenizer, with_end_token
 
 TEXT = (

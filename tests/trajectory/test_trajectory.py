@@ -19,7 +19,8 @@ from rich.console import Console
 
 from sedd_core import UserError
 from sedd_core.stages.sampler import FixedTokens
-from sedd_core.text.codec import UNKNOWN, Codec, byte_codec, character_codec
+from sedd_core.text.builtin import UNKNOWN, byte_codec, character_codec
+from sedd_core.text.codec import Codec
 from sedd_core.trajectory import LiveView, Recorder, Trajectory, to_html, to_svg
 from sedd_core.trajectory.layout import layout
 from sedd_core.trajectory.style import NEVER, kinds, later_ages, token_texts

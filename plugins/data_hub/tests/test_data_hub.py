@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from sedd_core import UserError, plugin
 from sedd_core.stages import Data
-from sedd_core.text.codec import byte_codec
+from sedd_core.text.builtin import byte_codec
 
 DOCUMENTS = [f"Document {i} says hello, and goodbye." for i in range(40)]
 END = "<|end|>"

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from sedd_core import UserError, plugin
 from sedd_core.data.cache import content_hash, corpus_key
 from sedd_core.stages import Data
-from sedd_core.text.codec import Codec, bpe_codec, byte_codec, character_codec
+from sedd_core.text.builtin import bpe_codec, byte_codec, character_codec
+from sedd_core.text.codec import Codec
 
 TEXT = "".join(f"line {i}: the cat sat on the mat.\n" for i in range(200))
 

@@ -14,7 +14,7 @@ import torch
 from sedd_core import UserError, plugin
 from sedd_core.data.sequences import PackedSequences
 from sedd_core.stages import Data
-from sedd_core.text.codec import byte_codec
+from sedd_core.text.builtin import byte_codec
 
 IDS = np.arange(1000) % 300
 
