@@ -1,7 +1,8 @@
-"""For tests, ours and those of plugins: the oracle of exact laws, and the conformance kit."""
+"""Test kit for the core and for plugins: exact distributions on small state spaces, and conformance checks."""
 
 from .conformance import check_graph, check_noise, check_sampler
+from .distributions import random_joint, total_variation
 from .empirical import check_draws
-from .oracle import Oracle, random_joint, total_variation
+from .oracle import Oracle
 
 __all__ = ["Oracle", "check_draws", "check_graph", "check_noise", "check_sampler", "random_joint", "total_variation"]

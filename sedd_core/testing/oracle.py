@@ -1,7 +1,9 @@
-"""Exact laws on small state spaces, without a single random draw.
+"""Exact distributions on small state spaces, computed without random draws, in float64.
 
-A joint law p0 over all V^L short sequences determines the law, and the scores, of the noised sequences at any sigma;
-and a sampler whose step is a product over positions maps a law over sequences to the next exactly. All in float64.
+A joint distribution p0 over all V^L short sequences determines the distribution and the scores of the noised
+sequences at any sigma. A factorized sampler maps a distribution over sequences to that after its step exactly.
+
+Shapes: S states, V data tokens, length L, N = S^L sequences of states, N0 = V^L clean sequences.
 """
 
 from __future__ import annotations
@@ -21,30 +23,27 @@ from ..stages import FactorizedSampler, FixedTokens, Graph, Noise
 from ..stages.sampler import ScoreFunction, denoising_distribution
 
 
-def random_joint(vocab_size: int, length: int, seed: int, concentration: float = 1.0) -> Float64[Tensor, "..."]:
-    """A law over all sequences, of shape [V] * L: independent Gamma(concentration) weights, normalized."""
-    weights = np.random.default_rng(seed).gamma(concentration, size=(vocab_size,) * length)
-    return torch.from_numpy(weights / weights.sum())
-
-
-def total_variation(p: Float64[Tensor, " N"], q: Float64[Tensor, " N"]) -> float:
-    """Half the sum of absolute differences."""
-    return (p - q).abs().sum().item() / 2
-
-
 class BoundTerms(NamedTuple):
-    """The exact terms of the likelihood bound of each clean sequence, in nats."""
+    """Exact terms [N0] of the likelihood bound of each clean sequence, in nats per sequence."""
 
     diffusion: Float64[Tensor, " N0"]
+    """Integral of the expected score entropy over sigma."""
     reconstruction: Float64[Tensor, " N0"]
+    """Expected -log p(x0 | x) at the smallest sigma."""
     prior: Float64[Tensor, " N0"]
+    """KL(q(. | x0) || marginal) at the largest sigma."""
 
 
 class Oracle:
-    """Everything about one graph on one joint law of shape [V] * L.
+    """Exact marginals, scores, sampled distributions and bounds of one graph on one joint distribution.
 
-    Sequences are numbered as `itertools.product` goes: `states` [S^L, L] all of them, `clean` [V^L, L] those of data
-    tokens, and `p0` [V^L] the law of these.
+    `states` [N, L] are all sequences, `clean` [N0, L] those of data tokens, both in the order of `itertools.product`;
+    `p0` [N0] are the probabilities of `clean`.
+
+    Args:
+        graph: The forward process, of few states.
+        noise: The noise schedule.
+        joint: Probabilities [V, ..., V] of the clean sequences, with L axes.
     """
 
     def __init__(self, graph: Graph, noise: Noise, joint: Float64[Tensor, "..."]) -> None:
@@ -54,15 +53,18 @@ class Oracle:
         self.clean = torch.tensor(list(product(range(graph.vocab_size), repeat=self.length)))
         self.p0 = joint.flatten()
 
-    def number(self, x: Int64[Tensor, "... L"]) -> Int64[Tensor, "..."]:
-        """Where sequences stand among `states`."""
-        places = self.graph.num_states ** torch.arange(self.length - 1, -1, -1)
-        return (x * places).sum(-1)
+    def index_of(self, x: Int64[Tensor, "... L"]) -> Int64[Tensor, "..."]:
+        """Indices [...] of sequences x [..., L] in `states`."""
+        strides = self.graph.num_states ** torch.arange(self.length - 1, -1, -1)
+        return (x * strides).sum(-1)
 
     def marginal(self, sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, " N"]:
-        """The law of the noised sequences, over `states`: every axis of p0 contracted with the kernel of its noise.
+        """The distribution [N] of the noised sequences, over `states`.
 
-        sigma: one for all positions, or one for each.
+        Every axis of the joint distribution is contracted with the kernel of its noise.
+
+        Args:
+            sigma: Total noise, one value or [L].
         """
         probs = self.joint
         for level in torch.as_tensor(sigma, dtype=torch.float64).expand(self.length).tolist():
@@ -70,23 +72,32 @@ class Oracle:
         return probs.flatten()
 
     def kernel(self, sigma: float) -> Float64[Tensor, "V S"]:
-        """q_sigma(y | x0) for every clean token."""
+        """q_sigma(y | x0) [V, S] for every clean token x0 and state y."""
         return self.graph.transition(torch.arange(self.graph.vocab_size), torch.tensor(sigma, dtype=torch.float64))
 
     def log_score(self, x: Int64[Tensor, "B L"], sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, "B L S"]:
-        """log p_sigma(x with x_i := y) / p_sigma(x), exact; 0 for sequences that cannot be."""
+        """Exact log-scores log p_sigma(x with x_i := y) / p_sigma(x).
+
+        Args:
+            x: States [B, L].
+            sigma: Total noise, one value or [L].
+
+        Returns:
+            Log-scores [B, L, S]; 0 for sequences of probability 0.
+        """
         probs = self.marginal(sigma)
         neighbors = x[:, None, None].repeat(1, self.length, self.graph.num_states, 1)
         for i in range(self.length):
             neighbors[:, i, :, i] = torch.arange(self.graph.num_states)
-        here = probs[self.number(x)][:, None, None]
-        ratio = torch.where(here > 0, probs[self.number(neighbors)] / here, 1.0)
+        current = probs[self.index_of(x)][:, None, None]
+        ratio = torch.where(current > 0, probs[self.index_of(neighbors)] / current, 1.0)
         return ratio.log()
 
-    def model(self, clean: Bool[Tensor, " L"] | None = None) -> ScoreFunction:
-        """The exact score in the place of a network; it takes one time for a whole batch.
+    def score_fn(self, clean: Bool[Tensor, " L"] | None = None) -> ScoreFunction:
+        """The exact score function, for use in place of a model; all times of a batch must be equal.
 
-        clean: positions without noise, whatever the time is.
+        Args:
+            clean: Positions [L] at noise level 0 at all times; None: none.
         """
         noisy = torch.ones(self.length, dtype=torch.float64) if clean is None else (~clean).double()
 
@@ -99,13 +110,18 @@ class Oracle:
 
         return score
 
-    def conditional(self, given: FixedTokens) -> Float64[Tensor, " N0"]:
-        """The law of the clean sequences that hold the given tokens (a batch of one)."""
-        probs = self.p0 * (given.apply(self.clean) == self.clean).all(-1)
+    def conditional(self, fixed_tokens: FixedTokens) -> Float64[Tensor, " N0"]:
+        """The distribution [N0] of clean sequences given fixed tokens [1, L]."""
+        probs = self.p0 * (fixed_tokens.apply(self.clean) == self.clean).all(-1)
         return probs / probs.sum()
 
     def propagate(self, probs: Float64[Tensor, " N"], step_probs: Float64[Tensor, "N L S"]) -> Float64[Tensor, " N"]:
-        """The law after a step whose law at each sequence is a product over positions."""
+        """The distribution [N] after a step whose distribution at each sequence is a product over positions.
+
+        Args:
+            probs: Probabilities [N] of the sequences before the step.
+            step_probs: Probabilities [N, L, S] of each position's next state, for each sequence before the step.
+        """
         kernel = step_probs[:, 0]
         for i in range(1, self.length):
             kernel = (kernel[:, :, None] * step_probs[:, i, None, :]).flatten(1)
@@ -118,45 +134,62 @@ class Oracle:
         t_min: float = 1e-5,
         *,
         grid: Grid = "uniform",
-        given: FixedTokens | None = None,
+        fixed_tokens: FixedTokens | None = None,
         fixed_token_noise: FixedTokenNoise = "same",
     ) -> Float64[Tensor, " N0"]:
-        """The law of what a sampler draws in `steps` steps and the final denoising, over `clean`.
+        """The exact distribution of a sampler's output after all steps and the final denoising.
 
-        given, given_noise: as for `sampling.sample`, a batch of one.
+        Args:
+            sampler: The sampler.
+            steps: Number of sampling steps.
+            t_min: Time at which the last step ends.
+            grid: Kind of time grid: see `grid.time_grid`.
+            fixed_tokens: Tokens [1, L] that are kept through every step; None: none.
+            fixed_token_noise: Noise level that the scores assume at fixed tokens: "same" as elsewhere, or "none".
+
+        Returns:
+            Probabilities [N0], over `clean`.
         """
-        where = given.positions[0] if given else torch.zeros(self.length, dtype=torch.bool)
-        kept = torch.nn.functional.one_hot(given.tokens[0] if given else where.long(), self.graph.num_states).double()
+        fixed = fixed_tokens.positions[0] if fixed_tokens else torch.zeros(self.length, dtype=torch.bool)
+        known = fixed_tokens.tokens[0] if fixed_tokens else fixed.long()
+        one_hot = torch.nn.functional.one_hot(known, self.graph.num_states).double()
 
-        def put_back(probs: Float[Tensor, "... L S"]) -> Float[Tensor, "... L S"]:
-            return torch.where(where[:, None], kept, probs)
+        def keep(probs: Float[Tensor, "... L S"]) -> Float[Tensor, "... L S"]:
+            return torch.where(fixed[:, None], one_hot, probs)
 
-        model, count = self.model(where if fixed_token_noise == "none" else None), len(self.states)
-        start = put_back(self.graph.prior_law().expand(self.length, -1))
-        probs = start[torch.arange(self.length), self.states].prod(-1)
+        score_fn, count = self.score_fn(fixed if fixed_token_noise == "none" else None), len(self.states)
+        prior = keep(self.graph.prior_law().expand(self.length, -1))
+        probs = prior[torch.arange(self.length), self.states].prod(-1)
         times = time_grid(steps, t_min, grid, self.noise)
         for t, t_next in pairwise(times):
-            moves = sampler.step_distribution(
-                self.states, t.expand(count), t_next.expand(count), model, self.noise, self.graph
+            step_probs = sampler.step_distribution(
+                self.states, t.expand(count), t_next.expand(count), score_fn, self.noise, self.graph
             )
-            probs = self.propagate(probs, put_back(moves))
+            probs = self.propagate(probs, keep(step_probs))
         positions, denoised = denoising_distribution(
-            self.states, times[-1].expand(count), model, self.noise, self.graph
+            self.states, times[-1].expand(count), score_fn, self.noise, self.graph
         )
         final = torch.nn.functional.one_hot(self.states, self.graph.num_states).double()
         final[positions] = sampler.reweight_targets(denoised, self.states[positions])
-        return self.propagate(probs, put_back(final))[self.number(self.clean)]
+        return self.propagate(probs, keep(final))[self.index_of(self.clean)]
 
     def bound(
         self, sigmas: tuple[float, float], nodes: int, *, masking: bool = False, factorized: bool = False
     ) -> BoundTerms:
-        """The likelihood bound with exact scores, summed over all noised sequences.
+        """The likelihood bound with exact scores, an exact sum over all noised sequences.
 
-        sigmas: the ends of the integral, by Gauss-Legendre quadrature with `nodes` nodes in log sigma. masking: take
-        lambda = 1 - exp(-sigma) from 0 to 1 instead, where absorb's integrand is a polynomial of degree L - 1; then
-        nothing is left to reconstruct or to be told by the prior. The prior term is against the exact marginal.
-        factorized: reconstruct each position by its own posterior, as a sampler's last step does, instead of all
-        together; then the sum is no longer -log p0 but above it, by O(sigma_min^2).
+        The integral over sigma uses Gauss-Legendre quadrature. The prior term is against the exact marginal, so that
+        the three terms sum to -log p0, unless `factorized` is set.
+
+        Args:
+            sigmas: Smallest and largest sigma of the integral; ignored with `masking`.
+            nodes: Number of quadrature nodes, in log sigma.
+            masking: Integrate over lambda = 1 - exp(-sigma) from 0 to 1 instead, where absorb's integrand is a
+                polynomial of degree L - 1; the reconstruction and prior terms are then 0.
+            factorized: Reconstruct each position by its own posterior, as a sampler's final denoising does, instead
+                of jointly; the sum of the terms then exceeds -log p0 on average, by O(sigma_min^2).
+
+        Source: SEDD, theorem 3.6.
         """
         diffusion = torch.zeros_like(self.p0)
         for sigma, weight in _lambda_nodes(nodes) if masking else _log_nodes(nodes, *sigmas):
@@ -166,12 +199,12 @@ class Oracle:
         return BoundTerms(diffusion, self._reconstruction(sigmas[0], factorized), self._prior(sigmas[1]))
 
     def forward_distribution(self, sigma: float) -> Float64[Tensor, "N0 N"]:
-        """q_sigma(x | x0) for every clean sequence."""
+        """q_sigma(x | x0) [N0, N] for every clean sequence x0 and sequence x of `states`."""
         kernel = self.kernel(sigma)
         return torch.stack([kernel[self.clean[:, i]][:, self.states[:, i]] for i in range(self.length)]).prod(0)
 
     def _entropy(self, sigma: float) -> Float64[Tensor, " N0"]:
-        """E over x ~ q_sigma(. | x0) of the score entropy summed over positions."""
+        """Expected score entropy [N0] over x ~ q_sigma(. | x0), summed over positions."""
         level = torch.tensor(sigma, dtype=torch.float64)
         x = self.states.expand(len(self.clean), -1, -1)
         x0 = self.clean[:, None].expand_as(x)
@@ -183,7 +216,7 @@ class Oracle:
         return (probs * entropy.sum(-1)).sum(-1)
 
     def _reconstruction(self, sigma: float, factorized: bool) -> Float64[Tensor, " N0"]:
-        """E of -log p(x0 | x at sigma)."""
+        """Expected -log p(x0 | x) [N0] over x ~ q_sigma(. | x0)."""
         probs = self.forward_distribution(sigma)
         if not factorized:
             posterior = self.p0[:, None] * probs / self.marginal(sigma)
@@ -194,20 +227,21 @@ class Oracle:
         return -torch.xlogy(probs, joint).sum(-1)
 
     def _prior(self, sigma: float) -> Float64[Tensor, " N0"]:
+        """KL(q_sigma(. | x0) || marginal at sigma) [N0]."""
         probs, marginal = self.forward_distribution(sigma), self.marginal(sigma)
         return torch.xlogy(probs, probs / marginal).nan_to_num(0.0).sum(-1)
 
 
 def _log_nodes(nodes: int, low: float, high: float) -> list[tuple[float, float]]:
-    """Sigmas and weights for an integral over sigma, smooth in its logarithm."""
-    places, weights = np.polynomial.legendre.leggauss(nodes)
+    """Quadrature nodes sigma and weights for an integral over sigma of a function smooth in log sigma."""
+    points, weights = np.polynomial.legendre.leggauss(nodes)
     middle, half = (math.log(low) + math.log(high)) / 2, (math.log(high) - math.log(low)) / 2
-    sigmas = np.exp(middle + half * places)
+    sigmas = np.exp(middle + half * points)
     return list(zip(sigmas.tolist(), (half * weights * sigmas).tolist(), strict=True))
 
 
 def _lambda_nodes(nodes: int) -> list[tuple[float, float]]:
-    """Sigmas and weights for an integral over sigma in (0, inf), a polynomial in 1 - exp(-sigma) after d sigma."""
-    places, weights = np.polynomial.legendre.leggauss(nodes)
-    level = (places + 1) / 2
-    return list(zip((-np.log1p(-level)).tolist(), (weights / 2 / (1 - level)).tolist(), strict=True))
+    """Quadrature nodes sigma and weights for an integral over (0, inf), in lambda = 1 - exp(-sigma)."""
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    masked = (points + 1) / 2
+    return list(zip((-np.log1p(-masked)).tolist(), (weights / 2 / (1 - masked)).tolist(), strict=True))

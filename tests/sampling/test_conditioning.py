@@ -37,7 +37,7 @@ def errors(
     given = FixedTokens(torch.tensor([[1, 2, 3]]), torch.tensor([where]))
     return [
         total_variation(
-            exact.sampled(plugin(f"sampler_{sampler}")(), n, given=given, fixed_token_noise=fixed_token_noise),
+            exact.sampled(plugin(f"sampler_{sampler}")(), n, fixed_tokens=given, fixed_token_noise=fixed_token_noise),
             exact.conditional(given),
         )
         for n in steps
@@ -60,7 +60,9 @@ def test_absorb_conditioned_in_longer_sequences() -> None:
     exact, sampler = oracle("absorb", 1, vocab=3, length=4), plugin("sampler_analytic")()
     for where in itertools.product([False, True], repeat=4):
         given = FixedTokens(torch.tensor([[2, 0, 1, 1]]), torch.tensor([where]))
-        error = [total_variation(exact.sampled(sampler, n, given=given), exact.conditional(given)) for n in (16, 32)]
+        error = [
+            total_variation(exact.sampled(sampler, n, fixed_tokens=given), exact.conditional(given)) for n in (16, 32)
+        ]
         if sum(where) >= 3:
             assert max(error) < 1e-12
         else:
@@ -182,10 +184,10 @@ def test_given_tokens_have_no_other_state(seed: int) -> None:
     exact, sampler = oracle("uniform", 0), plugin("sampler_euler")()
     given = FixedTokens(torch.tensor([[1, 2, 3]]).expand(4, -1), torch.tensor([[True, False, True]]).expand(4, -1))
     draws = Draws(seed, torch.arange(4))
-    x, model = given.apply(exact.graph.prior(draws, 3)), condition_on(exact.model(), given)
+    x, model = given.apply(exact.graph.prior(draws, 3)), condition_on(exact.score_fn(), given)
     whole = model(x, torch.full((4,), 0.5).double())
     assert torch.equal(whole[given.positions].exp(), torch.nn.functional.one_hot(x, 4)[given.positions].double())
-    assert torch.equal(whole[:, 1], exact.model()(x, torch.full((4,), 0.5).double())[:, 1])
+    assert torch.equal(whole[:, 1], exact.score_fn()(x, torch.full((4,), 0.5).double())[:, 1])
     for t, t_next in itertools.pairwise(time_grid(4, 0.1).tolist()):
         times = (torch.full((4,), value).double() for value in (t, t_next))
         moved = sampler.step(x, *times, model, exact.noise, exact.graph, draws)

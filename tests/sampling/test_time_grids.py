@@ -61,7 +61,7 @@ def laws(sampler: Sampler, graph: str) -> tuple[Tensor, Tensor]:
     """The law of a step at all states, and the number of the current state."""
     exact = oracle(graph, 0)
     times = (torch.full((len(exact.states),), value, dtype=torch.float64) for value in (0.7, 0.4))
-    return sampler.step_distribution(exact.states, *times, exact.model(), exact.noise, exact.graph), exact.states
+    return sampler.step_distribution(exact.states, *times, exact.score_fn(), exact.noise, exact.graph), exact.states
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -83,7 +83,7 @@ def test_one_is_off_to_the_last_bit(graph: str, name: str, seed: int) -> None:
     x, times = exact.graph.prior(draws, 3), time_grid(4, 0.1)
     runs = []
     for sampler in (plugin(f"sampler_{name}")(), plugin(f"sampler_{name}")(temperature=1.0, top_p=1.0)):
-        runs.append(sampler.run(x, times, exact.model(), exact.noise, exact.graph, draws))
+        runs.append(sampler.run(x, times, exact.score_fn(), exact.noise, exact.graph, draws))
     assert torch.equal(*runs)
     assert torch.equal(laws(plugin(f"sampler_{name}")(), graph)[0], laws(sampler, graph)[0])
     weights = torch.rand(5, 7)
@@ -96,7 +96,9 @@ def test_a_run_with_temperature_and_top_p_draws_its_law(graph: str, name: str, s
     """20,000 runs of three steps and a final denoising, chi-square at 1e-5; the plain law is rejected."""
     exact, draws = oracle(graph, 0, noise="loglinear"), Draws(seed, torch.arange(20_000))
     sampler = plugin(f"sampler_{name}")(temperature=0.7, top_p=0.95)
-    out = sampler.run(exact.graph.prior(draws, 3), time_grid(3, 0.3), exact.model(), exact.noise, exact.graph, draws)
+    out = sampler.run(
+        exact.graph.prior(draws, 3), time_grid(3, 0.3), exact.score_fn(), exact.noise, exact.graph, draws
+    )
     drawn = (out * 4 ** torch.arange(2, -1, -1)).sum(-1)
     assert chi_square(drawn, exact.sampled(sampler, 3, t_min=0.3)) > 1e-5
     assert chi_square(drawn, exact.sampled(plugin(f"sampler_{name}")(), 3, t_min=0.3)) < 1e-5

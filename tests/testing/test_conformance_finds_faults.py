@@ -1,4 +1,4 @@
-"""The conformance kit against samplers and schedules that are wrong by little: each fault is found."""
+"""Conformance checks on samplers and schedules with small planted faults: each fault is detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def scaled(level: NoiseLevel, sigma: float = 1.0, rate: float = 1.0) -> NoiseLev
 
 
 class Timid(Analytic):
-    """Every move a thousandth too rare."""
+    """Probabilities of moving 0.1% too low."""
 
     def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
         values, total = super().step_weights(x, score, step, graph)
@@ -30,7 +30,7 @@ class Timid(Analytic):
 
 
 class TooNoisy(Analytic):
-    """Both noise levels 1 % too high."""
+    """Both noise levels 1% too high."""
 
     def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
         louder = step._replace(now=scaled(step.now, sigma=1.01), then=scaled(step.then, sigma=1.01))
@@ -38,7 +38,7 @@ class TooNoisy(Analytic):
 
 
 class HalfWay(Analytic):
-    """Stops half-way through the step."""
+    """The step ends half-way."""
 
     def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
         middle = scaled(NoiseLevel(step.now.sigma + step.then.sigma, step.then.rate), sigma=0.5)
@@ -46,7 +46,7 @@ class HalfWay(Analytic):
 
 
 class Hasty(Euler):
-    """A rate 0.1 % too high."""
+    """A rate 0.1% too high."""
 
     def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
         return super().step_weights(x, score, step._replace(now=scaled(step.now, rate=1.001)), graph)
@@ -60,7 +60,7 @@ class Sharp(Euler):
 
 
 class LeftBehind(Euler):
-    """The noise level (not its rate) in the place of the rate."""
+    """The noise level in place of its rate."""
 
     def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
         return super().step_weights(x, score, step._replace(now=NoiseLevel(step.now.sigma, step.now.sigma)), graph)
@@ -68,7 +68,7 @@ class LeftBehind(Euler):
 
 @pytest.mark.parametrize("fault", [Timid, TooNoisy, HalfWay, Hasty, Sharp, LeftBehind])
 @pytest.mark.parametrize("graph", PAIRS)
-def test_a_wrong_sampler_is_found(graph: str, fault: Callable[[], Sampler]) -> None:
+def test_a_wrong_sampler_is_detected(graph: str, fault: Callable[[], Sampler]) -> None:
     with pytest.raises(AssertionError, match=r"order|exact flow"):
         check_sampler(fault(), plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{PAIRS[graph]}")())
 
@@ -76,37 +76,40 @@ def test_a_wrong_sampler_is_found(graph: str, fault: Callable[[], Sampler]) -> N
 @pytest.mark.parametrize("sampler", [Analytic, Euler])
 @pytest.mark.parametrize("graph", PAIRS)
 @pytest.mark.parametrize("noise", PAIRS.values())
-def test_the_right_ones_pass_under_either_schedule(graph: str, sampler: Callable[[], Sampler], noise: str) -> None:
+def test_correct_samplers_pass_under_either_schedule(graph: str, sampler: Callable[[], Sampler], noise: str) -> None:
     check_sampler(sampler(), plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{noise}")())
 
 
 class Twice(Analytic):
-    """Two steps of half the length in one, of which each needs draws of its own; a planted fault: they share them."""
+    """Two half steps in one, each of which needs its own draws. A planted fault: they share them."""
 
     parts: tuple[str, str] | None = None
 
-    def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
+    def step(self, x, t, t_next, score_fn, noise, graph, draws) -> Tensor:
         first, second = (draws.part(name) for name in self.parts) if self.parts else (draws, draws)
         middle = (t + t_next) / 2
-        x = super().step(x, t, middle, model, noise, graph, first)
-        return super().step(x, middle, t_next, model, noise, graph, second)
+        x = super().step(x, t, middle, score_fn, noise, graph, first)
+        return super().step(x, middle, t_next, score_fn, noise, graph, second)
 
 
 class TwicePart(Twice):
-    """The right one."""
+    """The correct version: each half step has its own draws."""
 
     parts = ("first", "second")
 
 
 class SameName(Twice):
-    """A planted fault: both parts have one name."""
+    """A planted fault: both parts have the same name."""
 
     parts = ("half", "half")
 
 
 @pytest.mark.parametrize("graph", PAIRS)
-def test_draws_that_are_used_twice_are_found(graph: str, seed: int) -> None:
-    """By the law of the samples: off by .2, where .05 is chance; the law that is stated is right, so nothing else is."""
+def test_draws_that_are_used_twice_are_detected(graph: str, seed: int) -> None:
+    """The samples are off by .2 in total variation, of which sampling error explains .05.
+
+    No other check detects this fault: `step_distribution` is correct.
+    """
     process, noise = plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{PAIRS[graph]}")()
     for fault in (Twice, SameName):
         with pytest.raises(AssertionError, match=r"draws\.part"):
@@ -115,20 +118,20 @@ def test_draws_that_are_used_twice_are_found(graph: str, seed: int) -> None:
 
 
 class Plain(Sampler):
-    """Any sampler, with no law of its own to state: here with the steps of another, of which some may be left out."""
+    """A sampler without `step_distribution`: the steps of Euler, of which every `skip`-th is left out."""
 
     def __init__(self, *, skip: int = 0) -> None:
         super().__init__()
         self.inner, self.skip = Euler(), skip
 
-    def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
+    def step(self, x, t, t_next, score_fn, noise, graph, draws) -> Tensor:
         if self.skip and draws.step % self.skip == 0:
             return x
-        return self.inner.step(x, t, t_next, model, noise, graph, draws)
+        return self.inner.step(x, t, t_next, score_fn, noise, graph, draws)
 
 
 @pytest.mark.parametrize("graph", PAIRS)
-def test_the_kit_takes_samplers_of_any_kind(graph: str) -> None:
+def test_samplers_of_any_kind_are_checked(graph: str) -> None:
     process, noise = plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{PAIRS[graph]}")()
     check_sampler(Plain(), process, noise)
     with pytest.raises(AssertionError, match="total variation"):
@@ -145,13 +148,13 @@ def faulty_noise(kind: str, **change: float) -> Noise:
 
 @pytest.mark.parametrize("change", [{"rate": 1.001}, {"rate": -1.0}, {"sigma": 1.001}, {"sigma": -1.0}], ids=str)
 @pytest.mark.parametrize("kind", PAIRS.values())
-def test_a_wrong_schedule_is_found(kind: str, change: dict[str, float]) -> None:
+def test_a_wrong_schedule_is_detected(kind: str, change: dict[str, float]) -> None:
     with pytest.raises(AssertionError):
         check_noise(faulty_noise(kind, **change))
 
 
 @pytest.mark.parametrize("kind", PAIRS.values())
-def test_a_schedule_in_float32_is_found(kind: str) -> None:
+def test_a_schedule_in_float32_is_detected(kind: str) -> None:
     class Faulty(plugin(f"noise_{kind}")):
         def forward(self, t: Tensor) -> NoiseLevel:
             return NoiseLevel(*(part.to(t.dtype) for part in super().forward(t)))

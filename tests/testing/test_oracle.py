@@ -1,4 +1,4 @@
-"""Samplers, the bound and the draws against exact laws over short sequences."""
+"""Samplers, the bound and random draws against exact distributions over short sequences."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def test_total_variation_falls_at_first_order(graph: str, name: str, joint: int)
     assert distance[2] < 0.01
 
 
-def test_the_longer_sequences_of_the_published_table() -> None:
+def test_first_order_on_longer_sequences() -> None:
     exact, sampler = oracle("absorb", 0, vocab=5, length=4), plugin("sampler_analytic")()
     distance = [total_variation(exact.sampled(sampler, steps), exact.p0) for steps in (64, 128)]
     assert abs(torch.tensor(distance[0] / distance[1]).log2().item() - 1) < 0.1
 
 
 class Faulty(plugin("sampler_analytic")):
-    """A sampler that moves to state 0 with 5 % too much probability."""
+    """A sampler whose probability of state 0 is 5% too high."""
 
     def step_weights(self, x, score, step, graph) -> StepWeights:
         values, total = super().step_weights(x, score, step, graph)
@@ -65,14 +65,14 @@ def test_euler_and_analytic_are_one_kernel_on_absorb_with_loglinear() -> None:
     count = len(exact.states)
     for t, t_next in [(1.0, 0.9), (0.5, 0.25), (0.01, 1e-5)]:
         times = [torch.full((count,), value, dtype=torch.float64) for value in (t, t_next)]
-        laws = [
+        probs = [
             plugin(f"sampler_{name}")().step_distribution(
-                exact.states, *times, exact.model(), exact.noise, exact.graph
+                exact.states, *times, exact.score_fn(), exact.noise, exact.graph
             )
             for name in SAMPLERS
         ]
         possible = exact.marginal(exact.noise(torch.tensor(t)).sigma.item()) > 0
-        torch.testing.assert_close(laws[0][possible], laws[1][possible], rtol=0, atol=1e-12)
+        torch.testing.assert_close(probs[0][possible], probs[1][possible], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("joint", [0, 1])
@@ -87,17 +87,17 @@ def test_the_bound_with_exact_scores_is_the_likelihood_absorb(joint: int) -> Non
 @pytest.mark.parametrize("joint", [0, 1])
 def test_the_bound_with_exact_scores_is_the_likelihood_uniform(joint: int) -> None:
     exact = oracle("uniform", joint)
-    whole = exact.bound((1e-3, 20.0), nodes=60)
-    assert (sum(whole) + exact.p0.log()).abs().max() < 1e-5
-    assert (whole.diffusion + exact.p0.log()).abs().max() > 1e-2, "without its other terms it is no bound"
+    terms = exact.bound((1e-3, 20.0), nodes=60)
+    assert (sum(terms) + exact.p0.log()).abs().max() < 1e-5
+    assert (terms.diffusion + exact.p0.log()).abs().max() > 1e-2, "the diffusion term alone is not the bound"
 
-    factorized = sum(exact.bound((1e-6, 20.0), nodes=60, factorized=True))  # as it is estimated for a network
+    factorized = sum(exact.bound((1e-6, 20.0), nodes=60, factorized=True))  # as estimated for a network
     assert (factorized + exact.p0.log()).abs().max() < 1e-5
     assert (exact.p0 * (factorized + exact.p0.log())).sum() > 0
 
 
-def test_the_bound_of_a_mixture_and_of_any_rates() -> None:
-    """Of the hybrid with a mask, and of a ring, which has no closed form at all."""
+def test_the_bound_of_a_mixture_and_of_general_rates() -> None:
+    """A mixture with a mask, and a ring, which has no closed form."""
     noise = plugin("noise_geometric")()
     for name in ("random pi and a mask", "ring"):
         exact = Oracle(GRAPHS[name](), noise, random_joint(5, 2, 0))
@@ -113,8 +113,8 @@ def test_the_bound_of_a_mixture_and_of_any_rates() -> None:
         ("uniform", "euler", (0.0069, 0.00023, 0.000011)),
     ],
 )
-def test_samples_of_few_steps_follow_another_law_than_the_bound_is_of(graph: str, name: str, nats: tuple) -> None:
-    """KL(p0 || law of N steps) per token, as in docs/mathematics.md; the bound with exact scores is -log p0."""
+def test_few_steps_sample_another_distribution_than_the_bound_measures(graph: str, name: str, nats: tuple) -> None:
+    """KL(p0 || p_N) of N steps in nats per token, as in docs/mathematics.md; with exact scores the bound is -log p0."""
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
     for steps, expected in zip((8, 32, 128), nats, strict=True):
         divergence = (exact.p0 * (exact.p0 / exact.sampled(sampler, steps)).log()).sum().item() / 3
@@ -123,53 +123,53 @@ def test_samples_of_few_steps_follow_another_law_than_the_bound_is_of(graph: str
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("graph", PAIRS)
-def test_a_step_draws_its_law(graph: str, name: str, seed: int) -> None:
-    """All positions of 20,000 copies of one sequence, chi-square at 1e-5 each."""
+def test_a_step_draws_from_its_distribution(graph: str, name: str, seed: int) -> None:
+    """Each position of 20,000 copies of one sequence: chi-square test at level 1e-5."""
     exact, sampler, copies = oracle(graph, 0), plugin(f"sampler_{name}")(), 20_000
     start = torch.tensor([[4, 1, 4]]) if graph == "absorb" else torch.tensor([[0, 1, 3]])
     x = start.expand(copies, -1)
     t, t_next = (torch.full((copies,), value, dtype=torch.float64) for value in (0.7, 0.4))
-    law = sampler.step_distribution(start, t[:1], t_next[:1], exact.model(), exact.noise, exact.graph)[0]
+    probs = sampler.step_distribution(start, t[:1], t_next[:1], exact.score_fn(), exact.noise, exact.graph)[0]
 
-    def model(x, t, rows=None):
-        return exact.model()(start, t[:1], None).expand(copies, -1, -1)[rows]
+    def score_fn(x, t, positions=None):
+        return exact.score_fn()(start, t[:1], None).expand(copies, -1, -1)[positions]
 
-    drawn = sampler.step(x, t, t_next, model, exact.noise, exact.graph, Draws(seed, torch.arange(copies)))
+    drawn = sampler.step(x, t, t_next, score_fn, exact.noise, exact.graph, Draws(seed, torch.arange(copies)))
     for i in range(3):
-        assert chi_square(drawn[:, i], law[i]) > 1e-5
-    wrong = law[0] * torch.linspace(0.8, 1.2, law.shape[-1])
+        assert chi_square(drawn[:, i], probs[i]) > 1e-5
+    wrong = probs[0] * torch.linspace(0.8, 1.2, probs.shape[-1])
     assert chi_square(drawn[:, 0], wrong / wrong.sum()) < 1e-5
-    both = torch.outer(law[0], law[2]).flatten()  # positions move independently given the sequence
-    assert chi_square(drawn[:, 0] * law.shape[-1] + drawn[:, 2], both) > 1e-5
+    both = torch.outer(probs[0], probs[2]).flatten()  # positions are independent given the sequence
+    assert chi_square(drawn[:, 0] * probs.shape[-1] + drawn[:, 2], both) > 1e-5
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("graph", PAIRS)
-def test_a_whole_run_draws_its_law(graph: str, name: str, seed: int) -> None:
-    """20,000 runs of three steps and a final denoising that has much to do, chi-square at 1e-5 each."""
+def test_a_whole_run_draws_from_its_distribution(graph: str, name: str, seed: int) -> None:
+    """20,000 runs of three steps and a final denoising from t = 0.3: chi-square test at level 1e-5."""
     exact, sampler = oracle(graph, 0, noise="loglinear"), plugin(f"sampler_{name}")()
-    times, sizes = time_grid(3, 0.3), (exact.graph.vocab_size ** torch.arange(2, -1, -1))
-    law = exact.sampled(sampler, 3, t_min=0.3)
+    times, strides = time_grid(3, 0.3), exact.graph.vocab_size ** torch.arange(2, -1, -1)
+    probs = exact.sampled(sampler, 3, t_min=0.3)
     draws = Draws(seed, torch.arange(20_000))
 
     def run(draws: Draws) -> torch.Tensor:
         x = exact.graph.prior(draws, 3)
-        return (sampler.run(x, times, exact.model(), exact.noise, exact.graph, draws) * sizes).sum(-1)
+        return (sampler.run(x, times, exact.score_fn(), exact.noise, exact.graph, draws) * strides).sum(-1)
 
-    assert chi_square(run(draws), law) > 1e-5
-    assert chi_square(run(SameAtEveryStep(seed, draws.indices)), law) < 1e-5
-    assert chi_square(run(Lopsided(seed, draws.indices)), law) < 1e-5
+    assert chi_square(run(draws), probs) > 1e-5
+    assert chi_square(run(SameAtEveryStep(seed, draws.indices)), probs) < 1e-5
+    assert chi_square(run(Lopsided(seed, draws.indices)), probs) < 1e-5
 
 
 class SameAtEveryStep(Draws):
-    """A planted fault: steps share their randomness."""
+    """A planted fault: all steps use the same random numbers."""
 
     def at(self, step: int) -> Draws:
         return self
 
 
 class Lopsided(Draws):
-    """A planted fault: what the final denoising draws is not quite uniform."""
+    """A planted fault: the numbers of the final denoising are not exactly uniform."""
 
     def uniform(self, stream: str, *shape: int) -> torch.Tensor:
         return super().uniform(stream, *shape) ** (1.2 if stream == "denoise" else 1.0)
@@ -177,18 +177,20 @@ class Lopsided(Draws):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("graph", PAIRS)
-def test_given_tokens_are_what_the_model_sees_and_what_comes_out(graph: str, name: str, seed: int) -> None:
-    """Also at the first call and after the last, whatever the scores are."""
+def test_fixed_tokens_are_in_every_network_input_and_in_the_result(graph: str, name: str, seed: int) -> None:
+    """From the first network call to the result, for any scores."""
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
     draws, times = Draws(seed, torch.arange(64)), time_grid(2, 0.3)
-    given = FixedTokens(torch.full((64, 3), 2), torch.tensor([[True, False, True]]).expand(64, -1))
+    fixed_tokens = FixedTokens(torch.full((64, 3), 2), torch.tensor([[True, False, True]]).expand(64, -1))
     seen: list[torch.Tensor] = []
 
-    def rough(x, t, rows=None):
+    def constant_score(x, t, positions=None):
         seen.append(x)
-        return torch.zeros(*x.shape, exact.graph.num_states, dtype=torch.float64)[rows]
+        return torch.zeros(*x.shape, exact.graph.num_states, dtype=torch.float64)[positions]
 
-    out = sampler.run(exact.graph.prior(draws, 3), times, rough, exact.noise, exact.graph, draws, given)
+    out = sampler.run(
+        exact.graph.prior(draws, 3), times, constant_score, exact.noise, exact.graph, draws, fixed_tokens
+    )
     assert len(seen) == 3
     for state in [*seen, out]:
         assert (state[:, [0, 2]] == 2).all()
@@ -197,27 +199,29 @@ def test_given_tokens_are_what_the_model_sees_and_what_comes_out(graph: str, nam
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @pytest.mark.parametrize("graph", PAIRS)
-def test_given_tokens_survive_and_batches_change_nothing(graph: str, name: str, seed: int) -> None:
+def test_fixed_tokens_are_kept_and_samples_do_not_depend_on_the_batch(graph: str, name: str, seed: int) -> None:
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
     draws, times = Draws(seed, torch.arange(8)), time_grid(6, 1e-5)
-    given = FixedTokens(torch.tensor([[2, 0, 3]]).expand(8, -1), torch.tensor([[True, False, True]]).expand(8, -1))
+    fixed_tokens = FixedTokens(
+        torch.tensor([[2, 0, 3]]).expand(8, -1), torch.tensor([[True, False, True]]).expand(8, -1)
+    )
     seen: list[torch.Tensor] = []
     x = exact.graph.prior(draws, 3)
-    arguments = exact.model(), exact.noise, exact.graph
-    out = sampler.run(x, times, *arguments, draws, given, on_step=seen.append)
+    stages = exact.score_fn(), exact.noise, exact.graph
+    out = sampler.run(x, times, *stages, draws, fixed_tokens, on_step=seen.append)
     for state in [*seen, out]:
         assert (state[:, [0, 2]] == torch.tensor([2, 3])).all()
     assert (out < exact.graph.vocab_size).all()
 
-    free = sampler.run(x, times, *arguments, draws)
+    free = sampler.run(x, times, *stages, draws)
     part = Draws(seed, torch.arange(5, 8))
-    assert torch.equal(sampler.run(exact.graph.prior(part, 3), times, *arguments, part), free[5:])
+    assert torch.equal(sampler.run(exact.graph.prior(part, 3), times, *stages, part), free[5:])
 
 
 def test_clipped_probability_is_counted() -> None:
     exact, sampler = oracle("uniform", 0), plugin("sampler_euler")()
     assert isinstance(sampler, FactorizedSampler)
     draws = Draws(0, torch.arange(16))
-    sampler.run(exact.graph.prior(draws, 3), time_grid(2, 1e-5), exact.model(), exact.noise, exact.graph, draws)
-    assert sampler.stats.clipped_per_position > 0.1  # two Euler steps from sigma 20 are far too long
+    sampler.run(exact.graph.prior(draws, 3), time_grid(2, 1e-5), exact.score_fn(), exact.noise, exact.graph, draws)
+    assert sampler.stats.clipped_per_position > 0.1  # two Euler steps from sigma = 20 are far too long
     assert sampler.stats.calls == 3
