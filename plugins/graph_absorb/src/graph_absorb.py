@@ -1,4 +1,4 @@
-"""The absorbing process: every token turns into the mask, and stays there."""
+"""The absorbing forward process: tokens jump to the mask state and stay there."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from sedd_core.stages import Graph, InterpolatingGraph
 
 
 class Absorb(InterpolatingGraph):
-    """The absorbing process: pi is the mask alone, which is state V.
+    """The absorbing process: the limit distribution pi is the mask, state V.
 
     Args:
-        vocab_size: Number V of tokens; there are V + 1 states.
+        vocab_size: Number V of data tokens; there are V + 1 states.
+
+    Raises:
+        ValueError: vocab_size is below 1.
 
     Source: SEDD, equation 6; D3PM's absorbing state.
     """
@@ -30,7 +33,7 @@ class Absorb(InterpolatingGraph):
         super().__init__(pi, vocab_size=vocab_size, mask=vocab_size)
 
     def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """- log expm1(sigma) - log V, as published, at tokens too (where no score is looked at)."""
+        """The published offset - log expm1(sigma) - log V [...]; at tokens too, where scores are not used."""
         return -log_expm1(expand_to(sigma, x).double()) - math.log(self.vocab_size)
 
 

@@ -1,4 +1,4 @@
-"""The absorbing process."""
+"""The absorbing process: conformance, reachable states, score offset."""
 
 import math
 
@@ -15,7 +15,7 @@ def test_conformance(vocab_size: int) -> None:
     check_graph(plugin("graph_absorb")(vocab_size=vocab_size))
 
 
-def test_only_masks_move_and_count() -> None:
+def test_only_the_mask_is_reachable() -> None:
     graph = plugin("graph_absorb")(vocab_size=5)
     assert (graph.mask, graph.num_states) == (5, 6)
     assert graph.reachable(torch.arange(6)).tolist() == [False] * 5 + [True]
@@ -30,6 +30,6 @@ def test_the_published_score_offset() -> None:
     torch.testing.assert_close(offset, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
 
 
-def test_no_tokens_are_refused() -> None:
+def test_an_empty_vocabulary_is_refused() -> None:
     with pytest.raises(ValueError, match="vocab_size must be at least 1"):
         plugin("graph_absorb")(vocab_size=0)

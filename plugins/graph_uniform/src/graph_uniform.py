@@ -1,4 +1,4 @@
-"""The uniform process: every token turns into any other at the same rate."""
+"""The uniform forward process: every token jumps to any other at the same rate."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from sedd_core.stages import Graph, InterpolatingGraph
 
 
 class Uniform(InterpolatingGraph):
-    """The uniform process: pi = 1/V on every token, without a mask.
+    """The uniform process: the limit distribution pi is 1/V at every token, without a mask.
 
     Args:
-        vocab_size: Number V of tokens, which are all the states.
+        vocab_size: Number V of data tokens, which are also the states.
+
+    Raises:
+        ValueError: vocab_size is below 2.
 
     Source: SEDD, equation 6.
     """

@@ -1,7 +1,10 @@
 """The diffusion transformer of SEDD, with the published parameter names.
 
-A DiT (Peebles and Xie 2023) over tokens: pre-norm blocks whose shifts, scales and gates are functions of the noise
-level (adaLN-zero), rotary positions (Su et al. 2021), bidirectional attention, and an untied head.
+A DiT (Peebles and Xie 2023) over tokens: pre-norm blocks with shifts, scales and gates computed from the noise level
+(adaLN-zero), rotary position embeddings (Su et al. 2021), bidirectional attention, and an untied head.
+
+Shapes: batch B, length L, width D = hidden_size, H heads of size d = D / H, conditioning width C = cond_dim,
+S states; M = 1 for one noise level per sequence, M = L for one per position.
 """
 
 from __future__ import annotations
@@ -18,10 +21,15 @@ from sedd_core import UserError, hookimpl
 from sedd_core.stages import Backbone
 
 FREQUENCIES = 128
+"""Number of frequencies in the sinusoidal embedding of the noise level."""
 
 
 class LayerNorm(nn.Module):
-    """Layer norm in float32, with a weight and no bias."""
+    """Layer norm in float32, with a weight and without a bias.
+
+    Args:
+        width: Width D of the features.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -33,11 +41,16 @@ class LayerNorm(nn.Module):
 
 
 class TokenEmbedding(nn.Module):
-    """A row of numbers for each state, drawn uniformly as by Kaiming's rule with a = sqrt(5)."""
+    """Learned embedding of each state, with Kaiming-uniform initialization (a = sqrt(5)).
 
-    def __init__(self, states: int, width: int) -> None:
+    Args:
+        num_states: Number S of states.
+        width: Width D of the features.
+    """
+
+    def __init__(self, num_states: int, width: int) -> None:
         super().__init__()
-        self.embedding = nn.Parameter(torch.empty(states, width))
+        self.embedding = nn.Parameter(torch.empty(num_states, width))
         nn.init.kaiming_uniform_(self.embedding, a=math.sqrt(5))
 
     def forward(self, x: Int64[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
@@ -45,20 +58,30 @@ class TokenEmbedding(nn.Module):
 
 
 class NoiseEmbedding(nn.Module):
-    """The noise level sigma as a vector: 128 cosines, 128 sines, and a small network."""
+    """Embedding of the noise level sigma: 128 cosines and 128 sines, followed by a two-layer MLP.
+
+    Args:
+        width: Width C of the embedding.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, sigma: Float32[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
-        steps = torch.arange(FREQUENCIES, dtype=torch.float32, device=sigma.device) / FREQUENCIES
-        angles = sigma[..., None] * torch.exp(-math.log(10000.0) * steps)
+        fractions = torch.arange(FREQUENCIES, dtype=torch.float32, device=sigma.device) / FREQUENCIES
+        angles = sigma[..., None] * torch.exp(-math.log(10000.0) * fractions)
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
 
 
 class Rotary(nn.Module):
-    """Rotary positions: pair (j, j + d/2) of a head of size d turns by position * 10000^(-2j/d)."""
+    """Rotary position embedding: the pair (j, j + d/2) of a head is rotated by the angle position * 10000^(-2j/d).
+
+    Args:
+        head_size: Head size d; must be even.
+
+    Source: RoFormer (Su et al. 2021, arXiv 2104.09864), section 3.2.
+    """
 
     inv_freq: Tensor
 
@@ -67,17 +90,25 @@ class Rotary(nn.Module):
         self.register_buffer("inv_freq", 10000.0 ** (-torch.arange(0, head_size, 2).float() / head_size))
 
     def forward(self, length: int) -> tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]:
-        """Cosines and sines of the angles at positions 0 .. length - 1."""
+        """Cosines [L, d] and sines [L, d] of the rotation angles at positions 0 .. length - 1."""
         angles = torch.outer(torch.arange(length, device=self.inv_freq.device).to(self.inv_freq), self.inv_freq)
         angles = torch.cat([angles, angles], -1)
         return angles.cos(), angles.sin()
 
 
 def rotate(
-    x: Float[Tensor, "B H L d"], turn: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+    x: Float[Tensor, "B H L d"], rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
 ) -> Float[Tensor, "B H L d"]:
-    """x turned by the angles whose cosines and sines are given."""
-    cos, sin = turn
+    """Apply rotary position embeddings to queries or keys.
+
+    Args:
+        x: Queries or keys [B, H, L, d].
+        rotation: Cosines [L, d] and sines [L, d] of the rotation angles, from `Rotary`.
+
+    Returns:
+        Rotated queries or keys [B, H, L, d], in the dtype of x.
+    """
+    cos, sin = rotation
     first, second = x.chunk(2, -1)
     return (x * cos + torch.cat([-second, first], -1) * sin).to(x.dtype)
 
@@ -85,16 +116,29 @@ def rotate(
 def modulate(
     x: Float[Tensor, "B L D"], shift: Float[Tensor, "B M D"], scale: Float[Tensor, "B M D"]
 ) -> Float[Tensor, "B L D"]:
-    """x (1 + scale) + shift, with one shift and scale a sequence (M = 1) or a position (M = L)."""
+    """Apply an adaptive shift and scale: x (1 + scale) + shift.
+
+    Args:
+        x: Normalized features [B, L, D].
+        shift: Shifts [B, M, D], per sequence (M = 1) or per position (M = L).
+        scale: Scales [B, M, D]; 0 leaves x unchanged.
+    """
     return x * (1 + scale) + shift
 
 
 class Block(nn.Module):
-    """Attention and a two-layer network, each normalized, modulated by the noise level, gated and added."""
+    """Transformer block: attention and a two-layer MLP, each with pre-norm, modulation, gate and residual.
 
-    def __init__(self, width: int, heads: int, cond_dim: int, dropout: float) -> None:
+    Args:
+        width: Width D of the features.
+        n_heads: Number H of attention heads.
+        cond_dim: Width C of the embedding of the noise level.
+        dropout: Dropout probability after attention and after the MLP.
+    """
+
+    def __init__(self, width: int, n_heads: int, cond_dim: int, dropout: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.n_heads = n_heads
         self.dropout = dropout
         self.norm1 = LayerNorm(width)
         self.attn_qkv = nn.Linear(width, 3 * width, bias=False)
@@ -109,34 +153,47 @@ class Block(nn.Module):
         self,
         x: Float[Tensor, "B L D"],
         c: Float[Tensor, "B M C"],
-        turn: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]],
+        rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]],
     ) -> Float[Tensor, "B L D"]:
+        """Features [B, L, D] after the block.
+
+        Args:
+            x: Features [B, L, D].
+            c: Embeddings of the noise level [B, M, C].
+            rotation: Cosines [L, d] and sines [L, d], from `Rotary`.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, -1)
-        x = x + gate1 * self._drop(self._attend(modulate(self.norm1(x), shift1, scale1), turn))
+        x = x + gate1 * self._drop(self._attend(modulate(self.norm1(x), shift1, scale1), rotation))
         return x + gate2 * self._drop(self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
     def _attend(
-        self, x: Float[Tensor, "B L D"], turn: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+        self, x: Float[Tensor, "B L D"], rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
     ) -> Float[Tensor, "B L D"]:
-        q, k, v = rearrange(self.attn_qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.heads)
-        mixed = F.scaled_dot_product_attention(rotate(q, turn), rotate(k, turn), v)
-        return self.attn_out(rearrange(mixed, "b h l d -> b l (h d)"))
+        q, k, v = rearrange(self.attn_qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.n_heads)
+        attended = F.scaled_dot_product_attention(rotate(q, rotation), rotate(k, rotation), v)
+        return self.attn_out(rearrange(attended, "b h l d -> b l (h d)"))
 
     def _drop(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return F.dropout(x, self.dropout, self.training)
 
 
 class OutputLayer(nn.Module):
-    """The last norm, modulated, and the head, which starts at zero."""
+    """Final modulated layer norm, and the linear head, initialized to zero.
 
-    def __init__(self, width: int, states: int, cond_dim: int) -> None:
+    Args:
+        width: Width D of the features.
+        num_states: Number S of states.
+        cond_dim: Width C of the embedding of the noise level.
+    """
+
+    def __init__(self, width: int, num_states: int, cond_dim: int) -> None:
         super().__init__()
         self.norm_final = LayerNorm(width)
-        self.linear = zeroed(nn.Linear(width, states))
+        self.linear = zeroed(nn.Linear(width, num_states))
         self.adaLN_modulation = zeroed(nn.Linear(cond_dim, 2 * width))
 
     def forward(self, x: Float[Tensor, "B L D"], c: Float[Tensor, "B M C"]) -> Float[Tensor, "B L D"]:
-        """Features, before the head."""
+        """Features [B, L, D] for the head, from features [B, L, D] and noise embeddings c [B, M, C]."""
         shift, scale = self.adaLN_modulation(c).chunk(2, -1)
         return modulate(self.norm_final(x), shift, scale)
 
@@ -144,15 +201,19 @@ class OutputLayer(nn.Module):
 class DDiT(Backbone):
     """The published diffusion transformer.
 
-    Its weights are `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*` and `output_layer`.
+    Parameters are named as published: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*` and `output_layer`.
 
     Args:
-        num_states: Number S of states, which the run sets.
+        num_states: Number S of states; set by the run from the graph.
         hidden_size: Width D of the features.
         n_blocks: Number of transformer blocks.
         n_heads: Number of attention heads; hidden_size / n_heads must be even.
         cond_dim: Width of the embedding of the noise level.
         dropout: Dropout probability after attention and after each block's MLP.
+
+    Raises:
+        ValueError: A size is below 1, n_heads does not divide hidden_size into heads of an even size, or dropout is
+            not in [0, 1).
 
     Source: SEDD, appendix C; DiT (Peebles and Xie 2023).
     """
@@ -184,26 +245,37 @@ class DDiT(Backbone):
 
     @property
     def head(self) -> nn.Linear:
-        """The map from features to logits."""
+        """The linear map from features to S logits."""
         return self.output_layer.linear
 
     def forward(
         self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
-        """Features at noise sigma [B] or [B, L]."""
+        """Features [B, L, D] of noised sequences.
+
+        Args:
+            x: States [B, L].
+            sigma: Total noise [B] or [B, L].
+            cond: Not supported; must be None.
+
+        Raises:
+            UserError: A condition is given.
+        """
         if cond is not None:
-            raise UserError("model_ddit takes no condition: leave cond unset, or choose a model that takes one.")
+            raise UserError(
+                "model_ddit takes no condition: leave cond unset, or choose a model that supports conditions."
+            )
         c = F.silu(self.sigma_map(sigma))
         c = c[:, None] if sigma.ndim == 1 else c
-        turn = self.rotary_emb(x.shape[1])
+        rotation = self.rotary_emb(x.shape[1])
         features = self.vocab_embed(x)
         for block in self.blocks:
-            features = block(features, c, turn)
+            features = block(features, c, rotation)
         return self.output_layer(features, c)
 
 
 def zeroed(linear: nn.Linear) -> nn.Linear:
-    """The same layer, starting at zero."""
+    """Initialize the weight and bias of a layer to zero, and return it."""
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear

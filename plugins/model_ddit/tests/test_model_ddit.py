@@ -1,4 +1,4 @@
-"""The diffusion transformer; parity with the original is in tests/test_parity_network.py."""
+"""The diffusion transformer; parity with the original is tested in tests/model/test_parity_network.py."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def network(**arguments: Any) -> Backbone:
     return plugin("model_ddit")(**{**sizes, **arguments})
 
 
-def randomised(**arguments: Any) -> Backbone:
+def randomized(**arguments: Any) -> Backbone:
     model = network(**arguments)
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -27,27 +27,27 @@ def logits(model: Backbone, x: Tensor) -> Tensor:
     return model.logits(model(x, torch.full((len(x),), 0.5)))
 
 
-def test_it_starts_at_zero_with_every_block_shut() -> None:
+def test_logits_start_at_zero_and_all_gates_are_closed() -> None:
     model, x = network(), torch.arange(10).view(2, 5)
     assert not logits(model, x).any()
     torch.testing.assert_close(model(x, torch.ones(2)), model.output_layer.norm_final(model.vocab_embed(x)))
 
 
-def test_dropout_acts_in_training_alone() -> None:
-    model, x = randomised(dropout=0.5), torch.arange(10).view(2, 5)
+def test_dropout_is_active_in_training_only() -> None:
+    model, x = randomized(dropout=0.5), torch.arange(10).view(2, 5)
     assert not torch.equal(logits(model, x), logits(model, x))
     model.eval()
     assert torch.equal(logits(model, x), logits(model, x))
 
 
-def test_attention_looks_both_ways_and_knows_positions() -> None:
-    model, x = randomised(), torch.tensor([[1, 2, 3, 4, 5, 6]])
+def test_attention_is_bidirectional_and_depends_on_positions() -> None:
+    model, x = randomized(), torch.tensor([[1, 2, 3, 4, 5, 6]])
     before = logits(model, x)
-    for place in (0, 5):
+    for position in (0, 5):
         changed = x.clone()
-        changed[0, place] = 9
+        changed[0, position] = 9
         assert not torch.allclose(logits(model, changed)[0, 2], before[0, 2], atol=1e-3)
-    swapped = x[:, [1, 0, 2, 3, 4, 5]]  # the same tokens elsewhere
+    swapped = x[:, [1, 0, 2, 3, 4, 5]]  # the same tokens at other positions
     assert not torch.allclose(logits(model, swapped)[0, 2], before[0, 2], atol=1e-3)
 
 
@@ -55,7 +55,7 @@ def test_attention_looks_both_ways_and_knows_positions() -> None:
     ("arguments", "message"),
     [({"n_heads": 5}, "must divide"), ({"n_heads": 32}, "even size"), ({"dropout": 1.0}, "dropout must lie")],
 )
-def test_wrong_sizes_are_refused(arguments: dict[str, Any], message: str) -> None:
+def test_invalid_sizes_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         network(**arguments)
 

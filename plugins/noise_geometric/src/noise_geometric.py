@@ -1,4 +1,4 @@
-"""The geometric schedule: total noise grows by the same factor in equal times."""
+"""The geometric noise schedule: the logarithm of the total noise is linear in time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from sedd_core.stages import Noise, NoiseLevel
 
 
 class Geometric(Noise):
-    """sigma(t) = sigma_min^(1-t) sigma_max^t, the schedule of the uniform process.
+    """Geometric schedule sigma(t) = sigma_min^(1-t) sigma_max^t, published for the uniform process.
 
     Args:
         sigma_min: Total noise at t = 0 (1e-4 in the original code, 1e-5 in the paper).
         sigma_max: Total noise at t = 1.
+
+    Raises:
+        ValueError: The bounds are not finite, or not 0 < sigma_min < sigma_max.
 
     Source: SEDD, appendix C.1.
     """
@@ -25,7 +28,9 @@ class Geometric(Noise):
     def __init__(self, *, sigma_min: float = 1e-4, sigma_max: float = 20.0) -> None:
         super().__init__()
         if not 0 < sigma_min < sigma_max < math.inf:
-            raise ValueError(f"0 < sigma_min < sigma_max is needed, not sigma_min={sigma_min}, sigma_max={sigma_max}")
+            raise ValueError(
+                f"0 < sigma_min < sigma_max < inf must hold, not sigma_min={sigma_min} and sigma_max={sigma_max}"
+            )
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
 

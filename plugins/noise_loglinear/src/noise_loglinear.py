@@ -1,4 +1,4 @@
-"""The log-linear schedule: the probability of having been replaced grows linearly in time."""
+"""The log-linear noise schedule: the probability that a token has been replaced is linear in time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from sedd_core.stages import Noise, NoiseLevel
 
 
 class LogLinear(Noise):
-    """sigma(t) = -log(1 - (1 - eps) t), so that 1 - exp(-sigma) = (1 - eps) t; the schedule of the absorbing process.
+    """Log-linear schedule sigma(t) = -log(1 - (1 - eps) t), published for the absorbing process.
+
+    The probability of having been replaced is 1 - exp(-sigma) = (1 - eps) t.
 
     Args:
         eps: Probability that a token is unchanged at t = 1.
+
+    Raises:
+        ValueError: eps is out of range.
 
     Source: SEDD, appendix C.1.
     """
@@ -28,9 +33,9 @@ class LogLinear(Noise):
     def forward(self, t: Float[Tensor, "*shape"]) -> NoiseLevel:
         """sigma = -log1p(-(1 - eps) t), rate = (1 - eps) / (1 - (1 - eps) t)."""
         t = t.double()
-        left = (1 - t) + self.eps * t
-        sigma = torch.where(t < 0.5, -torch.log1p(-(1 - self.eps) * t), -torch.log(left))
-        return NoiseLevel(sigma, (1 - self.eps) / left)
+        kept = (1 - t) + self.eps * t  # exp(-sigma)
+        sigma = torch.where(t < 0.5, -torch.log1p(-(1 - self.eps) * t), -torch.log(kept))
+        return NoiseLevel(sigma, (1 - self.eps) / kept)
 
     def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """t = (1 - exp(-sigma)) / (1 - eps)."""

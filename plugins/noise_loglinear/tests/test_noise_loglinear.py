@@ -1,4 +1,4 @@
-"""The log-linear schedule."""
+"""The log-linear noise schedule."""
 
 import pytest
 import torch
@@ -19,6 +19,6 @@ def test_the_masked_fraction_is_linear_in_time() -> None:
 
 
 @pytest.mark.parametrize("eps", [0.0, 1.0, -1.0])
-def test_a_wrong_eps_is_refused(eps: float) -> None:
+def test_an_invalid_eps_is_refused(eps: float) -> None:
     with pytest.raises(ValueError, match="eps must lie between"):
         plugin("noise_loglinear")(eps=eps)

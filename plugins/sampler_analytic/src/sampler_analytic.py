@@ -1,4 +1,4 @@
-"""The analytic step: the posterior of each position, as if the others stood still."""
+"""The analytic sampler: each position is drawn from its posterior, with all others held fixed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeight
 
 
 class Analytic(FactorizedSampler):
-    """Tweedie tau-leaping: each position by its exact posterior given the scores (SEDD, theorem 4.2).
+    """Tweedie tau-leaping: each position is drawn from its exact posterior given the scores; first order.
 
-    First order, and exact for one position alone. Negative probabilities are set to 0; the excess is counted.
+    The step is exact for sequences of one position. Negative probabilities are clipped to 0, and the excess is
+    counted in `stats`.
+
+    Source: SEDD, theorem 4.2.
     """
 
     order = 1.0
@@ -20,7 +23,7 @@ class Analytic(FactorizedSampler):
     def step_weights(
         self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
     ) -> StepWeights:
-        """The graph's posterior weights from the noise now to the noise after the step."""
+        """The graph's posterior weights between the noise levels before and after the step."""
         return graph.posterior_weights(x, score, step.now.sigma, step.then.sigma)
 
 

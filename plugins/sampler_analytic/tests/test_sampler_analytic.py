@@ -14,7 +14,7 @@ def test_conformance(graph: str, noise: str) -> None:
     check_sampler(plugin("sampler_analytic")(), process, plugin(f"noise_{noise}")())
 
 
-def test_absorb_unmasks_with_expm1_of_the_step_times_the_scores() -> None:
+def test_absorb_unmasks_with_probability_expm1_of_the_step_times_score() -> None:
     graph, delta = plugin("graph_absorb")(vocab_size=3), 0.2
     now, then = torch.tensor([1.0]).double(), torch.tensor([1.0 - delta]).double()
     step = Step(NoiseLevel(now, now), NoiseLevel(then, then), torch.tensor([0.1]).double())

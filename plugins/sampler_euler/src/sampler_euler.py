@@ -1,4 +1,4 @@
-"""The Euler step of the reverse process."""
+"""The Euler sampler: an explicit first-order step of the reverse process."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeight
 
 
 class Euler(FactorizedSampler):
-    """p_y = 1{y = x} + dt dsigma Q_reverse(x -> y) (SEDD, equation 18, Euler's method).
+    """Euler's method: p(y) = 1{y = x} + dt dsigma/dt Q_reverse(x -> y) at each position; first order.
 
-    First order. A negative probability of staying is set to 0; the excess is counted.
+    A negative probability of staying is clipped to 0, and the excess is counted in `stats`.
+
+    Source: SEDD, equation 18.
     """
 
     order = 1.0
@@ -20,12 +22,12 @@ class Euler(FactorizedSampler):
     def step_weights(
         self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
     ) -> StepWeights:
-        """dt dsigma Q(y -> x) s_y for y != x, and what is left of one for y = x."""
+        """dt dsigma/dt Q(y -> x) s_y for y != x; the remainder of probability one, at least 0, for y = x."""
         rate = graph.reverse_rate(x, score) * (step.dt * step.now.rate)[:, None]
-        here = score.gather(-1, x[:, None]).double()  # 1, but for the factor of a row
-        staying = here + rate.gather(-1, x[:, None])
+        own = score.gather(-1, x[:, None]).double()  # 1, up to the factor of a row
+        staying = own + rate.gather(-1, x[:, None])
         values = rate.scatter(-1, x[:, None], staying.clamp(min=0))
-        return StepWeights(values, here[:, 0])
+        return StepWeights(values, own[:, 0])
 
 
 @hookimpl

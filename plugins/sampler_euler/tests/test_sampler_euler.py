@@ -14,8 +14,8 @@ def test_conformance(graph: str, noise: str) -> None:
     check_sampler(plugin("sampler_euler")(), process, plugin(f"noise_{noise}")())
 
 
-def test_the_formula() -> None:
-    """dt dsigma pi_x s_y, and what is left of one for staying, or nothing."""
+def test_step_weights_follow_the_formula() -> None:
+    """dt dsigma/dt pi_x s_y for leaving; the remainder of one, clipped to 0, for staying."""
     graph = plugin("graph_uniform")(vocab_size=4)
     level = NoiseLevel(torch.tensor([1.0, 1.0]).double(), torch.tensor([2.0, 2.0]).double())
     step = Step(level, level, torch.tensor([0.1, 1.0]).double())
