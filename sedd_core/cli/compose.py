@@ -99,7 +99,7 @@ def configs(target: str, changes: Changes) -> Iterator[tuple[list[str], fdl.Conf
         target: Experiment or record.
         changes: Changes to it.
     """
-    axes = [_alternatives(setting) for setting in changes.settings]
+    axes = [alternatives(setting) for setting in changes.settings]
     for point, choice in product(_points(target, changes.sweep), product(*axes)):
         varied = [setting for setting, axis in zip(choice, axes, strict=True) if len(axis) > 1]
         yield [*point, *varied], configured(target, replace(changes, settings=[*point, *choice]))
@@ -116,7 +116,7 @@ def announcement(target: str, changes: Changes, count: int) -> str:
     config = load_config(target)
     lines = [f"sweep    {count} runs in sequence:"]
     for setting in changes.settings:
-        path, values = setting.partition("=")[0], [value.partition("=")[2] for value in _alternatives(setting)]
+        path, values = setting.partition("=")[0], [value.partition("=")[2] for value in alternatives(setting)]
         if len(values) > 1:
             lines.append(f"  {path} is {', then '.join(values)}")
             joined = ", ".join(values)
@@ -179,7 +179,7 @@ def _origin(config: fdl.Config[Any], message: str) -> str:
     return f" It was set at {location}." if location not in ("", COMMAND_LINE) else ""
 
 
-def _alternatives(setting: str) -> list[str]:
+def alternatives(setting: str) -> list[str]:
     """Split `path=a,b` into `path=a` and `path=b`.
 
     Commas in brackets or quotes do not split; neither do those followed by a space (`prompt=Hi, there`), nor those in

@@ -40,10 +40,10 @@ def findings() -> Iterator[Finding]:
     """Examine every component, in the order of the output."""
     outdated = sys.version_info < (3, 11)
     yield Finding("python", platform.python_version(), "install Python 3.11 or newer" if outdated else "")
-    yield from _torch()
+    yield from torch_findings()
     yield _flash_attention()
-    yield _hub()
-    yield from _plugins()
+    yield hub_finding()
+    yield from plugin_findings()
     yield _writable("run folder", Path("runs"), "--run_folder=...")
     yield _writable("token cache", cache_folder(), "SEDD_CACHE=...")
 
@@ -95,7 +95,7 @@ def _fault(name: str) -> str | None:
     return None
 
 
-def _torch() -> Iterator[Finding]:
+def torch_findings() -> Iterator[Finding]:
     import torch
 
     built = torch.version.cuda
@@ -123,7 +123,7 @@ def _flash_attention() -> Finding:
     return Finding("flash-attn", metadata.version("flash-attn"), remedy)
 
 
-def _hub() -> Finding:
+def hub_finding() -> Finding:
     try:
         socket.create_connection(HUB, timeout=HUB_TIMEOUT).close()
     except OSError:
@@ -131,7 +131,7 @@ def _hub() -> Finding:
     return Finding("Hugging Face hub", "reachable")
 
 
-def _plugins() -> Iterator[Finding]:
+def plugin_findings() -> Iterator[Finding]:
     for name in installed():
         fault = _fault(name)
         yield Finding(name, "broken" if fault else "ok", fault or "")

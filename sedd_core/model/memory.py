@@ -82,7 +82,7 @@ def estimate(
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         for parameter in model.backbone.parameters():
             parameter.grad = torch.zeros_like(parameter)  # allocated now, so that a pass does not count it
-        one, two = (_peak(model, length, sequences, share, bf16) for sequences in (1, 2))
+        one, two = (peak_bytes(model, length, sequences, share, bf16) for sequences in (1, 2))
     graph.zero_grad()  # the graph has real tensors
     return Estimate(size * (COPIES + (processes > 1)), 2 * one - two, two - one)
 
@@ -181,7 +181,7 @@ class _Live(TorchDispatchMode):
         self.now -= size
 
 
-def _peak(model: ScoreModel, length: int, sequences: int, share: float, bf16: bool) -> int:
+def peak_bytes(model: ScoreModel, length: int, sequences: int, share: float, bf16: bool) -> int:
     """Peak bytes of one forward and backward pass of the loss, without the model's own tensors and gradients."""
     x = torch.zeros(sequences, length, dtype=torch.int64)
     sigma = torch.ones(sequences, dtype=torch.float64)

@@ -189,13 +189,13 @@ class Loop:
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
         shown = {name: value for name, value in figures.items() if "by_time" not in name}
-        line = figures_line(done, self.training.steps, shown, self._seconds_left(done))
+        line = figures_line(done, self.training.steps, shown, self.seconds_left(done))
         progress.log(line)
         self.context.log_metrics(line, figures, done)
         if done % self.training.log_every == 0:  # else the run ends here; if it is extended, the sums continue
             self.meter.clear()
 
-    def _seconds_left(self, done: int) -> float:
+    def seconds_left(self, done: int) -> float:
         """Estimate from the mean time per step since this process started, evaluations included."""
         started, first = self._started
         return (time.monotonic() - started) / (done - first) * (self.training.steps - done)

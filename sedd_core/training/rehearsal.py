@@ -39,9 +39,9 @@ def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
     trainer, cuda = loop.trainer, loop.trainer.device.type == "cuda"
     if cuda:
         torch.cuda.reset_peak_memory_stats(trainer.device)
-    with torch.random.fork_rng(devices=[trainer.device] if cuda else []), _moments(trainer) as moments:
+    with torch.random.fork_rng(devices=[trainer.device] if cuda else []), update_memory(trainer) as moments:
         with explained("training", TRAINING):
-            _pass(trainer, step)
+            full_pass(trainer, step)
         trainer.objective.eval()
         with trainer.ema.in_place():
             for evaluator in evaluators:
@@ -61,7 +61,7 @@ def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
 
 
 @contextmanager
-def _moments(trainer: Trainer) -> Iterator[list[Tensor]]:
+def update_memory(trainer: Trainer) -> Iterator[list[Tensor]]:
     """Within: memory is used as during an update, by AdamW's moments and the gradients of earlier microbatches.
 
     Yields:
@@ -79,7 +79,7 @@ def _moments(trainer: Trainer) -> Iterator[list[Tensor]]:
         trainer.optimizer.zero_grad()
 
 
-def _pass(trainer: Trainer, step: int) -> None:
+def full_pass(trainer: Trainer, step: int) -> None:
     """Run one microbatch forward and backward with every position in the loss: t = 1, no padding."""
     indices = trainer.microbatches[0]
     batch = trainer.batch(step, indices).to(trainer.device)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sedd_core import UserError, checkpoints
-from sedd_core.cli.compose import Changes, _alternatives, compose, folder_names
+from sedd_core.cli.compose import Changes, alternatives, compose, folder_names
 from sedd_core.cli.main import main
 from sedd_core.cli.sweep import Row, as_csv, by_column, compared
 from sedd_core.record.figures import Figure
@@ -46,7 +46,7 @@ SMALL = [
     ],
 )
 def test_several_values(setting: str, settings: list[str]) -> None:
-    assert _alternatives(setting) == settings
+    assert alternatives(setting) == settings
 
 
 def test_a_path_with_commas_is_one_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +54,9 @@ def test_a_path_with_commas_is_one_value(tmp_path: Path, monkeypatch: pytest.Mon
     folder.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in (str(folder), f"~/{folder.name}"):
-        assert _alternatives(f"init_from={path}") == [f"init_from={path}"]
-        assert len(_alternatives(f"init_from={path},None")) == 3
-    assert _alternatives(f"prompt={'a' * 9999}") == [f"prompt={'a' * 9999}"]
+        assert alternatives(f"init_from={path}") == [f"init_from={path}"]
+        assert len(alternatives(f"init_from={path},None")) == 3
+    assert alternatives(f"prompt={'a' * 9999}") == [f"prompt={'a' * 9999}"]
 
 
 def test_every_combination_is_composed() -> None:

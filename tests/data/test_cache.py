@@ -57,8 +57,8 @@ def test_the_folder_of_the_cache(value: str | None, folder: str, monkeypatch: py
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.delenv("SEDD_CACHE") if value is None else monkeypatch.setenv("SEDD_CACHE", value)
     assert str(cache_folder()) == folder
-    monkeypatch.setattr(doctor, "_torch", lambda: iter(()))
-    monkeypatch.setattr(doctor, "_hub", lambda: doctor.Finding("hub", ""))
+    monkeypatch.setattr(doctor, "torch_findings", lambda: iter(()))
+    monkeypatch.setattr(doctor, "hub_finding", lambda: doctor.Finding("hub", ""))
     assert [f.state for f in doctor.findings() if f.subject == "token cache"] == [folder]
 
 

@@ -109,7 +109,7 @@ def model_of(graph: str) -> ScoreModel:
 
 
 def moved_there(model: ScoreModel) -> ScoreModel:
-    """As `place_on` moves a model; modules take a tensor of another class only by hand."""
+    """Move a model as `move_to` does; modules accept tensors of another class only this way."""
     for module in model.backbone.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:

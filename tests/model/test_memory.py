@@ -55,7 +55,9 @@ def test_the_count_is_what_a_pass_takes() -> None:
     model = memory.ScoreModel(make(), process, ScoreHead())
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    assert found.per_pass + 3 * found.per_sequence == pytest.approx(memory._peak(model, 64, 3, 1.0, False), rel=0.02)
+    assert found.per_pass + 3 * found.per_sequence == pytest.approx(
+        memory.peak_bytes(model, 64, 3, 1.0, False), rel=0.02
+    )
 
 
 def test_what_fits() -> None:

@@ -153,7 +153,7 @@ def test_a_plugin_whose_folder_is_there_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError, match=r"It exists here but is not installed: pip install -e plugins/graph_ring$"):
         find_plugin("graph_ring")
     monkeypatch.setattr(doctor, "installed", dict)
-    found = {finding.subject: finding.remedy for finding in doctor._plugins()}
+    found = {finding.subject: finding.remedy for finding in doctor.plugin_findings()}
     assert found["graph"] == "pip install -e plugins/graph_ring"
     assert found["noise"].startswith("pip install -e ")  # beside the package
 

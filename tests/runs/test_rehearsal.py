@@ -132,8 +132,8 @@ def test_processes_exchange_nothing(tmp_path: Path) -> None:
             wrapped.register_comm_hook(None, count)
             exchanged.clear()
             if rehearsed:
-                with rehearsal._moments(learner):
-                    rehearsal._pass(learner, 0)
+                with rehearsal.update_memory(learner):
+                    rehearsal.full_pass(learner, 0)
                 assert exchanged == []
             losses.append([learner.step(step).loss for step in range(4)])
             assert exchanged.count(0) == 4

@@ -277,7 +277,7 @@ def test_the_time_left_is_of_the_steps_since_resuming(monkeypatch: pytest.Monkey
     loop = Loop.__new__(Loop)
     loop.training, loop._started = Training(steps=130, batch_size=8), (1000.0, 50)
     monkeypatch.setattr(time, "monotonic", lambda: 1100.0)
-    assert loop._seconds_left(100) == 60
+    assert loop.seconds_left(100) == 60
 
 
 def test_long_lines_of_a_text_go_on_in_the_next(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class Text8(PackedData):
             )
         part = text[(PARTS if len(text) == WHOLE else SHORT_PARTS)[name]]
         if not part:
-            raise UserError(f"{self.path} has only {len(text):,} characters; text8 is to be split: 300,000 at least.")
+            raise UserError(f"{self.path} has only {len(text):,} characters; its splits need at least 300,000.")
         return Tokenized(self.codec(), [_encoded(part)])
 
     def _text(self) -> str:
@@ -84,10 +84,10 @@ class Text8(PackedData):
             text = "".join(row for rows in self._hub() for row in rows["text"])
         else:
             text = read_text(self._file(), "text8")
-        strange = sorted(set(text.rstrip("\r\n")) - set(CHARACTERS))
-        if strange:
+        invalid = sorted(set(text.rstrip("\r\n")) - set(CHARACTERS))
+        if invalid:
             raise UserError(
-                f"{self.path or REPOSITORY} holds {strange[0]!r}: text8 is of blanks and the letters a to z alone. "
+                f"{self.path or REPOSITORY} contains {invalid[0]!r}; text8 has only spaces and the letters a to z. "
                 "Another text: data=text"
             )
         return text.rstrip("\r\n")

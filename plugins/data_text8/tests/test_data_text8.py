@@ -84,9 +84,9 @@ def test_tokens_are_the_codecs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("text8", b"Hello " * 100_000, "holds 'H': text8 is of blanks and the letters a to z"),
+        ("text8", b"Hello " * 100_000, "contains 'H'; text8 has only spaces and the letters a to z"),
         ("text8", b"hello " * 10_000, "only 60,000 characters"),
-        ("text8", "hëllo".encode() * 100_000, "holds 'ë'"),
+        ("text8", "hëllo".encode() * 100_000, "contains 'ë'"),
         ("text8.gz", b"hello", "cannot be read as text8"),
         ("text8.zip", b"hello", "cannot be read as text8"),
         ("text8.zip", b"PK\5\6" + bytes(18), "cannot be read as text8"),  # an empty archive

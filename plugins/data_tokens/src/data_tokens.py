@@ -129,7 +129,7 @@ class TokenFiles(Data):
             raise UserError(f"{path} cannot be read as token ids: {error}.") from error
         if ids.ndim != 1 or ids.dtype.kind not in "iu" or not ids.dtype.isnative:
             raise UserError(
-                f"{path} holds {ids.dtype} of the shape {list(ids.shape)}: token ids are integers of one dimension, "
+                f"{path} contains {ids.dtype} of shape {list(ids.shape)}: token ids are one-dimensional integers, "
                 "in this machine's byte order."
             )
         for start in range(0, len(ids), BLOCK):

@@ -88,8 +88,8 @@ def test_samples_are_ids_or_text(tmp_path: Path) -> None:
     [
         (IDS, {"vocab": 299}, r"has the id 299 at index 299, but data\.vocab=299"),
         (-IDS, {}, "has the id -1 at index 1"),
-        (IDS.reshape(10, 100), {}, "integers of one dimension"),
-        (IDS.astype(float), {}, "holds float64"),
+        (IDS.reshape(10, 100), {}, "one-dimensional integers"),
+        (IDS.astype(float), {}, "contains float64"),
         (IDS.astype(">i4"), {}, "byte order"),
         (IDS[:20], {}, r"valid split .* contains 2 tokens.*data\.length"),
         (np.array([{}], object), {}, "cannot be read as token ids"),
