@@ -13,7 +13,6 @@ import pytest
 
 from sedd_core import UserError, checkpoints, load_model, plugin
 from sedd_core.checkpoints.export import export
-from sedd_core.checkpoints.load import check_exists
 from sedd_core.cli.main import main
 from sedd_core.data.cache import content_hash
 from sedd_core.files import check_readable
@@ -114,7 +113,10 @@ READERS: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda folder: load_model(folder / STEP),
         (STEP, *(f"{STEP}/{name}" for name in ("config.json", "model.safetensors", "tokenizer.json"))),
     ),
-    "whether a checkpoint is there": (lambda folder: check_exists(folder / "run"), ("run", "run/checkpoints")),
+    "whether a checkpoint is there": (
+        lambda folder: checkpoints.check_exists(folder / "run"),
+        ("run", "run/checkpoints"),
+    ),
     "steps": (lambda folder: checkpoints.steps(folder / "run"), ("run/checkpoints",)),
     "a published model": (
         lambda folder: load_model(folder / "published"),

@@ -1,5 +1,6 @@
-"""Checkpoints: written, found, loaded, exported; always data, never code."""
+"""Checkpoints: saving, finding, loading and export. Files are read as data; no code in them is executed."""
 
+from .find import check_exists, find_checkpoint
 from .folder import (
     CONFIG,
     find_damage,
@@ -12,7 +13,7 @@ from .folder import (
     steps,
     supersede,
 )
-from .load import Loaded, check_exists, find_checkpoint, load_checkpoint, load_model, load_weights_into
+from .load import Loaded, load_checkpoint, load_model, load_weights_into
 from .tensors import read_saved, read_weights
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A checkpoint in the published layout, for the hub or for the original's code, with a model card."""
+"""Export of a checkpoint to the published layout, for the hub or the original's code, with a model card."""
 
 from __future__ import annotations
 
@@ -15,27 +15,36 @@ from ..files import TEMPORARY, check_readable, write_text, writing_folder
 from ..record.node import Node
 from ..record.record import Record
 from ..text.hub import without_folders
+from .find import find_checkpoint
 from .folder import CODEC, CONFIG, MODEL
-from .load import Loaded, find_checkpoint, load_checkpoint
+from .load import Loaded, load_checkpoint
 from .published import published_config, trained_length
 
 CARD = "README.md"
 
 
 def export(path: str | Path, folder: str | Path, *, ema: bool = True) -> None:
-    """Write config.json, model.safetensors, tokenizer.json (where there is one) and a model card into a new folder.
+    """Write config.json, model.safetensors, tokenizer.json (if the checkpoint has one) and a model card to a folder.
 
-    path: whatever `load` takes. ema: the averaged weights. UserError when the layout cannot say what the model is,
-    or when the folder holds something or cannot be written; then nothing is written.
+    Args:
+        path: Checkpoint, as for `load_checkpoint`.
+        folder: New or empty folder to write.
+        ema: Whether to export the averaged weights.
+
+    Raises:
+        UserError: The layout cannot express the model, or the folder is not empty or cannot be written. Nothing is
+            written then.
     """
     source, target = find_checkpoint(Path(path)), Path(folder)
-    beside = target.with_name(target.name + TEMPORARY)
-    for place in (target, beside):
-        check_readable(place)
+    staging = target.with_name(target.name + TEMPORARY)
+    for location in (target, staging):
+        check_readable(location)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise UserError(f"{target} holds something already: name a folder that is not there yet.")
-    if beside.exists():
-        raise UserError(f"{beside}, where the export is written first, exists: remove it, or name another folder.")
+        raise UserError(f"{target} exists and is not an empty folder. Choose a new folder.")
+    if staging.exists():
+        raise UserError(
+            f"{staging}, the temporary folder of the export, exists. Remove it, or choose another folder."
+        )
     loaded = load_checkpoint(source, ema=ema)
     config = published_config(loaded.record)
     try:
@@ -46,15 +55,22 @@ def export(path: str | Path, folder: str | Path, *, ema: bool = True) -> None:
                 loaded.codec.save(temporary / CODEC)
             write_text(temporary / CARD, model_card(target.name, loaded, source, ema))
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{target} cannot be written: {error}. Name another folder.") from error
+        raise UserError(f"{target} cannot be written: {error}. Choose another folder.") from error
 
 
 def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
-    """README.md of a published model: what it is, how it was trained as far as its record says, how to load it.
+    """Write the text of a model card: description, training as far as recorded, and usage.
 
-    Paths of the record appear as the names of their files alone.
+    Paths in the record are reduced to file names.
 
-    source: the folder it was loaded from, whose run's bound is quoted if it is that of these weights.
+    Args:
+        name: Name of the model.
+        loaded: Checkpoint of the model.
+        source: Folder of the checkpoint. The run's likelihood bound is quoted if it belongs to these weights.
+        ema: Whether the weights are the averaged ones.
+
+    Returns:
+        Markdown.
     """
     parts = [FRONT, f"# {name}\n\n{WHAT}", _table(_model_rows(loaded, ema))]
     training = _training_rows(loaded.record)
@@ -87,7 +103,7 @@ Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name
 
 
 def _model_rows(loaded: Loaded, ema: bool) -> dict[str, str]:
-    """What the model is, by name."""
+    """Rows of the table about the model: name to value."""
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     mask = "" if loaded.graph.mask is None else " and a mask"
     rows = {stage: _shown(loaded.record.node(stage)) for stage in ("graph", "noise", "model", "score")}
@@ -100,7 +116,7 @@ def _model_rows(loaded: Loaded, ema: bool) -> dict[str, str]:
 
 
 def _training_rows(record: Record) -> dict[str, str]:
-    """The data, the optimizer, the training settings and the code, as far as the record has them."""
+    """Rows of the table about training: data, optimizer, settings and code, as far as recorded."""
     arguments = record.run.args
     rows = {name: _shown(arguments[name]) for name in ("data", "optimizer", "training") if name in arguments}
     rows |= {name: version for name, version in record.versions.items() if name in ("sedd-core", "torch")}
@@ -110,7 +126,7 @@ def _training_rows(record: Record) -> dict[str, str]:
 
 
 def _bound(source: Path, record: Record) -> str:
-    """What the run that a checkpoint belongs to says of its bound; "" unless it is the one after its last step."""
+    """Content of the run's validation.txt; "" unless the checkpoint is that of the run's last step."""
     file = source.parents[1] / "validation.txt" if source.parent.name == "checkpoints" else None
     training = record.run.args.get("training")
     last = training.args.get("steps") if isinstance(training, Node) else None
@@ -118,12 +134,12 @@ def _bound(source: Path, record: Record) -> str:
         return ""
     try:
         return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):  # missing, or unreadable: no checkpoint depends on it
+    except (OSError, ValueError):  # missing or unreadable: optional
         return ""
 
 
 def _shown(node: Node) -> str:
-    """A node as a call, its default arguments left out."""
+    """A node as a Python call, without default arguments."""
     return f"`{node.name}({', '.join(f'{name}={_value(value)}' for name, value in node.args.items())})`"
 
 
@@ -141,7 +157,18 @@ def _table(rows: dict[str, str]) -> str:
 
 
 def main(path: str, folder: str) -> int:
-    """`python -m sedd_core export RUN FOLDER`: the exit code. UserError as `export`."""
+    """Run `python -m sedd_core export RUN FOLDER`.
+
+    Args:
+        path: Checkpoint, as for `load_checkpoint`.
+        folder: New or empty folder to write.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: The export fails (see `export`).
+    """
     export(path, folder)
-    say(f"Written to {folder}: look at its {CARD}, and add a license before you share it.")
+    say(f"Written to {folder}. Review {CARD} and add a license before sharing it.")
     return 0

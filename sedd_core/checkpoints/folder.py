@@ -1,10 +1,11 @@
-"""Checkpoints: a folder that is enough to sample and evaluate, written whole or not at all, and only ever data.
+"""Checkpoint folders: written atomically, containing data only, and sufficient for sampling and evaluation.
 
     model.safetensors  ema.safetensors  tokenizer.json  config.json (the record)  trainer.pt  sha256
 
-trainer.pt is what only resuming needs: tensors, numbers and texts, which torch reads without running anything.
+trainer.pt is required for resuming only: tensors, numbers and strings, which torch reads without executing code.
 
-Weights carry the backbone's own names, parameters of a noise or a graph the prefix `noise.` or `graph.`.
+Weights have the backbone's own names; parameters of the noise schedule or the graph have the prefix `noise.` or
+`graph.`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .weights import load_state_into, write_weights
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
 STATE, SUMS, NEWEST, SUPERSEDED = "trainer.pt", "sha256", "newest", "superseded"
 ASIDE = ".earlier.tmp"
-"""Suffix that version 0.1.0 gave to a step while it saved it again."""
+"""Suffix that version 0.1.0 gave to a step's folder while saving it again."""
 
 
 def save(
@@ -46,18 +47,30 @@ def save(
     record: Record,
     state: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint folder and point to it as the newest; a failure leaves neither it nor a part of it.
+    """Write a checkpoint folder atomically and link it as `newest`.
 
-    A sound checkpoint of the same step stays as it is: steps are deterministic, and replacing a folder is not one
-    operation, so that a kill could lose it. Whoever goes back to an earlier step and changes a run removes the later
-    checkpoints first. An unsound one is replaced.
+    An intact checkpoint of the same step is kept: steps are deterministic, and replacing a folder is not atomic, so
+    that a kill could lose it. A run that goes back to an earlier step calls `supersede` first. A damaged checkpoint
+    is replaced.
 
-    state: of the trainer, for resuming: tensors, numbers, texts, and dictionaries and lists of them.
+    Args:
+        folder: Folder to write, as from `folder_of`.
+        model: Model whose backbone and graph are saved.
+        noise: Noise schedule.
+        ema: Averages of the parameters, saved as separate weights.
+        codec: Tokenizer.
+        record: Record of the run.
+        state: Trainer state for resuming (tensors, numbers, strings, and dicts and lists of them); None to omit it.
+
+    Raises:
+        UserError: The folder cannot be written; no part of it remains.
     """
     try:
         if not folder.exists() or find_damage(folder) is not None:
             if folder.exists():
-                folder.with_name(NEWEST).unlink(missing_ok=True)  # else a kill in the replacement leaves it dangling
+                folder.with_name(NEWEST).unlink(
+                    missing_ok=True
+                )  # a kill during the replacement would leave it dangling
             with writing_folder(folder) as temporary:
                 write_weights(temporary / MODEL, model, noise)
                 with ema.in_place():
@@ -69,20 +82,24 @@ def save(
                 sums = "".join(f"{digest(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
                 (temporary / SUMS).write_text(sums)
         _point(folder)
-    except (OSError, SafetensorError, RuntimeError) as error:  # torch's writer raises the last
-        if is_exhausted(error):  # of memory, not of the disk
+    except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: from torch's writer
+        if is_exhausted(error):  # out of memory, not a write error
             raise
         free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
         raise UserError(
-            f"The checkpoint {folder} could not be written: {error}. The disk has {free:,.0f} MiB free without it. "
-            "Earlier ones are whole: continue with --resume once there is room."
+            f"The checkpoint {folder} could not be written: {error} ({free:,.0f} MiB of the disk free). "
+            "Earlier checkpoints are intact: free disk space, then continue with --resume."
         ) from error
 
 
 def recover_renamed(run: Path) -> None:
-    """Rename checkpoints that version 0.1.0 had set aside when it was killed between two renames.
+    """Restore checkpoints that version 0.1.0 left under a temporary name when killed between two renames.
 
-    It renamed a step that it saved again to `step_N.earlier.tmp` first; no reader takes that, and `prune` removes it.
+    Before saving a step again, it renamed the step's folder to `step_N.earlier.tmp`, which no reader accepts and
+    `prune` removes.
+
+    Args:
+        run: Run folder.
     """
     for aside in run.glob(f"checkpoints/step_*{ASIDE}"):
         folder = aside.with_name(aside.name.removesuffix(ASIDE))
@@ -91,52 +108,61 @@ def recover_renamed(run: Path) -> None:
 
 
 def steps(run: Path) -> list[Path]:
-    """The checkpoint folders of a run, the newest first. UserError where the user may not list them."""
+    """Checkpoint folders of a run, newest first. UserError if the folder is not readable."""
     check_readable(run / "checkpoints")
     return _stepped(run / "checkpoints")
 
 
 def _stepped(folder: Path) -> list[Path]:
-    """What a folder holds of steps, `step_<number>`, the last first."""
-    inside = folder.glob("step_*")
-    return sorted((one for one in inside if re.fullmatch("[0-9]{1,18}", one.name[5:])), reverse=True)
+    """Entries `step_<number>` of a folder, last step first."""
+    return sorted((one for one in folder.glob("step_*") if re.fullmatch("[0-9]{1,18}", one.name[5:])), reverse=True)
 
 
 def folder_of(run: Path, step: int) -> Path:
-    """The checkpoint folder of a step of a run, whether it is there or not."""
+    """Path of the checkpoint folder of a step of a run; the folder may not exist."""
     return run / "checkpoints" / f"step_{step:09d}"
 
 
 def step_of(folder: Path) -> int:
-    """The step of one of these folders."""
+    """Step of a folder named `step_<number>`."""
     return int(folder.name[5:])
 
 
 def load_for_resume(folder: Path, model: ScoreModel, noise: Noise, ema: EMA) -> Any:
-    """Put a checkpoint's weights and averages in place. Returns what is to be the trainer's state, unchecked.
+    """Load the weights and averages of a checkpoint, and read its trainer state.
 
-    UserError when it has none.
+    Args:
+        folder: Checkpoint folder.
+        model: Model to load.
+        noise: Noise schedule to load.
+        ema: Averages to load.
+
+    Returns:
+        The content of trainer.pt, unchecked.
+
+    Raises:
+        UserError: A file is missing or damaged, or the weights do not fit.
     """
     if not (folder / STATE).is_file():
         raise UserError(
-            f"{folder} has no {STATE}, so the run cannot be resumed from it. Start another from its weights: "
+            f"{folder} has no {STATE}, so the run cannot be resumed from it. Start a new run from its weights: "
             f"init_from={folder}"
         )
     load_state_into(read_weights(folder / MODEL), folder / MODEL, model, noise)
     with ema.in_place():
         load_state_into(read_weights(folder / AVERAGE), folder / AVERAGE, model, noise)
-    return read_saved(folder / STATE, copy=True)  # a file that is pruned meanwhile must not hold the moments
+    return read_saved(folder / STATE, copy=True)  # the moments must outlive the file, which may be pruned
 
 
 def supersede(run: Path, step: int) -> list[Path]:
-    """Set checkpoints and samples of later steps aside, in folders superseded/: the run continues from `step`.
+    """Move checkpoints and samples of later steps to folders superseded/, so that the run continues from a step.
 
     Args:
-        run: A run folder.
-        step: The step of a checkpoint that is there.
+        run: Run folder.
+        step: Step of an existing checkpoint.
 
     Returns:
-        Where they are now.
+        New paths of the moved folders.
     """
     moved = []
     for folder in [*steps(run), *_stepped(run / "samples")]:
@@ -150,31 +176,43 @@ def supersede(run: Path, step: int) -> list[Path]:
     return moved
 
 
-def prune(run: Path, done: int, passing: Callable[[int], bool], keep: int) -> None:
-    """Remove all but the `keep` newest checkpoints of `passing` steps, and what a kill left half-written.
+def prune(run: Path, done: int, is_temporary: Callable[[int], bool], keep: int) -> None:
+    """Remove all but the newest temporary checkpoints, and incomplete folders left by a kill.
 
-    done: The step that the run has come to. Checkpoints of later ones do not count: they are damaged, and the run was
-    resumed before them.
+    Args:
+        run: Run folder.
+        done: Number of steps done. Checkpoints of later steps are ignored: they are damaged, and the run was resumed
+            from an earlier one.
+        is_temporary: Whether the checkpoint of a step may be removed.
+        keep: Number of temporary checkpoints to keep.
     """
-    passed = [folder for folder in steps(run) if passing(step_of(folder)) and step_of(folder) <= done]
-    for folder in [*passed[keep:], *run.glob("checkpoints/step_*.tmp")]:
+    temporary = [folder for folder in steps(run) if is_temporary(step_of(folder)) and step_of(folder) <= done]
+    for folder in [*temporary[keep:], *run.glob("checkpoints/step_*.tmp")]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def find_damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint folder by its checksums, or None.
+    """Verify the checksums of a checkpoint folder.
 
-    Every file that a checkpoint needs must be there and have its line in the checksum file; so must the trainer's
-    state where it is there. UserError where the user may not read a file.
+    Every required file, and trainer.pt if it exists, must have a matching line in the checksum file.
+
+    Args:
+        folder: Checkpoint folder.
+
+    Returns:
+        Description of the first problem, a sentence; None if the checkpoint is intact.
+
+    Raises:
+        UserError: A file is not readable by the user.
     """
     for name in (".", SUMS):
         check_readable(folder / name)
     if not (folder / SUMS).is_file():
-        return f"{folder} has no {SUMS} file: it is no whole checkpoint."
+        return f"{folder} has no {SUMS} file: the checkpoint is incomplete."
     lines = (folder / SUMS).read_text(errors="replace").splitlines()
     sums = {Path(name).name: value for value, _, name in (line.partition("  ") for line in lines)}
-    needed = {MODEL, AVERAGE, CODEC, CONFIG, *([STATE] if (folder / STATE).exists() else [])}
-    for name in sorted(needed | set(sums)):
+    required = {MODEL, AVERAGE, CODEC, CONFIG, *([STATE] if (folder / STATE).exists() else [])}
+    for name in sorted(required | set(sums)):
         if name not in sums:
             return f"{folder / SUMS} is damaged: it has no checksum of {name}."
         check_readable(folder / name)
@@ -184,9 +222,9 @@ def find_damage(folder: Path) -> str | None:
 
 
 def _point(folder: Path) -> None:
-    """Make the link `newest` beside the checkpoints of a run lead to this one; no run depends on it.
+    """Link `newest`, beside the checkpoints of a run, to a checkpoint: for users only, no code depends on it.
 
-    On Windows, where links need a privilege, there is none.
+    Skipped on Windows, where symbolic links require a privilege.
     """
     if WINDOWS:
         return

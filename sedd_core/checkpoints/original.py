@@ -1,7 +1,7 @@
-"""A run folder of the original implementation: `.hydra/config.yaml` and `checkpoints-meta/checkpoint.pth`.
+"""Run folders of the original implementation: `.hydra/config.yaml` and `checkpoints-meta/checkpoint.pth`.
 
-The latter is read as data alone (see `tensors`); the original's optimizer holds one thing more than torch's reader
-knows: a learning rate that is a number of numpy's.
+The checkpoint is read without executing code (see `tensors`). Its optimizer state contains one type that torch's
+weights-only unpickler rejects by default: the learning rate is a NumPy scalar.
 """
 
 from __future__ import annotations
@@ -21,82 +21,102 @@ from .tensors import is_plain, read_saved
 
 CONFIG, STATE = Path(".hydra/config.yaml"), Path("checkpoints-meta/checkpoint.pth")
 LONGEST_CONFIG = 100_000
-"""Characters up to which a config is read."""
+"""Maximum number of characters of a config."""
 BUFFERS = ("rotary_emb.inv_freq",)
-"""In the model's state, but no parameters, so not averaged."""
+"""Names of buffers in the model's state: not parameters, therefore not averaged."""
 NUMBERS: list[Any] = [
-    (scalar, "numpy.core.multiarray.scalar"),  # as numpy 1 writes it, with which the original runs
+    (scalar, "numpy.core.multiarray.scalar"),  # the name in NumPy 1, which the original uses
     (scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
     np.dtypes.Float64DType,
 ]
+"""Classes and functions that a pickled NumPy scalar references."""
 
 
 def is_original(folder: Path) -> bool:
-    """Whether this is a run folder of the original's (or of another program that is configured by Hydra)."""
+    """Whether a folder is a run folder of the original (or of another program that uses Hydra)."""
     return (folder / CONFIG).is_file()
 
 
 def original_record(folder: Path) -> Record:
-    """The run's model as a record. UserError when its config is damaged or is another program's."""
+    """Convert the config of an original run to a record of its model.
+
+    Args:
+        folder: Run folder of the original.
+
+    Raises:
+        UserError: The config is damaged, or belongs to another program.
+    """
     path = folder / CONFIG
     try:
         config = _yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # YAML's own, and what its constructors of numbers and dates make of other texts
+    except Exception as error:  # from YAML, or from its constructors of numbers and dates
         raise UserError(f"{path} cannot be read as data: {error}.") from error
     return record_of_config(config, path)
 
 
 def original_weights(folder: Path, ema: bool) -> dict[str, Tensor]:
-    """The network's weights by name; ema: the averaged ones, which the file holds in order and without names.
+    """Read the weights of an original run.
 
-    UserError when the file is missing or damaged, holds more than data, or is none of the original's.
+    Args:
+        folder: Run folder of the original.
+        ema: Whether to return the averaged weights, which the file stores as a list without names.
+
+    Returns:
+        Weights by name.
+
+    Raises:
+        UserError: The file is missing or damaged, contains more than data, or belongs to another program.
     """
     path = folder / STATE
     if not path.is_file():
-        raise UserError(f"{path} is missing. One of the run's checkpoints/checkpoint_*.pth can be copied there.")
+        raise UserError(f"{path} is missing. Copy one of the run's checkpoints/checkpoint_*.pth to this path.")
     state = read_saved(path, NUMBERS)
     try:
         model, averages = state["model"], state["ema"]["shadow_params"]
         weights = {name.removeprefix("module."): value for name, value in model.items()}
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise _other(path) from error
+        raise _not_original(path) from error
     if not isinstance(averages, list | tuple):
-        raise _other(path)
+        raise _not_original(path)
     if not all(map(is_plain, [*weights.values(), *averages])):
-        raise UserError(f"{path} is no checkpoint of the original SEDD: it has other things among its weights.")
+        raise UserError(
+            f"{path} is not a checkpoint of the original SEDD: some of its weights are not dense CPU tensors."
+        )
     return _averaged(weights, averages, path) if ema else weights
 
 
 def _averaged(weights: dict[str, Tensor], averages: Sequence[Tensor], path: Path) -> dict[str, Tensor]:
-    """The weights with averages in place of the parameters, whose order is that of the model's state."""
+    """The weights with each parameter replaced by its average; the averages are in the order of the model's state."""
     names = [name for name in weights if name not in BUFFERS]
     extra = averages[len(names) :]
-    if len(averages) < len(names) or any(value.ndim for value in extra):  # the noise's unused parameter is a number
-        raise UserError(f"The averages in {path} are {len(averages)} tensors, for {len(names)} parameters: no fit.")
+    if len(averages) < len(names) or any(
+        value.ndim for value in extra
+    ):  # one scalar is allowed: the noise's unused parameter
+        raise UserError(f"The averages in {path} do not fit: {len(averages)} tensors for {len(names)} parameters.")
     for name, value in zip(names, averages, strict=False):
         if value.shape != weights[name].shape:
             raise UserError(
-                f"The averages in {path} do not fit: {list(value.shape)} for {name}, which is "
-                f"{list(weights[name].shape)}. ema=False loads the weights without them."
+                f"The averages in {path} do not fit: {name} has shape {list(weights[name].shape)}, its average "
+                f"{list(value.shape)}. To load the weights without averages: ema=False"
             )
     return weights | dict(zip(names, averages, strict=False))
 
 
 def _yaml(text: str) -> Any:
-    """YAML's plain data. ValueError for much text, and for aliases: Hydra writes none, and they may never end."""
+    """Parse YAML. ValueError for long text and for aliases, which Hydra does not write and which can be recursive."""
     import yaml
 
     if len(text) > LONGEST_CONFIG:
-        raise ValueError(f"it has {len(text):,} characters, where the original's config has about 1,500")
+        raise ValueError(f"it has {len(text):,} characters (the original's config: about 1,500)")
     if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-        raise ValueError("it repeats parts by aliases (*name), which the original does not write")
+        raise ValueError("it contains aliases (*name), which the original does not write")
     return yaml.safe_load(text)
 
 
-def _other(path: Path) -> UserError:
+def _not_original(path: Path) -> UserError:
     return UserError(
-        f"{path} is no checkpoint of the original SEDD, which holds 'model' and 'ema' with 'shadow_params'."
+        f"{path} is not a checkpoint of the original SEDD, which contains 'model', and 'ema' with 'shadow_params'."
     )

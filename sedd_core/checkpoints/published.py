@@ -1,7 +1,7 @@
-"""The layout of the published checkpoints: `config.json` of the original's training run, and `model.safetensors`
-or `pytorch_model.bin`.
+"""Layout of the published checkpoints: `config.json` of the original's training run, and `model.safetensors` or
+`pytorch_model.bin`.
 
-A run of the original's own has the same config as YAML (see `original`).
+Run folders of the original contain the same config as YAML (see `original`).
 """
 
 from __future__ import annotations
@@ -20,28 +20,32 @@ from ..record.node import Node
 from ..record.record import Record
 
 SIZES = ("hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout")
-SAID: dict[str, tuple[str, ...]] = {
+SUPPORTED: dict[str, tuple[str, ...]] = {
     "graph_absorb": ("vocab_size",),
     "graph_uniform": ("vocab_size",),
     "noise_loglinear": (),
     "noise_geometric": ("sigma_min", "sigma_max"),
     "model_ddit": ("num_states", *SIZES),
 }
-"""The plugins that the layout has words for, and which of their arguments it states; the original fixes the others at
-our defaults."""
+"""Plugins that the layout can express, each with the arguments that it states; the original fixes the other arguments
+at our defaults."""
 
 
 def is_published(path: Path) -> bool:
-    """Whether a config.json is one of the original implementation's; if not it is the record of a run.
+    """Whether a config.json is a config of the original implementation, as opposed to the record of a run.
 
-    UserError when it is neither.
+    Args:
+        path: Path of the config.json.
+
+    Raises:
+        UserError: The file is missing or damaged, or neither of the two.
     """
     check_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
-            f"{path}, which says what the weights beside it are, is missing: {error.strerror}."
+            f"{path}, which describes the model of the weights beside it, is missing: {error.strerror}."
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}.") from error
@@ -49,34 +53,46 @@ def is_published(path: Path) -> bool:
         return False
     if isinstance(content, dict) and {"graph", "noise", "model"} <= set(content):
         return True
-    has = f"has {', '.join(map(str, list(content)[:6])) or 'nothing'}" if isinstance(content, dict) else "is no table"
+    keys = ", ".join(map(str, list(content)[:6])) or "none" if isinstance(content, dict) else "none, it is not a dict"
     raise UserError(
-        f"{path} is of another kind of model: it {has}, where SEDD's has graph, noise and model. Give a run folder, "
-        "a checkpoint folder, or the folder of a published SEDD model."
+        f"{path} is not the config of a SEDD model, which has the keys graph, noise and model (present: {keys}). "
+        "Give a run folder, a checkpoint folder, or the folder of a published SEDD model."
     )
 
 
 def published_record(path: Path) -> Record:
-    """The model of a published config.json as a record."""
+    """Convert a published config.json to a record of its model.
+
+    Args:
+        path: Path of the config.json.
+
+    Raises:
+        UserError: The config is incomplete, invalid, or not one of the original.
+    """
     return record_of_config(json.loads(path.read_text(encoding="utf-8")), path)
 
 
 def record_of_config(config: Any, path: Path) -> Record:
-    """The model of the original's config as a record: graph, noise, size and scaling, and the length trained on.
+    """Convert a config of the original to a record: graph, noise, network, score scaling, and training length.
 
-    path: of the config, for messages. UserError when something is missing, or is none of the original's.
+    Args:
+        config: Parsed config.
+        path: Path of the config, for messages.
+
+    Raises:
+        UserError: The config is incomplete or invalid, or uses types that the original does not support.
     """
     try:
         graph, noise, model = config["graph"], config["noise"], config["model"]
-        kinds = [f"graph_{graph['type']}", f"noise_{noise['type']}", f"model_{model.get('type', 'ddit')}"]
-        ends = [(end, float(noise[end])) for end in ("sigma_min", "sigma_max") if kinds[1] == "noise_geometric"]
+        plugins = [f"graph_{graph['type']}", f"noise_{noise['type']}", f"model_{model.get('type', 'ddit')}"]
+        bounds = {name: float(noise[name]) for name in SUPPORTED.get(plugins[1], ())}
         nodes: dict[str, Any] = {
-            "graph": Node("plugin", kinds[0], {"vocab_size": config["tokens"]}),
-            "noise": Node("plugin", kinds[1], dict(ends)),
+            "graph": Node("plugin", plugins[0], {"vocab_size": config["tokens"]}),
+            "noise": Node("plugin", plugins[1], bounds),
             "score": Node("core", "ScoreHead", {"scale_by_sigma": model["scale_by_sigma"]}),
             "model": Node(
                 "plugin",
-                kinds[2],
+                plugins[2],
                 {
                     "num_states": config["tokens"] + (graph["type"] == "absorb"),
                     **{name: model[name] for name in SIZES},
@@ -85,30 +101,36 @@ def record_of_config(config: Any, path: Path) -> Record:
             "length": model.get("length"),
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no config of a SEDD model: {_lack(error)}.") from error
-    for kind in kinds:
-        if kind not in SAID:
-            raise UserError(f"{path} asks for {kind}, which the original has not; it has {', '.join(SAID)}.")
+        raise UserError(f"{path} is not a valid config of a SEDD model: {_reason(error)}.") from error
+    for plugin in plugins:
+        if plugin not in SUPPORTED:
+            raise UserError(
+                f"{path} uses {plugin}, which the original implementation does not support (supported: "
+                f"{', '.join(SUPPORTED)})."
+            )
     return Record(run=Node("core", "Train", nodes))
 
 
 def published_config(record: Record) -> dict[str, Any]:
-    """The inverse of `record_of_config`.
+    """Convert a record to a config of the original; the inverse of `record_of_config`.
+
+    Args:
+        record: Record of a run or of a published model.
 
     Raises:
-        UserError: The original's config or code cannot express what the record says.
+        UserError: The original's config cannot express the model, or the original's code does not support it.
     """
     nodes = {stage: record.node(stage) for stage in ("graph", "noise", "model", "score")}
     for stage in ("graph", "noise", "model"):
-        _check_said(stage, nodes[stage])
+        _check_supported(stage, nodes[stage])
     graph, noise, model, score = (_arguments(node) for node in nodes.values())
     kinds = {stage: nodes[stage].name.partition("_")[2] for stage in ("graph", "noise", "model")}
     if score["scale_by_sigma"] and kinds["graph"] != "absorb":
-        raise _unsaid("a score scaled by sigma on a graph other than absorb (score.scale_by_sigma=True)")
+        raise _unsupported("a score scaled by sigma on a graph other than absorb (score.scale_by_sigma=True)")
     return {
         "tokens": graph["vocab_size"],
         "graph": {"type": kinds["graph"]},
-        "noise": {"type": kinds["noise"], **{name: noise[name] for name in SAID[nodes["noise"].name]}},
+        "noise": {"type": kinds["noise"], **{name: noise[name] for name in SUPPORTED[nodes["noise"].name]}},
         "model": {
             "type": kinds["model"],
             **{name: model[name] for name in SIZES},
@@ -119,12 +141,19 @@ def published_config(record: Record) -> dict[str, Any]:
 
 
 def trained_length(record: Record) -> int | None:
-    """Tokens of the sequences that a model was trained on, of any record; None where it does not say.
+    """Length of the sequences that a model was trained on.
 
-    The data's class is not needed: its code need be neither installed nor trusted. Records of earlier versions leave
-    out a length that is the class's default; there the class is asked, where it can be had.
+    The class of the data is not required: its code may be missing or untrusted. Records of earlier versions omit a
+    length that equals the class's default; for these, the default is looked up if the class can be loaded.
 
-    UserError when it states no length that sequences can have.
+    Args:
+        record: Record of a run or of a published model.
+
+    Returns:
+        Number of tokens per sequence; None if the record does not state it.
+
+    Raises:
+        UserError: The stated length is not a valid sequence length.
     """
     arguments = record.run.args
     if "data" in arguments:
@@ -136,34 +165,35 @@ def trained_length(record: Record) -> int | None:
     length = arguments.get("length")
     if length is not None and not (type(length) is int and 1 <= length <= MOST_LENGTH):
         raise UserError(
-            f"The record is damaged: the length that the model was trained on is {length!r}; it must be a "
-            f"number of tokens from 1 to {MOST_LENGTH:,}."
+            f"The record is damaged: its training length is {length!r}; it must be an int from 1 to "
+            f"{MOST_LENGTH:,} (tokens)."
         )
     return length
 
 
 def _arguments(node: Node) -> dict[str, Any]:
-    """A node's arguments, with the defaults of those that it leaves out."""
+    """A node's arguments, completed with the defaults of omitted ones."""
     parameters = inspect.signature(class_of(node)).parameters
-    return {name: p.default for name, p in parameters.items() if p.default is not p.empty} | node.args
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
+    return defaults | node.args
 
 
-def _check_said(stage: str, node: Node) -> None:
-    """UserError when the layout has no words for a stage, or for an argument that is not at its default."""
-    if node.kind != "plugin" or node.name not in SAID:
-        raise _unsaid(f"the {stage} {node.name}")
+def _check_supported(stage: str, node: Node) -> None:
+    """UserError if the layout cannot express a stage, or an argument that differs from its default."""
+    if node.kind != "plugin" or node.name not in SUPPORTED:
+        raise _unsupported(f"the {stage} {node.name}")
     parameters = inspect.signature(class_of(node)).parameters
     for name, value in node.args.items():
-        if name not in SAID[node.name] and value != parameters[name].default:
-            raise _unsaid(f"{stage}.{name}={value!r}")
+        if name not in SUPPORTED[node.name] and value != parameters[name].default:
+            raise _unsupported(f"{stage}.{name}={value!r}")
 
 
-def _unsaid(what: str) -> UserError:
+def _unsupported(feature: str) -> UserError:
     return UserError(
-        f"The published layout cannot say {what}; it knows {', '.join(SAID)}, as the original has them. Share the "
-        "checkpoint folder instead: it is enough to load the model from."
+        f"The published layout does not support {feature}; it supports {', '.join(SUPPORTED)} with the original's "
+        "arguments. Share the checkpoint folder instead: the model can be loaded from it alone."
     )
 
 
-def _lack(error: Exception) -> str:
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+def _reason(error: Exception) -> str:
+    return f"the key {error} is missing" if isinstance(error, KeyError) else str(error)

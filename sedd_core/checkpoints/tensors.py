@@ -1,8 +1,8 @@
-"""Tensors from files, as data alone: safetensors, and what torch.save wrote, of which nothing is ever run.
+"""Safe reading of tensors from safetensors files and from files written by torch.save.
 
-A file of torch.save's (.bin, .pt, .pth, .ckpt) is a pickle, which can hold code. It is read by torch's weights-only
-reader, which knows tensors, numbers, texts and containers, and mapped from the disk: its storages cannot lie outside
-of the file, whatever sizes it states.
+Files of torch.save (.bin, .pt, .pth, .ckpt) are pickles, which can contain code. They are read with torch's
+weights-only unpickler, which accepts tensors, numbers, strings and containers and executes no code, and are
+memory-mapped, so that no storage extends beyond the file, even if the sizes in the file are wrong.
 """
 
 from __future__ import annotations
@@ -22,71 +22,81 @@ from ..errors import UserError
 from ..files import check_readable
 
 SAVED = (".bin", ".pt", ".pth", ".ckpt")
-"""Suffixes of files that torch.save writes."""
+"""Suffixes of files written by torch.save."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, from a .safetensors file or from a state dict that torch.save wrote.
+    """Read a state dict.
 
     Args:
-        path: The file; its suffix tells its format.
+        path: File of safetensors or torch.save; the suffix determines the format.
+
+    Returns:
+        Tensors by name, on the CPU.
 
     Raises:
-        UserError: The file is missing, damaged, holds code, or anything but tensors by name.
+        UserError: The file is missing or damaged, or contains code or anything other than named tensors.
     """
     check_readable(path)
     if path.suffix in SAVED:
         stored = read_saved(path)
         if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
-            raise UserError(f"{path} holds a {type(stored).__name__}, not a state dict: tensors by name are needed.")
-        odd = next((name for name, value in stored.items() if not is_plain(value)), None)
-        if odd is not None:
-            raise UserError(f"{path} holds a {type(stored[odd]).__name__} as {odd!r}; all must be plain tensors.")
+            raise UserError(f"{path} contains a {type(stored).__name__}, not a state dict (tensors by name).")
+        invalid = next((name for name, value in stored.items() if not is_plain(value)), None)
+        if invalid is not None:
+            raise UserError(
+                f"{path} contains a {type(stored[invalid]).__name__} as {invalid!r}; "
+                "all values must be dense CPU tensors."
+            )
         return dict(stored)
     try:
         return load_file(path)
-    except Exception as error:  # of damaged files: SafetensorError, and whatever torch makes of their sizes
+    except Exception as error:  # damaged file: SafetensorError, or any error of torch for invalid sizes
         raise UserError(f"The weights in {path} cannot be read: {_line(error)}.") from error
 
 
 def read_saved(path: Path, allow: Sequence[Any] = (), *, copy: bool = False) -> Any:
-    """The content of a file of torch.save's (torch 1.6 or newer), on the CPU; nothing in it is run.
+    """Read a file written by torch.save (torch 1.6 or newer) without executing code.
 
     Args:
-        path: The file.
-        allow: Further classes and functions that it may name, as `torch.serialization.safe_globals` takes them.
-        copy: Give the tensors memory of their own. Without it they are read from the file as they are looked at.
+        path: File to read.
+        allow: Further classes and functions that the file may reference, as for `torch.serialization.safe_globals`.
+        copy: Copy the tensors to memory; otherwise they are memory-mapped and read from the file on access.
+
+    Returns:
+        The content of the file, tensors on the CPU.
 
     Raises:
-        UserError: The file is missing, damaged, or holds more than data.
+        UserError: The file is missing or damaged, or contains more than data.
     """
     check_readable(path)
     if not path.is_file():
         raise UserError(f"{path} is missing.")
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(allow)):
-            warnings.simplefilter("ignore")  # of odd versions of pickle, which the errors name
+            warnings.simplefilter("ignore")  # about unusual pickle versions; the errors name them
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             return deepcopy(content) if copy else content
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or _line(error)}.") from error
-    except Exception as error:  # a damaged program of pickle's fails in any way: KeyError, struct.error, MemoryError
+    except Exception as error:  # a damaged pickle can raise anything: KeyError, struct.error, MemoryError
         found = re.search(r"GLOBAL (\S+)", str(error))
         if found:
             raise UserError(
-                f"{path} holds more than data (it names {found[1]}), and was not run: leave it alone."
+                f"{path} contains more than data (it references {found[1]}) and was not "
+                "executed: do not use this file."
             ) from error
         raise UserError(
-            f"{path} is damaged, or was not written by torch.save (1.6 or newer); nothing in it was run."
+            f"{path} is damaged, or was not written by torch.save (torch 1.6 or newer); no code in it was executed."
         ) from error
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is a dense tensor with numbers in it: neither sparse, quantized, nor a shape alone."""
-    kind = type(value) in (Tensor, torch.nn.Parameter)
-    return kind and value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+    """Whether a value is a dense, unquantized tensor on the CPU (meta tensors are not)."""
+    is_tensor = type(value) in (Tensor, torch.nn.Parameter)
+    return is_tensor and value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _line(error: Exception) -> str:
-    """The first line of what an exception says."""
+    """The first line of an exception's message."""
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

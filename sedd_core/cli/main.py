@@ -139,7 +139,7 @@ def _is_own_record(target: str, options: flags.FlagValues) -> bool:
 
 def _check(composed: Composed, options: flags.FlagValues) -> None:
     """Reject stages that do not fit together, and print warnings, before any data is read."""
-    from ..checkpoints.load import check_exists
+    from ..checkpoints import check_exists
     from .show import resolved
 
     description = composed.run.describe()

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, enough to sample from, and only ever data."""
+"""Checkpoint folders: atomic, sufficient for sampling, and free of code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def saved(tmp_path: Path) -> tuple[Path, ScoreModel, EMA]:
 
 
 def flip(file: Path) -> None:
-    """Damage one bit."""
+    """Flip one bit in the middle of a file."""
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
@@ -54,14 +54,14 @@ def scores(model: ScoreModel) -> torch.Tensor:
         return model(torch.tensor([[0, 5, 5, 3]]), torch.tensor([0.7]))
 
 
-def test_weights_average_and_settings_come_back(saved: tuple[Path, ScoreModel, EMA]) -> None:
+def test_weights_averages_and_settings_are_restored(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, model, ema = saved
     loaded, graph, noise = load_model(folder, ema=False)
     assert torch.equal(scores(loaded), scores(model))
     assert (graph.vocab_size, noise.eps) == (5, 0.01)
     with ema.in_place():
         averaged = scores(model)
-    assert torch.equal(scores(load_model(folder.parents[1])[0]), averaged)  # the run folder; averaged by default
+    assert torch.equal(scores(load_model(folder.parents[1])[0]), averaged)  # run folder; averaged weights by default
     assert not torch.equal(averaged, scores(model))
     assert not list(folder.parent.glob("*.tmp"))
 
@@ -75,13 +75,13 @@ def test_damage_is_named(saved: tuple[Path, ScoreModel, EMA], name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "ema.safetensors", "config.json", "tokenizer.json"])
-@pytest.mark.parametrize("left", ["nothing", "the others"])
-def test_checksums_that_are_gone_hide_no_damage(saved: tuple[Path, ScoreModel, EMA], name: str, left: str) -> None:
+@pytest.mark.parametrize("remaining", ["none", "the others"])
+def test_missing_checksums_do_not_hide_damage(saved: tuple[Path, ScoreModel, EMA], name: str, remaining: str) -> None:
     folder, _, _ = saved
     flip(folder / name)
     lines = (folder / "sha256").read_text().splitlines(keepends=True)
     (folder / "sha256").write_text(
-        "".join(line for line in lines if name not in line) if left == "the others" else ""
+        "".join(line for line in lines if name not in line) if remaining == "the others" else ""
     )
     assert "sha256 is damaged: it has no checksum of" in str(checkpoints.find_damage(folder))
     with pytest.raises(UserError, match="is damaged"):
@@ -90,12 +90,14 @@ def test_checksums_that_are_gone_hide_no_damage(saved: tuple[Path, ScoreModel, E
 
 def test_a_trainers_state_needs_its_checksum(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, _, _ = saved
-    assert checkpoints.find_damage(folder) is None  # there is none
+    assert checkpoints.find_damage(folder) is None  # without trainer.pt
     (folder / "trainer.pt").write_bytes(b"state")
     assert "no checksum of trainer.pt" in str(checkpoints.find_damage(folder))
 
 
-def test_a_checksum_names_no_file_elsewhere(saved: tuple[Path, ScoreModel, EMA], tmp_path: Path) -> None:
+def test_a_checksum_line_cannot_refer_to_a_file_outside_the_folder(
+    saved: tuple[Path, ScoreModel, EMA], tmp_path: Path
+) -> None:
     folder, _, _ = saved
     (tmp_path / "other").write_text("other")
     with (folder / "sha256").open("a") as file:
@@ -108,7 +110,7 @@ def save_again(folder: Path, model: ScoreModel, ema: EMA) -> None:
     checkpoints.save(folder, model, plugin("noise_loglinear")(eps=0.01), ema, codec, Record(run=RUN))
 
 
-def test_a_sound_step_is_not_saved_again(
+def test_an_intact_step_is_not_saved_again(
     saved: tuple[Path, ScoreModel, EMA], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, model, ema = saved
@@ -126,10 +128,10 @@ def test_a_sound_step_is_not_saved_again(
 
 
 @pytest.mark.parametrize(("operation", "call"), [("rename", 0), ("rename", 1), ("replace", 0)])
-def test_an_unsound_step_is_replaced_and_the_link_never_dangles(
+def test_a_damaged_step_is_replaced_and_the_link_never_dangles(
     saved: tuple[Path, ScoreModel, EMA], operation: str, call: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed at the call-th operation beside the checkpoints."""
+    """The process is killed at the `call`-th operation on an entry of the checkpoints folder."""
     folder, model, ema = saved
     expected = scores(load_model(folder)[0])
     flip(folder / "model.safetensors")
@@ -150,7 +152,7 @@ def test_an_unsound_step_is_replaced_and_the_link_never_dangles(
     assert torch.equal(scores(load_model(link)[0]), expected)
 
 
-def test_a_damaged_later_step_does_not_count_among_those_kept(saved: tuple[Path, ScoreModel, EMA]) -> None:
+def test_a_damaged_later_step_does_not_count_as_kept(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, model, ema = saved
     damaged = folder.with_name("step_000000009")
     save_again(damaged, model, ema)
@@ -165,15 +167,15 @@ def test_a_damaged_later_step_does_not_count_among_those_kept(saved: tuple[Path,
     assert [path.name for path in checkpoints.steps(folder.parents[1])] == ["step_000000010"]
 
 
-def test_what_an_earlier_version_set_aside_is_taken_back(saved: tuple[Path, ScoreModel, EMA]) -> None:
+def test_a_checkpoint_renamed_by_an_earlier_version_is_recovered(saved: tuple[Path, ScoreModel, EMA]) -> None:
     folder, _, _ = saved
     run = folder.parents[1]
-    folder.rename(folder.with_name(folder.name + ".earlier.tmp"))  # killed here; `newest` dangles
+    folder.rename(folder.with_name(folder.name + ".earlier.tmp"))  # killed after the first rename; `newest` dangles
     checkpoints.recover_renamed(run)
     load_model(run)
     load_model(folder.parent / "newest")
     stale = folder.with_name(folder.name + ".earlier.tmp")
-    stale.mkdir()  # killed after the second renaming
+    stale.mkdir()  # killed after the second rename
     checkpoints.recover_renamed(run)
     assert checkpoints.find_damage(folder) is None
 
@@ -186,7 +188,7 @@ def test_a_missing_file_is_named(saved: tuple[Path, ScoreModel, EMA], name: str)
         load_model(folder)
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_size_are_rejected(tmp_path: Path) -> None:
     published = tmp_path / "published"
     shutil.copytree(Path(__file__).parents[1] / "golden" / "models" / "absorb_scaled", published)
     config = published / "config.json"
@@ -195,7 +197,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         load_model(published)
 
 
-@pytest.mark.parametrize(("make", "match"), [(False, "does not exist"), (True, "holds no checkpoint")])
+@pytest.mark.parametrize(("make", "match"), [(False, "does not exist"), (True, "contains no checkpoint")])
 def test_no_checkpoint(tmp_path: Path, make: bool, match: str) -> None:
     if make:
         (tmp_path / "x").mkdir()
@@ -230,7 +232,7 @@ def test_a_failed_write_leaves_nothing(saved: tuple[Path, ScoreModel, EMA], monk
         ("noise", None, "its run has no 'noise'"),
     ],
 )
-def test_a_record_with_another_thing_in_a_stages_place(
+def test_a_record_with_an_invalid_stage(
     saved: tuple[Path, ScoreModel, EMA], stage: str, node: object, words: str
 ) -> None:
     folder, model, ema = saved

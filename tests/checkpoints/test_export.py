@@ -1,4 +1,4 @@
-"""Export to the published layout: the same model to the bit, a model card, and nothing half-written."""
+"""Export to the published layout: bit-identical model, model card, atomic writing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from sedd_core import UserError, load_model
+from sedd_core.checkpoints import published
 from sedd_core.checkpoints.export import export, main
 from sedd_core.checkpoints.load import load_checkpoint
 from sedd_core.checkpoints.published import trained_length
@@ -60,7 +61,7 @@ def test_export_and_load_is_the_identity(tmp_path: Path, graph: Node, noise: Nod
 
 
 @pytest.mark.parametrize("name", ["absorb_scaled", "absorb_unscaled", "uniform"])
-def test_a_published_model_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
+def test_exporting_a_published_model_reproduces_it(tmp_path: Path, name: str) -> None:
     export(GOLDEN / "models" / name, tmp_path / "copy")
     ours, theirs = (
         json.loads((f / "config.json").read_text()) for f in (tmp_path / "copy", GOLDEN / "models" / name)
@@ -79,11 +80,11 @@ def test_a_published_model_comes_back_as_it_was(tmp_path: Path, name: str) -> No
         "model.safetensors",
     ]
     card = (tmp_path / "copy" / "README.md").read_text()
-    assert "Training" not in card  # nothing is known of it
+    assert "Training" not in card  # unknown for a published model
     assert "--checkpoint=copy tokenizer=...`" in card
 
 
-def test_the_card_says_what_the_record_does(run: Path, tmp_path: Path) -> None:
+def test_the_card_contains_the_facts_of_the_record(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "my-model")
     card = (tmp_path / "my-model" / "README.md").read_text()
     _, front, body = card.split("---\n", 2)
@@ -107,7 +108,7 @@ def test_the_card_says_what_the_record_does(run: Path, tmp_path: Path) -> None:
     assert "secret" not in card
 
 
-def test_the_bound_of_other_weights_is_left_out(run: Path, tmp_path: Path) -> None:
+def test_the_bound_of_other_weights_is_omitted(run: Path, tmp_path: Path) -> None:
     export(run, tmp_path / "last", ema=False)
     (run / "checkpoints" / "step_000000007").rename(run / "checkpoints" / "step_000000006")
     export(run / "checkpoints" / "step_000000006", tmp_path / "earlier")
@@ -122,28 +123,32 @@ def test_the_bound_of_other_weights_is_left_out(run: Path, tmp_path: Path) -> No
         (UNIFORM, GEOMETRIC, True, "scaled by sigma on a graph other than absorb"),
     ],
 )
-def test_what_the_layout_cannot_say(tmp_path: Path, graph: Node, noise: Node, scale: bool, words: str) -> None:
+def test_models_that_the_layout_does_not_support(
+    tmp_path: Path, graph: Node, noise: Node, scale: bool, words: str
+) -> None:
     run = write_run(tmp_path / "run", graph, noise, scale)
     with pytest.raises(UserError, match=words):
         export(run, tmp_path / "export")
     assert not (tmp_path / "export").exists()
 
 
-def test_a_plugin_that_the_layout_does_not_know(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules["sedd_core.checkpoints.published"].SAID, "graph_absorb")
-    with pytest.raises(UserError, match="cannot say the graph graph_absorb; it knows graph_uniform"):
+def test_a_plugin_that_the_layout_does_not_support(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(published.SUPPORTED, "graph_absorb")
+    with pytest.raises(UserError, match="does not support the graph graph_absorb; it supports graph_uniform"):
         export(run, tmp_path / "export")
 
 
-def test_a_folder_that_holds_something_is_left_alone(run: Path, tmp_path: Path) -> None:
-    target = tmp_path / "there"
+def test_a_folder_that_is_not_empty_is_not_changed(run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target"
     target.mkdir()
-    export(run, target)  # an empty one is fine
+    export(run, target)  # an empty folder is accepted
     before = (target / "README.md").stat().st_mtime_ns
     file = tmp_path / "file"
     file.write_text("")
     for path in (target, file):
-        with pytest.raises(UserError, match="holds something already"):
+        with pytest.raises(UserError, match="exists and is not an empty folder"):
             export(run, path)
     assert (target / "README.md").stat().st_mtime_ns == before
 
@@ -171,7 +176,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_no_path_of_this_machine_is_exported(run: Path, tmp_path: Path) -> None:
-    """Neither in the card nor in a file: of data, a tokenizer, or the checkpoint itself."""
+    """No exported file contains a path of the data, the tokenizer, or the checkpoint itself."""
     step = run / "checkpoints" / "step_000000007"
     record = Record.read(step / "config.json")
     paths = (str(tmp_path / "books" / "one.txt"), "../private/two.txt.gz", "~/elsewhere/three.txt")
@@ -214,13 +219,13 @@ def test_a_path_without_folders(path: str, name: str, tmp_path: Path, monkeypatc
     assert without_folders(path) == name
 
 
-def test_another_users_work_beside_the_export_stays(run: Path, tmp_path: Path) -> None:
-    beside = tmp_path / "export.tmp"
-    beside.mkdir()
-    (beside / "work").touch()
-    with pytest.raises(UserError, match=r"export\.tmp, where the export is written first, exists"):
+def test_an_existing_temporary_folder_is_not_changed(run: Path, tmp_path: Path) -> None:
+    staging = tmp_path / "export.tmp"
+    staging.mkdir()
+    (staging / "work").touch()
+    with pytest.raises(UserError, match=r"export\.tmp, the temporary folder of the export, exists"):
         export(run, tmp_path / "export")
-    assert (beside / "work").exists()
+    assert (staging / "work").exists()
 
 
 def test_permissions_follow_the_umask(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints that others wrote: the published layout, the hub, the original's run folders; and what is none."""
+"""Checkpoints of other origin: the published layout, the hub, run folders of the original; and invalid files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.golden_figures import GOLDEN, arrays, close
 MODELS = GOLDEN / "models"
 ROOT = Path(__file__).parents[2]
 FIFTY = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW"
-"""Characters of a codec whose tokens are as many as the golden models': 49, and the unknown one."""
+"""49 characters: with the unknown token, their codec has the golden models' vocabulary size, 50."""
 
 
 def golden_scores(model: Callable[..., Tensor], name: str = "absorb_scaled") -> None:
@@ -45,7 +45,7 @@ def golden_scores(model: Callable[..., Tensor], name: str = "absorb_scaled") -> 
 
 
 def checkpoint_of(weights: dict[str, Tensor], averages: list[Tensor], prefix: str = "") -> dict[str, Any]:
-    """What the original saves; its learning rate is a number of numpy's."""
+    """Content of an original checkpoint; its learning rate is a NumPy scalar."""
     rate = 3e-4 * np.minimum(3 / 2500, 1.0)
     return {
         "optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": rate, "params": [0]}]},
@@ -56,7 +56,7 @@ def checkpoint_of(weights: dict[str, Tensor], averages: list[Tensor], prefix: st
 
 
 def write_run(folder: Path, state: Any, name: str = "absorb_scaled", **changes: Any) -> Path:
-    """A run folder of the original's, around a golden model's config."""
+    """Write a run folder of the original with a golden model's config."""
     config = json.loads((MODELS / name / "config.json").read_text()) | changes
     for part in (".hydra", "checkpoints-meta"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def write_run(folder: Path, state: Any, name: str = "absorb_scaled", **changes: 
 
 
 def split(name: str = "absorb_scaled") -> tuple[dict[str, Tensor], list[Tensor]]:
-    """A golden model's weights in the order of the original's modules, and those of them that are parameters."""
+    """Weights of a golden model in the order of the original's modules, and the parameters among them."""
     stored = load_file(MODELS / name / "model.safetensors")
     sizes = (
         record_of_config(json.loads((MODELS / name / "config.json").read_text()), Path("config.json"))
@@ -80,13 +80,13 @@ def split(name: str = "absorb_scaled") -> tuple[dict[str, Tensor], list[Tensor]]
 
 @pytest.fixture
 def original(tmp_path: Path) -> Path:
-    """A run whose averages are a golden model, and whose last weights are something else."""
+    """An original run whose averages are a golden model, and whose last weights differ."""
     weights, averages = split()
     last = {name: value if name == "rotary_emb.inv_freq" else value + 1 for name, value in weights.items()}
     return write_run(tmp_path / "run", checkpoint_of(last, averages))
 
 
-def test_an_original_run_gives_its_averages_in_place(original: Path) -> None:
+def test_an_original_run_loads_with_its_averages(original: Path) -> None:
     loaded = load_checkpoint(original)
     golden_scores(loaded.model)
     assert loaded.codec is None
@@ -108,7 +108,7 @@ def test_sigma_as_the_originals_own_yaml_writes_it(tmp_path: Path) -> None:
     config = folder / ".hydra" / "config.yaml"
     text = config.read_text()
     assert "sigma_min: 0.0001" in text
-    config.write_text(text.replace("sigma_min: 0.0001", "sigma_min: 1e-4"))  # which YAML 1.1 takes for a text
+    config.write_text(text.replace("sigma_min: 0.0001", "sigma_min: 1e-4"))  # a str in YAML 1.1
     assert load_model(folder)[2].sigma_min == 1e-4
 
 
@@ -119,7 +119,7 @@ def test_names_with_a_prefix_and_the_noises_unused_parameter(tmp_path: Path) -> 
 
 
 def test_a_learning_rate_of_numpy_1(original: Path) -> None:
-    """The original runs with numpy 1, which wrote the same number under another module's name."""
+    """The original runs with NumPy 1, where the module of the scalar class has another name."""
     file = original / "checkpoints-meta" / "checkpoint.pth"
     with zipfile.ZipFile(file) as old:
         entries = {name: old.read(name) for name in old.namelist()}
@@ -141,12 +141,12 @@ def test_training_can_start_from_an_original_run(original: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (lambda averages: averages[:-1], "29 tensors, for 30 parameters"),
-        (lambda averages: [*averages, torch.ones(2)], "31 tensors, for 30 parameters"),
+        (lambda averages: averages[:-1], "29 tensors for 30 parameters"),
+        (lambda averages: [*averages, torch.ones(2)], "31 tensors for 30 parameters"),
         (lambda averages: [*averages[1:], averages[0]], "do not fit"),
-        (lambda averages: [*averages[:-1], 3], "other things among its weights"),
-        (lambda averages: None, "no checkpoint of the original"),
-        (lambda averages: torch.zeros(1).expand(2**50), "no checkpoint of the original"),
+        (lambda averages: [*averages[:-1], 3], "not dense CPU tensors"),
+        (lambda averages: None, "not a checkpoint of the original"),
+        (lambda averages: torch.zeros(1).expand(2**50), "not a checkpoint of the original"),
     ],
 )
 def test_averages_that_do_not_fit(tmp_path: Path, fault: Callable[[list[Tensor]], Any], words: str) -> None:
@@ -156,7 +156,7 @@ def test_averages_that_do_not_fit(tmp_path: Path, fault: Callable[[list[Tensor]]
 
 
 class Malicious:
-    """Writes a file when it is unpickled."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -169,17 +169,17 @@ def test_a_pickle_with_code_is_not_run(tmp_path: Path) -> None:
     sign = tmp_path / "ran"
     weights, averages = split()
     folder = write_run(tmp_path / "run", checkpoint_of(weights, averages) | {"extra": Malicious(sign)})
-    with pytest.raises(UserError, match=r"holds more than data .*mkdir.* and was not run"):
+    with pytest.raises(UserError, match=r"contains more than data .*mkdir.* and was not executed"):
         load_model(folder)
     assert not sign.exists()
     torch.load(folder / "checkpoints-meta" / "checkpoint.pth", weights_only=False)
-    assert sign.exists()  # it would have done it
+    assert sign.exists()  # the attack works without protection
 
 
 def test_a_bare_pickle_is_not_run(original: Path, tmp_path: Path) -> None:
     sign = tmp_path / "ran"
     (original / "checkpoints-meta" / "checkpoint.pth").write_bytes(pickle.dumps(Malicious(sign)))
-    with pytest.raises(UserError, match="nothing in it was run"):
+    with pytest.raises(UserError, match="no code in it was executed"):
         load_model(original)
     assert not sign.exists()
 
@@ -201,15 +201,15 @@ def test_a_damaged_or_missing_checkpoint_of_an_original_run(original: Path, cont
     [
         ("graph: !!python/object/apply:os.mkdir ['{sign}']", "cannot be read as data"),
         ("graph: [", "cannot be read as data"),
-        ("lightning: true", "lacks 'graph'"),
+        ("lightning: true", "the key 'graph' is missing"),
         ("graph: !!timestamp x", "cannot be read as data"),
         ("graph: !!bool x", "cannot be read as data"),
-        ("a: &a [1, 1]\nb: *a", "repeats parts by aliases"),
-        ("a: &a {x: 1}\nb: &b {<<: [*a, *a]}\nc: {<<: [*b, *b]}", "repeats parts by aliases"),
+        ("a: &a [1, 1]\nb: *a", "contains aliases"),
+        ("a: &a {x: 1}\nb: &b {<<: [*a, *a]}\nc: {<<: [*b, *b]}", "contains aliases"),
         ("graph: " + "[" * 3000 + "]" * 3000, "cannot be read as data"),
         ("graph: '" + "x" * 200_000 + "'", "has 200,009 characters"),
-        ("- 1", "no config of a SEDD model"),
-        ("", "no config of a SEDD model"),
+        ("- 1", "not a valid config of a SEDD model"),
+        ("", "not a valid config of a SEDD model"),
     ],
 )
 def test_a_config_that_is_not_the_originals(original: Path, tmp_path: Path, text: str, words: str) -> None:
@@ -223,24 +223,24 @@ def test_a_config_that_is_not_the_originals(original: Path, tmp_path: Path, text
 @pytest.mark.parametrize(
     ("part", "change", "words"),
     [
-        ("graph", {"type": "data"}, "graph_data, which the original has not"),
-        ("noise", {"type": "cosine"}, "noise_cosine, which the original has not"),
-        ("model", {"type": "dimamba"}, "model_dimamba, which the original has not"),
+        ("graph", {"type": "data"}, "uses graph_data, which the original implementation does not support"),
+        ("noise", {"type": "cosine"}, "noise_cosine, which the original implementation does not support"),
+        ("model", {"type": "dimamba"}, "model_dimamba, which the original implementation does not support"),
         ("model", {"n_blocks": "two"}, "model.n_blocks takes int"),
         ("model", {"n_heads": 5}, "must divide"),
         ("model", {"n_blocks": 3}, "do not fit"),
         ("model", {"n_blocks": 2**63}, "model cannot be made: it would have more than"),
-        ("model", {"hidden_size": 2**24}, "do not fit"),  # petabytes, which are not asked for
-        ("model", {"length": "16"}, "trained on is '16'"),
-        ("model", {"length": -3}, "trained on is -3"),
-        ("model", {"length": 0}, "trained on is 0"),
-        ("model", {"length": 1e12}, "trained on is 1000000000000.0"),
-        ("model", {"length": 10**12}, "trained on is 1000000000000"),
-        ("model", {"length": float("nan")}, "trained on is nan"),
-        ("noise", {"type": "geometric", "sigma_min": "small"}, "no config of a SEDD model"),
+        ("model", {"hidden_size": 2**24}, "do not fit"),  # petabytes, never allocated
+        ("model", {"length": "16"}, "training length is '16'"),
+        ("model", {"length": -3}, "training length is -3"),
+        ("model", {"length": 0}, "training length is 0"),
+        ("model", {"length": 1e12}, "training length is 1000000000000.0"),
+        ("model", {"length": 10**12}, "training length is 1000000000000"),
+        ("model", {"length": float("nan")}, "training length is nan"),
+        ("noise", {"type": "geometric", "sigma_min": "small"}, "not a valid config of a SEDD model"),
     ],
 )
-def test_a_published_config_that_asks_for_something_else(
+def test_an_unsupported_or_invalid_published_config(
     tmp_path: Path, part: str, change: dict[str, Any], words: str
 ) -> None:
     folder = tmp_path / "model"
@@ -254,7 +254,7 @@ def test_a_published_config_that_asks_for_something_else(
 
 @pytest.mark.parametrize("tokens", [51, 2**40])
 def test_a_graph_that_does_not_fit_the_network(tmp_path: Path, tokens: int) -> None:
-    """The weights have 50 states; memory for 2^40 is not asked for."""
+    """The weights have 50 states; memory for 2^40 tokens is not allocated."""
     folder = tmp_path / "run" / "checkpoints" / "step_000000001"
     folder.mkdir(parents=True)
     record = record_of_config(json.loads((MODELS / "uniform" / "config.json").read_text()), Path("config.json"))
@@ -265,19 +265,19 @@ def test_a_graph_that_does_not_fit_the_network(tmp_path: Path, tokens: int) -> N
     character_codec("ab").save(folder / "tokenizer.json")
     files = sorted(folder.iterdir())
     (folder / "sha256").write_text("".join(f"{digest(path)}  {path.name}\n" for path in files))
-    with pytest.raises(UserError, match=f"its graph has {tokens} tokens, and its model 50 states"):
+    with pytest.raises(UserError, match=f"its graph has {tokens} tokens, but its model has 50 states"):
         load_model(folder)
 
 
 def test_a_model_of_another_kind(tmp_path: Path) -> None:
     shutil.copy(MODELS / "uniform" / "model.safetensors", tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"], "n_layer": 12}))
-    with pytest.raises(UserError, match="another kind of model: it has architectures, n_layer"):
+    with pytest.raises(UserError, match=r"not the config of a SEDD model.*\(present: architectures, n_layer\)"):
         load_model(tmp_path)
 
 
 def with_pickle(folder: Path, content: object, name: str = "absorb_scaled") -> Path:
-    """A published model as the hub has it: config.json and pytorch_model.bin."""
+    """Write a published model as on the hub: config.json and pytorch_model.bin."""
     folder.mkdir()
     shutil.copy(MODELS / name / "config.json", folder)
     torch.save(content, folder / "pytorch_model.bin")
@@ -286,13 +286,15 @@ def with_pickle(folder: Path, content: object, name: str = "absorb_scaled") -> P
 
 def test_a_pickle_with_code_in_place_of_the_weights_is_not_run(tmp_path: Path) -> None:
     folder, ran = with_pickle(tmp_path / "model", Malicious(tmp_path / "ran")), tmp_path / "ran"
-    with pytest.raises(UserError, match=r"pytorch_model\.bin holds more than data .*mkdir.* and was not run"):
+    with pytest.raises(UserError, match=r"pytorch_model\.bin contains more than data .*mkdir.* and was not executed"):
         load_model(folder)
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Malicious(ran)))
-    with pytest.raises(UserError, match="nothing in it was run"):
+    with pytest.raises(UserError, match="no code in it was executed"):
         load_model(folder)
     assert not ran.exists()
-    shutil.copy(MODELS / "absorb_scaled" / "model.safetensors", folder)  # beside it, which is not looked at then
+    shutil.copy(
+        MODELS / "absorb_scaled" / "model.safetensors", folder
+    )  # preferred over the pickle, which is not read then
     golden_scores(load_model(folder)[0])
     assert not ran.exists()
 
@@ -300,12 +302,12 @@ def test_a_pickle_with_code_in_place_of_the_weights_is_not_run(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (lambda weights: list(weights.values()), "holds a list, not a state dict"),
-        (lambda weights: weights | {"more": 3}, "holds a int as 'more'"),
-        (lambda weights: weights | {"more": torch.ones(2).to_sparse()}, "must be plain tensors"),
-        (lambda weights: weights | {"more": torch.ones(2, device="meta")}, "must be plain tensors"),
+        (lambda weights: list(weights.values()), "contains a list, not a state dict"),
+        (lambda weights: weights | {"more": 3}, "contains a int as 'more'"),
+        (lambda weights: weights | {"more": torch.ones(2).to_sparse()}, "must be dense CPU tensors"),
+        (lambda weights: weights | {"more": torch.ones(2, device="meta")}, "must be dense CPU tensors"),
         (lambda weights: weights | {"more": torch.ones(2)}, "do not fit"),
-        (lambda weights: {"state_dict": weights}, "holds a OrderedDict as 'state_dict'"),
+        (lambda weights: {"state_dict": weights}, "contains a OrderedDict as 'state_dict'"),
     ],
 )
 def test_a_pickle_that_is_not_the_weights(
@@ -318,25 +320,25 @@ def test_a_pickle_that_is_not_the_weights(
 
 def test_a_pickle_without_its_config(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "weights.pt")
-    with pytest.raises(UserError, match=r"holds weights\.pt, but no config\.json"):
+    with pytest.raises(UserError, match=r"contains weights\.pt, but neither a config\.json"):
         load_model(tmp_path)
     with pytest.raises(UserError, match="is a file"):
         load_model(tmp_path / "weights.pt")
 
 
-# The hub, of which there is none here: its client's one function is replaced.
+# The hub: without a network, the one function that is used of its client is replaced.
 
 
 REPOSITORIES = {
     "louaaron/sedd-small": (".gitattributes", "README.md", "config.json", "pytorch_model.bin"),
     "gpt2": ("README.md", "config.json", "merges.txt", "model.safetensors", "tokenizer.json", "vocab.json"),
 }
-"""Files of the real repositories."""
+"""Files of the real repositories on the hub."""
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The cache of the hub's own client, without a network: a golden model as the published, a small gpt2 beside it."""
+    """Cache of the hub's client, offline: a golden model in place of the published one, and a small gpt2 tokenizer."""
     state = OrderedDict(load_file(MODELS / "absorb_unscaled" / "model.safetensors"))
     state._metadata = OrderedDict({"": {"version": 1}})  # as a module's state dict has it
     for name, files in REPOSITORIES.items():
@@ -372,15 +374,15 @@ def test_the_published_model_is_sampled_from_at_the_command_line(
 
 
 @pytest.mark.parametrize("safe", [True, False])
-def test_what_is_fetched_of_a_published_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, safe: bool) -> None:
-    """The pickle only where there is no other: the weights are not downloaded twice."""
-    there = {"README.md", "config.json", "pytorch_model.bin", *(["model.safetensors"] if safe else [])}
-    asked: list[str] = []
+def test_the_files_fetched_of_a_published_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, safe: bool) -> None:
+    """The pickle is fetched only without safetensors: weights are not downloaded twice."""
+    available = {"README.md", "config.json", "pytorch_model.bin", *(["model.safetensors"] if safe else [])}
+    fetched: list[str] = []
 
     def snapshot_download(name: str, *, allow_patterns: list[str]) -> str:
         assert name == "louaaron/sedd-small"
-        new = [file for file in allow_patterns if file in there and file not in asked]
-        asked.extend(new)
+        new = [file for file in allow_patterns if file in available and file not in fetched]
+        fetched.extend(new)
         for file in new:
             shutil.copy(source / file, tmp_path / file)
         return str(tmp_path)
@@ -390,16 +392,16 @@ def test_what_is_fetched_of_a_published_model(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     golden_scores(load_model("louaaron/sedd-small")[0])
-    assert asked == ["config.json", "model.safetensors" if safe else "pytorch_model.bin"]
+    assert fetched == ["config.json", "model.safetensors" if safe else "pytorch_model.bin"]
 
 
-def test_without_a_network_one_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_network_the_message_says_what_to_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def snapshot_download(name: str, **arguments: Any) -> str:
         raise huggingface_hub.errors.LocalEntryNotFoundError("Got: ConnectError\nand more")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as raised:
         load_model("louaaron/sedd-small")
     for words in (
         "(Got: ConnectError)",
@@ -408,7 +410,7 @@ def test_without_a_network_one_message_says_what_to_do(monkeypatch: pytest.Monke
         "https://huggingface.co/louaaron/sedd-small",
         "folder",
     ):
-        assert words in str(told.value)
+        assert words in str(raised.value)
     with pytest.raises(UserError, match=r"vocab\.json"):
         read_tokenizer("gpt2")
 
@@ -425,7 +427,7 @@ def test_a_local_path_does_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, tm
         load_model(path)
 
 
-# Tokenizers for models that come without one.
+# Tokenizers for models without one.
 
 
 def write_tokenizer(folder: Path, size: int) -> Path:
@@ -448,12 +450,12 @@ def test_a_tokenizer_given_to_a_model_without_one(tmp_path: Path) -> None:
         load_checkpoint(MODELS / "uniform", tokenizer=tmp_path)
 
 
-def test_a_model_with_a_tokenizer_takes_no_other(tmp_path: Path) -> None:
+def test_a_second_tokenizer_is_rejected(tmp_path: Path) -> None:
     shutil.copytree(MODELS / "uniform", tmp_path / "model")
     folder = write_tokenizer(tmp_path / "tokenizer", 50)
     shutil.copy(folder / "tokenizer.json", tmp_path / "model")
     assert load_checkpoint(tmp_path / "model").codec is not None
-    with pytest.raises(UserError, match="a tokenizer of its own"):
+    with pytest.raises(UserError, match="contains its own tokenizer"):
         load_checkpoint(tmp_path / "model", tokenizer=folder)
 
 
@@ -469,7 +471,7 @@ def test_gpt2s_own_files(shared: Path) -> None:
     ("arguments", "length"),
     [
         ({"data": Node("plugin", "data_text", {"length": 64})}, 64),
-        ({"data": Node("plugin", "data_text")}, 128),  # its default
+        ({"data": Node("plugin", "data_text")}, 128),  # the default of the class
         ({"length": 32}, 32),
         ({}, None),
     ],

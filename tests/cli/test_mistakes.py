@@ -216,7 +216,7 @@ COMMANDS = {
         [SAMPLE, "--fdl_set=checkpoint=nowhere"],
         ["nowhere does not exist", "Give a run folder"],
     ),
-    "an empty folder for a checkpoint": ([SAMPLE, "--fdl_set=checkpoint=."], ["holds no checkpoint"]),
+    "an empty folder for a checkpoint": ([SAMPLE, "--fdl_set=checkpoint=."], ["contains no checkpoint"]),
     "a missing text file": (
         [QUICKSTART, "--fdl_set=data.paths=missing.txt"],
         ["There is no text file missing.txt"],

@@ -200,7 +200,7 @@ MISTAKES = {
     "a setting of another sampler": (["sampler.top_k=5"], ["Analytic has no 'top_k'", "top_p"]),
     "a process of its own": (["graph=uniform"], ["Unknown setting 'graph'"]),
     "an empty checkpoint": (["--checkpoint="], ["checkpoint is empty"]),
-    "a second tokenizer": (["tokenizer=absorb"], ["a tokenizer of its own"]),
+    "a second tokenizer": (["tokenizer=absorb"], ["contains its own tokenizer"]),
     "a suffix too long": (["--suffix=" + "the cat " * 5], ["The suffix needs 41 tokens"]),
     "an empty file of prompts": (["prompts=/dev/null"], ["contains no prompts"]),
 }

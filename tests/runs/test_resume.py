@@ -262,7 +262,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(file: str, capsys
     run("--resume", "--run_folder=part", "training.steps=12")
     out = capsys.readouterr().out
     assert f"step_000000009{'/' + file if file != 'sha256' else ''}" in out
-    assert "The one before it is used" in out
+    assert "Falling back to the previous checkpoint" in out
     assert "resumed  after step 6" in out
     assert all(torch.equal(value, weights("whole")[name]) for name, value in weights("part").items())
 
@@ -273,7 +273,7 @@ def test_when_every_checkpoint_is_damaged_the_run_says_so(capsys: pytest.Capture
     Path("run/checkpoints/step_000000003/ema.safetensors").unlink()
     run("--resume", "--run_folder=run", "training.steps=6", code=1)
     error = capsys.readouterr().err
-    assert "holds no whole checkpoint" in error
+    assert "contains no intact checkpoint" in error
     assert "ema.safetensors is damaged or missing" in error
     assert "remove its checkpoints/" in error
 
@@ -427,7 +427,8 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
     sign(file.parent)
     run("--resume", "--run_folder=run", "training.steps=4", code=1)
     assert re.search(
-        r"trainer\.pt holds more than data \(it names \S*mkdir\), and was not run", capsys.readouterr().err
+        r"trainer\.pt contains more than data \(it references \S*mkdir\) and was not executed",
+        capsys.readouterr().err,
     )
     assert not (tmp_path / "hit").exists()
 
