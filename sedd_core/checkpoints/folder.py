@@ -85,11 +85,16 @@ def save(
     except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: from torch's writer
         if is_exhausted(error):  # out of memory, not a write error
             raise
-        free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
-        raise UserError(
-            f"The checkpoint {folder} could not be written: {error} ({free:,.0f} MiB of the disk free). "
-            "Earlier checkpoints are intact: free disk space, then continue with --resume."
-        ) from error
+        raise _write_error(folder, error) from error
+
+
+def _write_error(folder: Path, error: Exception) -> UserError:
+    """The error to raise for a checkpoint that could not be written."""
+    free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
+    return UserError(
+        f"The checkpoint {folder} could not be written: {error} ({free:,.0f} MiB of the disk free). "
+        "Earlier checkpoints are intact: free disk space, then continue with --resume."
+    )
 
 
 def recover_renamed(run: Path) -> None:
