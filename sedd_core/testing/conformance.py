@@ -55,7 +55,7 @@ def check_noise(noise: Noise) -> None:
     slope = (noise(t + step).sigma - noise(t - step).sigma) / (2 * step)
     close(level.rate / slope, torch.ones_like(t), "rate divided by the derivative of sigma", 1e-4)
     close(noise.time(level.sigma), t, "time(sigma(t)) against t")
-    assert noise(t.view(1, -1)).sigma.shape == (1, 101), "sigma must have the shape of t, whatever that shape is"
+    assert noise(t.view(1, -1)).sigma.shape == (1, 101), "sigma must have the shape of t, for any shape"
 
 
 def rate_matrix(graph: Graph) -> Float64[Tensor, "S S"]:
@@ -182,7 +182,7 @@ def _check_distribution(sampler: FactorizedSampler, graph: Graph, noise: Noise, 
 def _check_flow(sampler: FactorizedSampler, oracle: Oracle) -> None:
     """Check that a short step from the exact marginal follows the exact marginal: error / dt tends to 0 with dt.
 
-    The distribution of the samples cannot show this alone: under absorb, tokens are right at whatever time they are
+    The distribution of the samples cannot show this alone: under absorb, tokens are right at any time they are
     unmasked, so a step with a wrong rate or time still converges to p0 at first order.
     """
     noise, count = oracle.noise, len(oracle.states)

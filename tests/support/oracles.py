@@ -1,4 +1,4 @@
-"""Oracles of small problems."""
+"""Exact oracles of small problems: a graph, its noise schedule and a random joint distribution."""
 
 from __future__ import annotations
 
