@@ -15,6 +15,7 @@ from .published import is_published
 from .tensors import SAVED
 
 MODEL_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json")
+"""Files to fetch from the hub."""
 PUBLISHED = "pytorch_model.bin"
 """Weight file of a published model without model.safetensors."""
 

@@ -67,10 +67,8 @@ def save(
     """
     try:
         if not folder.exists() or find_damage(folder) is not None:
-            if folder.exists():
-                folder.with_name(NEWEST).unlink(
-                    missing_ok=True
-                )  # a kill during the replacement would leave it dangling
+            if folder.exists():  # damaged; a kill during its replacement would leave the link dangling
+                folder.with_name(NEWEST).unlink(missing_ok=True)
             with writing_folder(folder) as temporary:
                 write_weights(temporary / MODEL, model, noise)
                 with ema.in_place():
