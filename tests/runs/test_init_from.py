@@ -56,5 +56,5 @@ def test_another_number_of_tokens(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_published_model_has_a_number_of_tokens_alone(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(GOLDEN / "models" / "absorb_scaled", "published")
     error = refused(capsys, "init_from=published")
-    assert "tokens and the other" in error
+    assert "tokens, the data's" in error
     assert "published: gpt2" in error
