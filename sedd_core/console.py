@@ -46,7 +46,7 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line to standard error, with control characters replaced."""
+    """Print a line to standard error, with control characters replaced, in every process and even if `quiet`."""
     print(printable(text), file=sys.stderr, flush=True)
 
 
@@ -111,6 +111,10 @@ def is_terminal() -> bool:
 
 
 def quiet(silent: bool = True) -> bool:
-    """Turn standard output off, or on again with silent=False. Returns whether it was off before."""
+    """Turn standard output off, as processes of rank above 0 do, or on again with silent=False.
+
+    Returns:
+        Whether it was off before.
+    """
     before, _console.quiet = _console.quiet, silent
     return before

@@ -13,6 +13,7 @@ from fiddle import history
 
 from ..build.build import argument_types
 from ..console import complain
+from ..distributed.rank import prints_shared_messages
 from ..errors import UserError, nearest
 from ..record.upgrade import RENAMED_PATHS
 from ..registry.installed import installed, variants
@@ -46,7 +47,8 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     """
     path, equals, text = setting.partition("=")
     if path in RENAMED_PATHS:
-        complain(f"warning: the setting {path} has been renamed to {RENAMED_PATHS[path]}; use the new name.")
+        if prints_shared_messages():
+            complain(f"warning: the setting {path} has been renamed to {RENAMED_PATHS[path]}; use the new name.")
         path = RENAMED_PATHS[path]
         setting = f"{path}={text}"
     if not equals or not path:

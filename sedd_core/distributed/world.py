@@ -33,7 +33,7 @@ class World:
 
     @property
     def main(self) -> bool:
-        """Whether this is rank 0, which writes files and prints."""
+        """Whether this is rank 0, which writes files; `rank.prints_shared_messages` says which process prints."""
         return self.rank == 0
 
     def sum(self, values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -61,9 +61,9 @@ class World:
 
         Raises:
             Stopped: A process raised it, and none failed otherwise.
-            UserError: In the main process, with the message of the lowest rank that failed with one.
-            ReportedElsewhere: In the other processes, and for other exceptions, except where they were raised.
-            Exception: Any other exception, in the process that raised it.
+            Exception: In the process of the lowest rank that failed: its own exception, which is printed there.
+            UserError: In the main process, with the same message, if that exception is a UserError.
+            ReportedElsewhere: In all other processes; it is not printed.
         """
         if self.size == 1:
             return work()

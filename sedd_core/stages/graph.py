@@ -159,6 +159,8 @@ class Graph(nn.Module, ABC):
 
             sum_{y != x} Q(y -> x) [s_y - r_y log s_y + r_y (log r_y - 1)],   r_y = q_sigma(y | x0) / q_sigma(x | x0)
 
+        This is the dense form; absorb and uniform use `InterpolatingGraph.score_entropy`.
+
         Args:
             log_score: Log-scores [..., S]; the entry at y = x is ignored.
             sigma: Total noise, with the leading axes of x.

@@ -31,7 +31,11 @@ class Subject:
 
 
 class Evaluator(ABC):
-    """Abstract evaluation. All processes share the work; the main process writes the results."""
+    """Abstract evaluation. All processes share the work; the main process writes the results.
+
+    To add a metric, subclass this (as `training.validation.BoundEvaluator` does) and list it in
+    `runs.train.Train._evaluators`.
+    """
 
     @abstractmethod
     def evaluate(self, step: int) -> None:

@@ -188,7 +188,7 @@ class Loop:
 
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
-        shown = {name: value for name, value in figures.items() if "by_time" not in name}
+        shown = {name: value for name, value in figures.items() if "by_time" not in name}  # too many for a line
         line = figures_line(done, self.training.steps, shown, self.seconds_left(done))
         progress.log(line)
         self.context.log_metrics(line, figures, done)

@@ -1,4 +1,4 @@
-"""The training loss."""
+"""The training loss: the graph's score entropy, weighted by dsigma/dt (`InterpolatingGraph.score_entropy`)."""
 
 from __future__ import annotations
 

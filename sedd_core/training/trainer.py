@@ -33,7 +33,7 @@ class StepResult:
     """Statistics of one update, over all processes."""
 
     loss: float
-    """Mean loss per sequence, in nats."""
+    """Mean loss per sequence, in nats; the log shows nats per token (`Meter.mean_loss`)."""
     grad_norm: float
     """Gradient norm before clipping."""
     loss_by_time_bin: list[float]

@@ -20,6 +20,7 @@ from sedd_core.cli.show import resolved, settable, with_history
 from sedd_core.cli.tags import add_tags
 from sedd_core.cli.values import parse_value
 from sedd_core.record import Node
+from sedd_core.record.upgrade import RENAMED_PATHS
 from sedd_core.registry.installed import variants
 
 EXPERIMENTS = sorted(
@@ -306,3 +307,21 @@ def test_a_swap_keeps_the_places_of_what_it_keeps() -> None:
     assert "test_settings.py:" in places["noise.sigma_min"]
     assert places["noise.sigma_max"] == places["noise"] == places["model"] == "command line"
     assert "models.py:" in places["model.hidden_size"]
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_PATHS.items())
+def test_old_names_of_settings_are_accepted_with_a_warning(
+    old: str, new: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment, value = ("sample", "none") if new == "fixed_token_noise" else ("quickstart", "0")
+    config = load_experiment(str(EXPERIMENTS[0].parent / f"{experiment}.py"))
+    settings.apply(config, f"{old}={value}")
+    assert f"the setting {old} has been renamed to {new}; use the new name" in capsys.readouterr().err
+    part = config
+    for name in new.split("."):
+        part = getattr(part, name)
+    assert str(part) in (value, f"{value}.0")
+    for name, number in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, number)
+    settings.apply(config, f"{old}={value}")
+    assert capsys.readouterr().err == "", "process 0 has printed it"

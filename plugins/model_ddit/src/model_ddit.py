@@ -178,7 +178,7 @@ class Block(nn.Module):
 
 
 class OutputLayer(nn.Module):
-    """Final modulated layer norm, and the linear head, initialized to zero.
+    """Final modulated layer norm; holds the linear head too, which `Backbone.logits` applies. Both start at zero.
 
     Args:
         width: Width D of the features.
