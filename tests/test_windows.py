@@ -94,7 +94,7 @@ def test_a_lock_into_which_nobody_may_write(tmp_path: Path, monkeypatch: pytest.
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "write_text", write_text)
-    with locked(tmp_path), pytest.raises(UserError, match="Another run is at work"), locked(tmp_path, patience=0.0):
+    with locked(tmp_path), pytest.raises(UserError, match="Another run is active in"), locked(tmp_path, patience=0.0):
         pass
 
 

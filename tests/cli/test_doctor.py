@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from sedd_core import UserError
 from sedd_core.cli import doctor
@@ -48,6 +49,7 @@ def test_faults_come_with_their_remedy(
     monkeypatch.setattr(plugins, "plugin", broken)
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(doctor.metadata, "version", lambda name: "2.8.3")
+    monkeypatch.setattr(torch.version, "cuda", None)
     assert doctor.doctor() == 1
     out = capsys.readouterr().out
     for words in [
