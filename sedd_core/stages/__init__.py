@@ -2,7 +2,7 @@
 
 from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split
-from .factorized import FactorizedSampler, Step
+from .factorized import FactorizedSampler
 from .graph import Graph, StepWeights
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
@@ -25,6 +25,5 @@ __all__ = [
     "ScoreFunction",
     "Sequences",
     "Split",
-    "Step",
     "StepWeights",
 ]

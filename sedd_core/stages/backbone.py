@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from .noise import NoiseLevel
 
 
 class Backbone(nn.Module, ABC):
@@ -24,13 +26,13 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
+        self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
         """Compute the features of noised sequences.
 
         Args:
             x: States [B, L].
-            sigma: Total noise [B] or [B, L].
+            level: Noise level [B] or [B, L], in float64.
             cond: Conditions [B, ...]: `Batch.cond` in training and in the bound, `sample(cond=...)` in sampling; None
                 if the run has no conditions.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -12,23 +12,10 @@ from torch import Tensor
 
 from ..maths.categorical import categorical, row_chunks, sharpen
 from ..maths.draws import Draws
-from ..maths.numerics import expand_to, row_scores
+from ..maths.numerics import row_scores
 from .graph import Graph, StepWeights
-from .noise import Noise, NoiseLevel
+from .noise import NoiseLevel
 from .sampler import Sampler, ScoreFunction, split_weights
-
-
-class Step(NamedTuple):
-    """A step at each of N positions: noise levels before and after it, and its length in time."""
-
-    now: NoiseLevel
-    then: NoiseLevel
-    dt: Float64[Tensor, " N"]
-
-    @classmethod
-    def between(cls, t: Float64[Tensor, " N"], t_next: Float64[Tensor, " N"], noise: Noise) -> Step:
-        """The step from times t [N] down to t_next [N]."""
-        return cls(noise(t), noise(t_next), t - t_next)
 
 
 class FactorizedSampler(Sampler):
@@ -57,7 +44,12 @@ class FactorizedSampler(Sampler):
 
     @abstractmethod
     def step_weights(
-        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
+        self,
+        x: Int64[Tensor, " N"],
+        score: Float[Tensor, "N S"],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
+        graph: Graph,
     ) -> StepWeights:
         """Weights of each position's next state; the excess of their sum over `total` counts as clipped probability.
 
@@ -65,7 +57,8 @@ class FactorizedSampler(Sampler):
             x: Current states [N].
             score: Scores [N, S], 1 at the current state, up to one positive factor per position (see
                 `numerics.row_scores`). Use the current state's score in place of 1, so that the factor cancels.
-            step: Noise levels [N] before and after the step.
+            level: Noise levels [N] before the step.
+            level_next: Noise levels [N] after the step.
             graph: The forward process.
 
         Returns:
@@ -83,17 +76,17 @@ class FactorizedSampler(Sampler):
     def step_distribution(
         self,
         x: Int64[Tensor, "B L"],
-        t: Float64[Tensor, "..."],
-        t_next: Float64[Tensor, "..."],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
         score_fn: ScoreFunction,
-        noise: Noise,
         graph: Graph,
     ) -> Float[Tensor, "B L S"]:
         """The distribution [B, L, S] of each position after a step, for small state spaces. Args: see `step`."""
-        positions = graph.reachable(x)
-        step = Step.between(expand_to(t, x)[positions], expand_to(t_next, x)[positions], noise)
-        values, _ = self.step_weights(x[positions], row_scores(score_fn(x, t, positions), x[positions]), step, graph)
-        values = self.reweight_targets(values, x[positions])
+        positions = self.movable(x, level, graph)
+        current, log_score = x[positions], score_fn(x, level, positions)
+        now, then = level.at(x, positions), level_next.at(x, positions)
+        values, _ = self.step_weights(current, row_scores(log_score, current), now, then, graph)
+        values = self.reweight_targets(values, current)
         probs = torch.nn.functional.one_hot(x, graph.num_states).to(values.dtype)
         probs[positions] = values / values.sum(-1, keepdim=True)
         return probs
@@ -101,23 +94,22 @@ class FactorizedSampler(Sampler):
     def step(
         self,
         x: Int64[Tensor, "B L"],
-        t: Float64[Tensor, "..."],
-        t_next: Float64[Tensor, "..."],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
         score_fn: ScoreFunction,
-        noise: Noise,
         graph: Graph,
         draws: Draws,
+        state: Any = None,
     ) -> Int64[Tensor, "B L"]:
         """Draw from `step_distribution`: first whether each position moves, then its target."""
-        positions = graph.reachable(x)
-        current, log_score = x[positions], score_fn(x, t, positions)
-        now, then = expand_to(t, x)[positions], expand_to(t_next, x)[positions]
+        positions = self.movable(x, level, graph)
+        current, log_score = x[positions], score_fn(x, level, positions)
+        now, then = level.at(x, positions), level_next.at(x, positions)
         move, target = (draws.uniform(stream, x.shape[1])[positions] for stream in ("move", "target"))
         moved = current.clone()
         for part in row_chunks(*log_score.shape):
-            step = Step.between(now[part], then[part], noise)
             score = row_scores(log_score[part], current[part])
-            weights = self.step_weights(current[part], score, step, graph)
+            weights = self.step_weights(current[part], score, now.pick(part), then.pick(part), graph)
             moved[part] = self._draw(current[part], weights, move[part], target[part])
         self.stats.calls += self.calls_per_step
         return x.masked_scatter(positions, moved)

@@ -1,13 +1,14 @@
 """The graph stage: a forward process that corrupts each position of a sequence independently.
 
-Notation: S states, Q the rate matrix (Q(y -> x) the rate from y to x), sigma the total noise, x the current and x0
-the clean states, s(x)_y ~ p_sigma(y)/p_sigma(x) the concrete score with s(x)_x = 1, log-score its logarithm.
-For states [B, L], sigma has shape [B] or [B, L]; see `numerics.expand_to`.
+Notation: S states, sigma the total noise, Q the rate matrix per unit of sigma (Q(y -> x) the rate from y to x), x the
+current and x0 the clean states, s(x)_y ~ p_sigma(y)/p_sigma(x) the concrete score with s(x)_x = 1, log-score its
+logarithm. For states [B, L], a level has shape [B] or [B, L]; see `NoiseLevel.at`. Only its sigma is read.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from ..maths.categorical import categorical
 from ..maths.draws import Draws
-from ..maths.numerics import expand_to
+from .noise import NoiseLevel
 
 
 class StepWeights(NamedTuple):
@@ -30,9 +31,8 @@ class Graph(nn.Module, ABC):
     """Abstract factorized, length-preserving forward process.
 
     A subclass implements `transition`, `rate_into` and `prior_law`; all other methods are derived from them with
-    dense [S, S] matrices, suitable for small S. `InterpolatingGraph` has closed forms for the processes of SEDD.
-    Rates must be constant per unit of noise, so that q_a followed by q_b is q_(a + b); `testing.check_graph` verifies
-    this.
+    dense [S, S] matrices, suitable for small S. `InterpolatingGraph` has closed forms. Rates may change with the noise
+    level. `testing.check_graph` verifies that transitions compose and that rates are their derivative.
 
     Args:
         vocab_size: Number V of data tokens; they are the states 0 .. V-1.
@@ -47,36 +47,43 @@ class Graph(nn.Module, ABC):
         self.mask = mask
 
     @abstractmethod
-    def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
-        """q_sigma(y | x) over y: the distribution of a position in state x after noise sigma.
+    def transition(
+        self, x: Int64[Tensor, "*shape"], level: NoiseLevel, since: NoiseLevel | None = None
+    ) -> Float64[Tensor, "*shape S"]:
+        """q(y at `level` | x at `since`) over y: the distribution of a position that was in state x earlier.
 
         Args:
             x: States [...].
-            sigma: Total noise, with the leading axes of x.
+            level: Noise level, with the leading axes of x.
+            since: Earlier noise level, with the leading axes of x; None: clean data.
 
         Returns:
             Probabilities [..., S]; rows sum to 1.
         """
 
     @abstractmethod
-    def rate_into(self, x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape S"]:
-        """Rates Q(y -> x) over y [..., S] into states x [...]; at y = x, minus the total rate out of x."""
+    def rate_into(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape S"]:
+        """Rates Q(y -> x) over y [..., S] into states x [...], per unit of noise at a level.
+
+        Returns:
+            Rates; at y = x, minus the total rate out of x.
+        """
 
     @abstractmethod
     def prior_law(self) -> Float64[Tensor, " S"]:
         """The distribution [S] that sampling starts from: the limit of the forward process."""
 
-    def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """A typical log-score [...] of states x [...] at noise sigma, added to the logits by a scaled score head.
+    def score_offset(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
+        """A typical log-score [...] of states x [...] at a noise level, added to the logits by a scaled score head.
 
         Raises:
             TypeError: The graph defines no score offset.
         """
         raise TypeError(f"{type(self).__name__} defines no score_offset: set score.scale_by_sigma=False")
 
-    def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
+    def reachable(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Bool[Tensor, "*shape"]:
         """Whether the process can enter each state x [...]; only there are scores learned and moves possible."""
-        return (self.rate_into(x).scatter(-1, x[..., None], 0.0) > 0).any(-1)
+        return (self.rate_into(x, level).scatter(-1, x[..., None], 0.0) > 0).any(-1)
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
         """Draw sequences [B, length] from `prior_law`."""
@@ -84,56 +91,58 @@ class Graph(nn.Module, ABC):
         probs = self.prior_law().expand(uniform.numel(), -1)
         return categorical(probs, uniform.flatten()).view(uniform.shape)
 
-    def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
-        """Draw noised states [B, L] from q_sigma(. | x0).
+    def perturb(self, x0: Int64[Tensor, "B L"], level: NoiseLevel, draws: Draws) -> Int64[Tensor, "B L"]:
+        """Draw noised states [B, L] from q(. | x0).
 
         Args:
             x0: Clean tokens [B, L].
-            sigma: Total noise [B] or [B, L].
+            level: Noise level [B] or [B, L].
             draws: Uniform numbers.
         """
         uniform = draws.uniform("perturb", x0.shape[1])
-        return categorical(self.transition(x0, sigma).flatten(0, 1), uniform.flatten()).view(x0.shape)
+        return categorical(self.transition(x0, level).flatten(0, 1), uniform.flatten()).view(x0.shape)
 
-    def reverse_rate(self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]) -> Float[Tensor, "*shape S"]:
+    def reverse_rate(
+        self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"], level: NoiseLevel
+    ) -> Float[Tensor, "*shape S"]:
         """Rates [..., S] of the reverse process out of x per unit of noise: Q(y -> x) s_y, minus their sum at y = x.
 
         Args:
             x: Current states [...].
             score: Scores [..., S].
+            level: Noise level, with the leading axes of x.
 
         Source: SEDD, equation 4.
         """
-        rate = (self.rate_into(x) * score).scatter(-1, x[..., None], 0.0)
+        rate = (self.rate_into(x, level) * score).scatter(-1, x[..., None], 0.0)
         return rate.scatter(-1, x[..., None], -rate.sum(-1, keepdim=True))
 
     def posterior_weights(
         self,
         x: Int64[Tensor, "*shape"],
         score: Float[Tensor, "*shape S"],
-        sigma: Float[Tensor, "..."],
-        sigma_next: Float[Tensor, "..."],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
     ) -> StepWeights:
-        """Weights of one analytic (Tweedie) step from sigma down to sigma_next.
+        """Weights of one analytic (Tweedie) step down to `level_next`.
 
-        With T the kernel of sigma - sigma_next: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
-        without clipping they sum to s_x. Memory: one kernel [S, S] at a time, per distinct sigma - sigma_next.
+        With T the kernel from level_next to level: w_y = [(T^-1)^T s]_y T(y -> x), negative values clipped to 0;
+        without clipping they sum to s_x. Memory: one kernel [S, S] at a time, per distinct pair of levels.
 
         Args:
             x: Current states [...].
             score: Scores [..., S], up to one factor per row, which its weights and their total share.
-            sigma: Total noise before the step, with the leading axes of x.
-            sigma_next: Total noise after the step.
+            level: Noise level before the step, with the leading axes of x.
+            level_next: Noise level after the step.
 
         Source: SEDD, theorem 4.2.
         """
-        steps = (expand_to(sigma, x) - expand_to(sigma_next, x)).double().flatten()
         current, flat = x.flatten(), score.double().flatten(0, -2)
         values = torch.empty_like(flat)
-        for step in steps.unique():
-            rows, kernel = steps == step, self._kernel(step)
-            earlier = torch.linalg.solve(kernel.mT, flat[rows].mT).mT
-            values[rows] = (earlier * kernel[:, current[rows]].mT).clamp(min=0)
+        for rows, now, earlier in self._distinct(x, level, level_next):
+            kernel = self._kernel(now, earlier)
+            clean = torch.linalg.solve(kernel.mT, flat[rows].mT).mT
+            values[rows] = (clean * kernel[:, current[rows]].mT).clamp(min=0)
         values = values.view(score.shape)
         return StepWeights(values, score.gather(-1, x[..., None])[..., 0].double())
 
@@ -141,17 +150,17 @@ class Graph(nn.Module, ABC):
         self,
         x: Int64[Tensor, "*shape"],
         score: Float[Tensor, "*shape S"],
-        sigma: Float[Tensor, "..."],
-        sigma_next: Float[Tensor, "..."],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
     ) -> Float[Tensor, "*shape S"]:
         """The distribution [..., S] of one analytic step, exact for exact scores; see `posterior_weights`."""
-        values, _ = self.posterior_weights(x, score, sigma, sigma_next)
+        values, _ = self.posterior_weights(x, score, level, level_next)
         return values / values.sum(-1, keepdim=True)
 
     def score_entropy(
         self,
         log_score: Float[Tensor, "*shape S"],
-        sigma: Float[Tensor, "..."],
+        level: NoiseLevel,
         x: Int64[Tensor, "*shape"],
         x0: Int64[Tensor, "*shape"],
     ) -> Float64[Tensor, "*shape"]:
@@ -163,26 +172,71 @@ class Graph(nn.Module, ABC):
 
         Args:
             log_score: Log-scores [..., S]; the entry at y = x is ignored.
-            sigma: Total noise, with the leading axes of x.
+            level: Noise level, with the leading axes of x.
             x: Noised states [...].
             x0: Clean tokens [...].
 
         Source: SEDD, theorem 3.4.
         """
-        probs = self.transition(x0, sigma)
+        probs = self.transition(x0, level)
         ratio = probs / probs.gather(-1, x[..., None])
         u = log_score.scatter(-1, x[..., None], 0.0).double()
         linear = torch.where(ratio > 0, ratio * u, 0.0)  # a log-score of -inf is exact at a ratio of 0
         terms = u.exp() - linear + torch.xlogy(ratio, ratio) - ratio
-        rate = self.rate_into(x).scatter(-1, x[..., None], 0.0)
+        rate = self.rate_into(x, level).scatter(-1, x[..., None], 0.0)
         return torch.where(rate > 0, rate * terms, 0.0).sum(-1)
 
-    def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """KL(q_sigma(. | x0) || prior) [...] of each position in nats: the prior term of the bound."""
-        probs, prior = self.transition(x0, sigma), self.prior_law()
+    def prior_kl(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
+        """KL(q(. | x0) || prior) [...] of each position in nats: the prior term of the bound."""
+        probs, prior = self.transition(x0, level), self.prior_law()
         return torch.where(probs > 0, torch.xlogy(probs, probs / prior), 0.0).sum(-1)
 
-    def _kernel(self, sigma: Float[Tensor, "*shape"]) -> Float64[Tensor, "*shape S S"]:
-        """The matrix T with T[y, x] = q_sigma(x | y)."""
-        states = torch.arange(self.num_states, device=sigma.device).expand(*sigma.shape, -1)
-        return self.transition(states, sigma)
+    def score_from_mean(
+        self, log_mean: Float[Tensor, "*shape V"], x: Int64[Tensor, "*shape"], level: NoiseLevel
+    ) -> Float[Tensor, "*shape S"]:
+        """Log-scores [..., S] of a mean x^ = p(x0_i | all other positions): s_y = (x^ T)_y / (x^ T)_x.
+
+        Args:
+            log_mean: Log-probabilities of the clean tokens [..., V].
+            x: Current states [...].
+            level: Noise level, with the leading axes of x.
+        """
+        mean = log_mean.double().exp().flatten(0, -2)
+        log_probs = torch.empty(x.numel(), self.num_states, dtype=torch.float64, device=x.device)
+        for rows, now, _ in self._distinct(x, level, level):
+            log_probs[rows] = (mean[rows] @ self._kernel(now)[: self.vocab_size]).log()
+        log_probs = log_probs.view(*x.shape, -1)
+        return log_probs - log_probs.gather(-1, x[..., None])
+
+    def mean_from_score(
+        self, score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel
+    ) -> Float[Tensor, "*shape V"]:
+        """Means [..., V] of scores, the inverse of `score_from_mean`; negative values are clipped to 0.
+
+        Args:
+            score: Scores [..., S], up to one factor per row.
+            x: Current states [...].
+            level: Noise level, with the leading axes of x.
+        """
+        flat = score.double().flatten(0, -2)
+        mean = torch.empty_like(flat)
+        for rows, now, _ in self._distinct(x, level, level):
+            mean[rows] = torch.linalg.solve(self._kernel(now).mT, flat[rows].mT).mT.clamp(min=0)
+        mean = mean.view(score.shape)[..., : self.vocab_size]
+        return mean / mean.sum(-1, keepdim=True)
+
+    def _distinct(
+        self, x: Int64[Tensor, "*shape"], level: NoiseLevel, level_next: NoiseLevel
+    ) -> Iterator[tuple[Bool[Tensor, " N"], NoiseLevel, NoiseLevel]]:
+        """The flattened positions of each distinct pair of levels, and the pair."""
+        now, then = (NoiseLevel(*(part.flatten() for part in one.at(x))) for one in (level, level_next))
+        pairs, which = torch.stack([now.sigma, then.sigma]).unique(dim=1, return_inverse=True)
+        for index in range(pairs.shape[1]):
+            rows = which == index
+            first = rows.nonzero()[0, 0]
+            yield rows, now.pick(first), then.pick(first)
+
+    def _kernel(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "S S"]:
+        """The matrix T with T[y, x] = q(x at level | y at since), for one pair of levels."""
+        states = torch.arange(self.num_states, device=level.sigma.device)
+        return self.transition(states, level, since)

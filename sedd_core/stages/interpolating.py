@@ -1,7 +1,10 @@
-"""Processes that interpolate between the data and a fixed distribution pi: absorb, uniform, and mixtures of them.
+"""Processes that interpolate between the data and a distribution pi: absorb, uniform, and mixtures of them.
 
-One-token kernel T_sigma = alpha I + beta 1 pi^T with alpha = exp(-sigma), beta = 1 - alpha, so the rate into any
-state z is pi_z from every state. pi determines the graph; all methods have closed forms (docs/mathematics.md).
+A position is replaced at rate 1 per unit of noise. Between noise levels a and b it is kept with probability
+e = exp(-(b - a)); else its state is drawn from the mixture pi_ab: the one-token kernel is e I + (1 - e) 1 pi_ab^T.
+Notation: pi_sigma the mixture since clean data, rho_sigma the mixture at a level since that same level (the
+distribution of the states entered there, hence the rate into each state), alpha = exp(-sigma), beta = 1 - alpha.
+If the mixture is constant, all three are pi. Every method has a closed form (docs/mathematics.md).
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..maths.categorical import categorical
 from ..maths.draws import Draws
-from ..maths.numerics import LARGEST, expand_to, log1mexp
+from ..maths.numerics import LARGEST, log1mexp
 from .graph import Graph, StepWeights
+from .noise import NoiseLevel
 
 TOLERANCE = 1e-9
 """Largest accepted deviation of the sum of pi from 1."""
@@ -31,7 +36,7 @@ class Coefficients(NamedTuple):
 
 
 class InterpolatingGraph(Graph):
-    """Forward process with the one-token kernel exp(-sigma) I + (1 - exp(-sigma)) 1 pi^T.
+    """Forward process that replaces positions by draws from a mixture: constant, pi, unless `mixture` is overridden.
 
     Args:
         pi: The limit distribution [S] of the process, in float64; its values are not checked on the meta device.
@@ -53,30 +58,49 @@ class InterpolatingGraph(Graph):
         """pi."""
         return self.pi
 
-    def transition(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape S"]:
-        """alpha 1{y = x} + beta pi_y."""
-        sigma = expand_to(sigma, x).double()[..., None]
-        stay = torch.zeros(*x.shape, self.num_states, dtype=torch.float64, device=x.device)
-        return stay.scatter(-1, x[..., None], torch.exp(-sigma)) - torch.expm1(-sigma) * self.pi
+    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "..."]:
+        """pi_ab: the distribution of the state of a position that was replaced between two noise levels.
 
-    def rate_into(self, x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape S"]:
-        """pi_x from every y != x; pi_x - 1 at y = x."""
-        rate = self.pi[x][..., None]
+        An override must compose: e_bc (1 - e_ab) pi_ab + (1 - e_bc) pi_bc = (1 - e_ac) pi_ac; `check_graph` verifies it.
+
+        Args:
+            level: Noise level b [...].
+            since: Noise level a [...], up to and including b, where the mixture is its limit rho; None: clean data.
+
+        Returns:
+            Probabilities [S] if they are the same at all levels, else [..., S].
+        """
+        return self.pi
+
+    def transition(
+        self, x: Int64[Tensor, "*shape"], level: NoiseLevel, since: NoiseLevel | None = None
+    ) -> Float64[Tensor, "*shape S"]:
+        """e 1{y = x} + (1 - e) pi_ab(y)."""
+        level, since = level.at(x), None if since is None else since.at(x)
+        elapsed = level.elapsed(since)[..., None]
+        stay = torch.zeros(*x.shape, self.num_states, dtype=torch.float64, device=x.device)
+        moved = torch.expm1(-elapsed) * self.mixture(level, since)
+        return stay.scatter(-1, x[..., None], torch.exp(-elapsed)) - moved
+
+    def rate_into(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape S"]:
+        """rho_x from every y != x; rho_x - 1 at y = x."""
+        rate = self._entry_rate(x, level)[..., None]
         return rate.expand(*x.shape, self.num_states).scatter(-1, x[..., None], rate - 1.0)
 
-    def reachable(self, x: Int64[Tensor, "*shape"]) -> Bool[Tensor, "*shape"]:
-        """pi_x > 0."""
-        return self.pi[x] > 0
+    def reachable(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Bool[Tensor, "*shape"]:
+        """rho_x > 0."""
+        return self._entry_rate(x, level) > 0
 
-    def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
+    def score_offset(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """Log of the mean score over y != x, assuming that x is the clean token (or any token, if x is the mask).
 
         log[(1 - q_x) / ((S - 1) q_x)] with q_x = alpha 1{x is a token} + beta pi_x. For uniform this is
         log[expm1(sigma) / (expm1(sigma) + S)], the log-scores of a clean token; for absorb at a mask it is the
         published - log expm1(sigma) - log V.
         """
-        sigma = expand_to(sigma, x).double()
-        alpha, beta, pi_x = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x]
+        level = level.at(x)
+        sigma, pi_x = level.elapsed(None), entries(self.mixture(level), x)
+        alpha, beta = torch.exp(-sigma), -torch.expm1(-sigma)
         is_token = x < self.vocab_size if self.mask is None else x != self.mask
         elsewhere = torch.where(is_token, log1mexp(sigma) + torch.log1p(-pi_x), torch.log(alpha + beta * (1 - pi_x)))
         log_q_x = torch.log(torch.where(is_token, alpha, 0.0) + beta * pi_x)
@@ -84,71 +108,96 @@ class InterpolatingGraph(Graph):
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
         """Draw sequences [B, length] from pi."""
-        return self._from_pi(draws.uniform("prior", length))
+        return _draw(self.pi, draws.uniform("prior", length))
 
-    def perturb(self, x0: Int64[Tensor, "B L"], sigma: Float[Tensor, "..."], draws: Draws) -> Int64[Tensor, "B L"]:
-        """Replace each token with probability beta by a draw from pi, which may be the same token."""
-        beta = -torch.expm1(-expand_to(sigma, x0).double())
-        replaced = draws.uniform("perturb", x0.shape[1]) < beta
-        return torch.where(replaced, self._from_pi(draws.uniform("replace", x0.shape[1])), x0)
+    def perturb(self, x0: Int64[Tensor, "B L"], level: NoiseLevel, draws: Draws) -> Int64[Tensor, "B L"]:
+        """Replace each token with probability beta by a draw from the mixture, which may be the same token."""
+        level = level.at(x0)
+        replaced = draws.uniform("perturb", x0.shape[1]) < -torch.expm1(-level.elapsed(None))
+        return torch.where(replaced, _draw(self.mixture(level), draws.uniform("replace", x0.shape[1])), x0)
 
-    def reverse_rate(self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"]) -> Float[Tensor, "*shape S"]:
-        """pi_x s_y for y != x, minus their sum at y = x, in the dtype of `score`."""
-        rate = (self.pi[x][..., None].to(score.dtype) * score).scatter(-1, x[..., None], 0.0)
+    def reverse_rate(
+        self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"], level: NoiseLevel
+    ) -> Float[Tensor, "*shape S"]:
+        """rho_x s_y for y != x, minus their sum at y = x, in the dtype of `score`."""
+        rho_x = self._entry_rate(x, level)[..., None].to(score.dtype)
+        rate = (rho_x * score).scatter(-1, x[..., None], 0.0)
         return rate.scatter(-1, x[..., None], -rate.sum(-1, keepdim=True))
 
     def posterior_weights(
         self,
         x: Int64[Tensor, "*shape"],
         score: Float[Tensor, "*shape S"],
-        sigma: Float[Tensor, "..."],
-        sigma_next: Float[Tensor, "..."],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
     ) -> StepWeights:
-        """With e = exp(-(sigma - sigma_next)) and total score S = sum_y s_y:
+        """With e and pi_ab between the two levels, and the total score S = sum_y s_y:
 
-            w_y = [s_y - (1 - e) pi_y S]_+ [e 1{y = x} + (1 - e) pi_x]
+            w_y = [s_y - (1 - e) pi_ab(y) S]_+ [e 1{y = x} + (1 - e) pi_ab(x)]
 
         which sum to e s_x without clipping. No exponential has a positive argument, so nothing overflows.
         """
-        delta = expand_to(sigma, x).double() - expand_to(sigma_next, x).double()
+        level, level_next = level.at(x), level_next.at(x)
+        delta, pi = level.elapsed(level_next), self.mixture(level, level_next)
         e, rest = torch.exp(-delta), -torch.expm1(-delta)
         total = score.sum(-1, dtype=torch.float64)
-        earlier = (score - (rest * total)[..., None].to(score.dtype) * self.pi.to(score.dtype)).clamp(min=0)
-        move, unmoved = rest * self.pi[x], score.gather(-1, x[..., None])[..., 0].double()
+        earlier = (score - (rest * total)[..., None].to(score.dtype) * pi.to(score.dtype)).clamp(min=0)
+        move, unmoved = rest * entries(pi, x), score.gather(-1, x[..., None])[..., 0].double()
         own = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
         return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], own), e * unmoved)
 
+    def score_from_mean(
+        self, log_mean: Float[Tensor, "*shape V"], x: Int64[Tensor, "*shape"], level: NoiseLevel
+    ) -> Float[Tensor, "*shape S"]:
+        """log s_y = log(alpha x^_y + beta pi_y) minus its value at y = x, in log space, in the dtype of `log_mean`."""
+        level = level.at(x)
+        sigma, pi = level.elapsed(None)[..., None], self.mixture(level).log()
+        kept = (log_mean.double() - sigma).to(log_mean.dtype)
+        kept = nn.functional.pad(kept, (0, self.num_states - kept.shape[-1]), value=-math.inf)
+        log_probs = torch.logaddexp(kept, (log1mexp(sigma) + pi).to(log_mean.dtype))
+        return log_probs - log_probs.gather(-1, x[..., None])
+
+    def mean_from_score(
+        self, score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel
+    ) -> Float[Tensor, "*shape V"]:
+        """x^_y proportional to [s_y - beta pi_y S]_+ with the total score S."""
+        level = level.at(x)
+        replaced = -torch.expm1(-level.elapsed(None)) * score.sum(-1, dtype=torch.float64)
+        mean = (score - replaced[..., None] * self.mixture(level)).clamp(min=0)[..., : self.vocab_size]
+        return mean / mean.sum(-1, keepdim=True)
+
     def coefficients(
-        self, sigma: Float[Tensor, "..."], x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
+        self, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
     ) -> Coefficients:
         """A, B, C, D of the score entropy, with q_y = alpha 1{y = x0} + beta pi_y and h(p) = p log p:
 
-            A = pi_x      B = pi_x beta / q_x      C = [x != x0] pi_x alpha / q_x
-            D = pi_x / q_x { beta [m (log(beta / q_x) - 1) + sum_{y != x, x0} h(pi_y)]
+            A = rho_x      B = rho_x beta / q_x      C = [x != x0] rho_x alpha / q_x
+            D = rho_x / q_x { beta [m (log(beta / q_x) - 1) + sum_{y != x, x0} h(pi_y)]
                              + [x != x0] q_x0 (log(q_x0 / q_x) - 1) },    m = 1 - pi_x - [x != x0] pi_x0
 
-        All four are 0 where pi_x = 0.
+        pi is the mixture since clean data. All four are 0 where rho_x = 0.
         """
-        sigma = expand_to(sigma, x).double()
+        level = level.at(x)
+        sigma, pi, rho_x = level.elapsed(None), self.mixture(level), self._entry_rate(x, level)
         alpha, beta = torch.exp(-sigma), -torch.expm1(-sigma)
         moved = (x != x0).double()
-        pi_x, pi_x0 = self.pi[x], self.pi[x0]
-        reachable = pi_x > 0
+        pi_x, pi_x0 = entries(pi, x), entries(pi, x0)
+        reachable = rho_x > 0
         q_x = torch.where(reachable, alpha * (1 - moved) + beta * pi_x, 1.0)
         q_x0 = alpha + beta * pi_x0
 
         mass = 1 - pi_x - moved * pi_x0
-        spread = torch.xlogy(self.pi, self.pi).sum() - torch.xlogy(pi_x, pi_x) - moved * torch.xlogy(pi_x0, pi_x0)
+        spread = torch.xlogy(pi, pi).sum(-1) - torch.xlogy(pi_x, pi_x) - moved * torch.xlogy(pi_x0, pi_x0)
         unmoved_part = torch.xlogy(beta, beta / q_x) * mass + beta * (spread - mass)
         moved_part = moved * q_x0 * (torch.log(q_x0 / q_x) - 1)
 
-        scale = torch.where(reachable, pi_x / q_x, 0.0)
-        return Coefficients(pi_x, scale * beta, scale * moved * alpha, scale * (unmoved_part + moved_part))
+        scale = torch.where(reachable, rho_x / q_x, 0.0)
+        return Coefficients(rho_x, scale * beta, scale * moved * alpha, scale * (unmoved_part + moved_part))
 
     def score_entropy(
         self,
         log_score: Float[Tensor, "*shape S"],
-        sigma: Float[Tensor, "..."],
+        level: NoiseLevel,
         x: Int64[Tensor, "*shape"],
         x0: Int64[Tensor, "*shape"],
     ) -> Float64[Tensor, "*shape"]:
@@ -160,26 +209,46 @@ class InterpolatingGraph(Graph):
         in float64, since the four terms cancel near the optimum. A log-score of -inf (a score of 0) contributes 0
         where the true ratio is 0, and makes the entropy infinite elsewhere.
         """
-        a, b, c, d = self.coefficients(sigma, x, x0)
+        a, b, c, d = self.coefficients(level, x, x0)
+        pi = self.mixture(level.at(x))
         u = log_score.scatter(-1, x[..., None], 0.0)
         shift = (u.detach().amax(-1, keepdim=True) - LARGEST).clamp(min=0)
         exponentials = (u - shift).exp_().sum(-1, dtype=torch.float64) * shift[..., 0].double().exp() - 1.0
-        mean = (u * self.pi.to(u.dtype)).masked_fill_(self.pi == 0, 0.0).sum(-1, dtype=torch.float64)
+        mean = (u * pi.to(u.dtype)).masked_fill_(pi == 0, 0.0).sum(-1, dtype=torch.float64)
         clean = u.gather(-1, x0[..., None])[..., 0].double()
         return a * exponentials - torch.where(b > 0, b * mean, 0.0) - torch.where(c > 0, c * clean, 0.0) + d
 
-    def prior_kl(self, x0: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
-        """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0."""
-        sigma = expand_to(sigma, x0).double()
+    def prior_kl(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
+        """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0.
+
+        This is for a constant mixture; for others, the sum over all states.
+        """
+        if self.mixture(level).ndim > 1:
+            return super().prior_kl(x0, level)
+        sigma = level.at(x0).elapsed(None)
         alpha, beta, pi = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x0]
         q_x0 = alpha + beta * pi
         kept = torch.where(q_x0 > 0, q_x0 * torch.log1p(alpha * (1 - pi) / pi), 0.0)
         return kept + torch.xlogy(beta * (1 - pi), beta)
 
-    def _from_pi(self, uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
-        cumulated = self.pi.cumsum(0)
-        below_one = torch.nextafter(cumulated[-1], cumulated.new_zeros(()))
-        return torch.searchsorted(cumulated, (uniform * cumulated[-1]).minimum(below_one), right=True)
+    def _entry_rate(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
+        """rho_x: the rate per unit of noise at which every other state enters x."""
+        level = level.at(x)
+        return entries(self.mixture(level, level), x)
+
+
+def entries(probs: Float64[Tensor, "..."], x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
+    """The entry x [...] of a distribution [S], or of one distribution per state [..., S]."""
+    return probs[x] if probs.ndim == 1 else probs.gather(-1, x[..., None])[..., 0]
+
+
+def _draw(probs: Float64[Tensor, "..."], uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
+    """Draw states [B, L] from a distribution [S], or from one per position [B, L, S]."""
+    if probs.ndim > 1:
+        return categorical(probs.flatten(0, 1), uniform.flatten()).view(uniform.shape)
+    cumulated = probs.cumsum(0)
+    below_one = torch.nextafter(cumulated[-1], cumulated.new_zeros(()))
+    return torch.searchsorted(cumulated, (uniform * cumulated[-1]).minimum(below_one), right=True)
 
 
 def _check_distribution(pi: Tensor) -> None:

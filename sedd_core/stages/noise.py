@@ -1,19 +1,60 @@
-"""The noise stage: the total noise at time t."""
+"""The noise stage: the noise level at time t."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float, Float64, Shaped
 from torch import Tensor, nn
+
+from ..maths.numerics import expand_to
 
 
 class NoiseLevel(NamedTuple):
-    """Total noise sigma(t) and its derivative in t, both float64 and of the shape of t."""
+    """How noisy data is: the one quantity that graphs, heads, backbones and objectives are given.
 
+    sigma = -log alpha is the clock of the forward process: graphs read sigma alone, so that any noise schedule goes
+    with any graph. The time is for networks that were trained on it.
+
+    Attributes:
+        t: Times in [0, 1] [...], float64.
+        sigma: Total noise [...], float64, from 0 (clean) to infinity.
+        rate: Derivative of sigma in t [...], float64.
+    """
+
+    t: Float[Tensor, "*shape"]
     sigma: Float[Tensor, "*shape"]
     rate: Float[Tensor, "*shape"]
+
+    @classmethod
+    def of_sigma(cls, sigma: Float[Tensor, "*shape"]) -> NoiseLevel:
+        """The level of total noise sigma [...] under the schedule sigma(t) = t, for laws that read sigma alone."""
+        sigma = sigma.double()
+        return cls(sigma, sigma, torch.ones_like(sigma))
+
+    def at(self, x: Shaped[Tensor, "*states"], positions: Bool[Tensor, "*states"] | None = None) -> NoiseLevel:
+        """The level of each state of x [...], or [N] of the states at selected positions.
+
+        Args:
+            x: States; the level is expanded over their trailing axes.
+            positions: Positions to select; None: all.
+        """
+        parts = (expand_to(part, x) for part in self)
+        return NoiseLevel(*(part if positions is None else part[positions] for part in parts))
+
+    def pick(self, index: Any) -> NoiseLevel:
+        """The levels at an index, mask or slice of the leading axes."""
+        return NoiseLevel(*(part[index] for part in self))
+
+    def to(self, device: torch.device | str) -> NoiseLevel:
+        """The level on another device."""
+        return NoiseLevel(*(part.to(device) for part in self))
+
+    def elapsed(self, since: NoiseLevel | None) -> Float64[Tensor, "..."]:
+        """Noise [...] added after the level `since`; since None, that is after clean data, all of it."""
+        return self.sigma.double() if since is None else self.sigma.double() - since.sigma.double()
 
 
 class Noise(nn.Module, ABC):
@@ -33,3 +74,16 @@ class Noise(nn.Module, ABC):
     @abstractmethod
     def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """The inverse of sigma(t): the times [...] at which the total noise is sigma [...], in float64."""
+
+    def at_sigma(self, sigma: Float[Tensor, "*shape"]) -> NoiseLevel:
+        """The level of any total noise.
+
+        Beyond the ends of the schedule, sigma is kept, while the time and the rate are those of the nearer end.
+
+        Args:
+            sigma: Total noise [...] in [0, inf].
+        """
+        sigma = sigma.double()
+        ends = self(torch.tensor([0.0, 1.0], dtype=torch.float64, device=sigma.device)).sigma
+        nearest = self(self.time(sigma.clamp(ends[0], ends[1])).clamp(0.0, 1.0))
+        return NoiseLevel(nearest.t, sigma, nearest.rate)

@@ -6,8 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -16,23 +15,23 @@ from torch import Tensor
 from ..errors import UserError
 from ..maths.categorical import categorical, row_chunks
 from ..maths.draws import Draws
-from ..maths.numerics import expand_to, row_scores
+from ..maths.numerics import row_scores
 from .graph import Graph, StepWeights
-from .noise import Noise
+from .noise import NoiseLevel
 
 
 @runtime_checkable
 class ScoreFunction(Protocol):
-    """The model as samplers see it: log-scores as a function of time. Guidance or caching wrap it."""
+    """The model as samplers see it: log-scores at a noise level. Guidance or caching wrap it."""
 
     def __call__(
-        self, x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
+        self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
         """Compute the log-scores of all states; 0 at the current state.
 
         Args:
             x: States [B, L].
-            t: Times [B] or [B, L].
+            level: Noise level [B] or [B, L].
             positions: Positions [B, L] to compute scores at; None: all.
 
         Returns:
@@ -110,31 +109,44 @@ class Sampler(ABC):
         """The reason why this sampler does not support a graph, as a clause; None if it does."""
         return None
 
+    def init(self, x: Int64[Tensor, "B L"], graph: Graph) -> Any:
+        """The state of a run, such as a cache, which `step` may change in place; None unless overridden.
+
+        Args:
+            x: States [B, L] before the first step.
+            graph: The forward process.
+        """
+        return None
+
+    def movable(self, x: Int64[Tensor, "B L"], level: NoiseLevel, graph: Graph) -> Bool[Tensor, "B L"]:
+        """Positions [B, L] that a step may change: those in reachable states, unless overridden (remasking)."""
+        return graph.reachable(x, level)
+
     @abstractmethod
     def step(
         self,
         x: Int64[Tensor, "B L"],
-        t: Float64[Tensor, "..."],
-        t_next: Float64[Tensor, "..."],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
         score_fn: ScoreFunction,
-        noise: Noise,
         graph: Graph,
         draws: Draws,
+        state: Any = None,
     ) -> Int64[Tensor, "B L"]:
-        """Draw states at time t_next < t, given states at time t.
+        """Draw states at the noise level `level_next`, given states at the higher `level`.
 
         Args:
-            x: States [B, L] at time t.
-            t: Times [B] or [B, L].
-            t_next: Times after the step, with the shape of t.
+            x: States [B, L] at `level`.
+            level: Noise level [B] or [B, L].
+            level_next: Noise level after the step, with the shape of `level`.
             score_fn: The model as log-scores.
-            noise: The noise schedule.
             graph: The forward process.
             draws: Uniform numbers, addressed by sequence and step. A stream gives the same numbers at every use: a
                 step with several stages (a predictor and a corrector) must use `draws.part(name)` for each.
+            state: What `init` returned.
 
         Returns:
-            States [B, L] at time t_next.
+            States [B, L] at `level_next`.
         """
 
     def reweight_targets(self, weights: Float[Tensor, "N S"], x: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
@@ -152,20 +164,19 @@ class Sampler(ABC):
     def denoise(
         self,
         x: Int64[Tensor, "B L"],
-        t: Float64[Tensor, "..."],
+        level: NoiseLevel,
         score_fn: ScoreFunction,
-        noise: Noise,
         graph: Graph,
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
         """Draw clean tokens [B, L]: one analytic step to zero noise, never to the mask. Args: see `step`."""
-        positions = graph.reachable(x)
-        current, log_score = x[positions], score_fn(x, t, positions)
-        sigma = noise(expand_to(t, x)[positions]).sigma
+        positions = graph.reachable(x, level)
+        current, log_score = x[positions], score_fn(x, level, positions)
+        level = level.at(x, positions)
         uniform = draws.uniform("denoise", x.shape[1])[positions]
         clean = current.clone()
         for part in row_chunks(*log_score.shape):
-            values, total = _denoising_weights(current[part], log_score[part], sigma[part], graph)
+            values, total = _denoising_weights(current[part], log_score[part], level.pick(part), graph)
             stay, leave, _ = split_weights(values, current[part])
             self.stats.add(leave, stay, total)
             probs = self.reweight_targets(_tokens_only(values, graph), current[part])
@@ -176,9 +187,8 @@ class Sampler(ABC):
     def run(
         self,
         x: Int64[Tensor, "B L"],
-        times: Float64[Tensor, " steps_and_one"],
+        levels: NoiseLevel,
         score_fn: ScoreFunction,
-        noise: Noise,
         graph: Graph,
         draws: Draws,
         fixed_tokens: FixedTokens | None = None,
@@ -189,10 +199,9 @@ class Sampler(ABC):
         An override may ignore fixed tokens: `sampling.sample` enforces them as well.
 
         Args:
-            x: States [B, L] at times[0].
-            times: Decreasing times [steps + 1].
+            x: States [B, L] at the first level.
+            levels: Decreasing noise levels [steps + 1].
             score_fn: The model as log-scores.
-            noise: The noise schedule.
             graph: The forward process.
             draws: Uniform numbers.
             fixed_tokens: Known tokens; None: none.
@@ -204,34 +213,39 @@ class Sampler(ABC):
         keep = fixed_tokens.apply if fixed_tokens else lambda x: x
         x = keep(x)
         on_step(x)
-        for index, (t, t_next) in enumerate(pairwise(times[:, None].expand(-1, len(x)))):
-            x = keep(self.step(x, t, t_next, score_fn, noise, graph, draws.at(index)))
+        state, steps = self.init(x, graph), len(levels.sigma) - 1
+        level = levels.pick(0).at(x[:, 0])
+        for index in range(steps):
+            level_next = levels.pick(index + 1).at(x[:, 0])
+            x = keep(self.step(x, level, level_next, score_fn, graph, draws.at(index), state))
             on_step(x)
-        x = keep(self.denoise(x, times[-1].expand(len(x)), score_fn, noise, graph, draws.at(len(times) - 1)))
+            level = level_next
+        x = keep(self.denoise(x, level, score_fn, graph, draws.at(steps)))
         on_step(x)
         return x
 
 
 def denoising_distribution(
-    x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], score_fn: ScoreFunction, noise: Noise, graph: Graph
+    x: Int64[Tensor, "B L"], level: NoiseLevel, score_fn: ScoreFunction, graph: Graph
 ) -> tuple[Bool[Tensor, "B L"], Float[Tensor, "N S"]]:
-    """p(x0_i | x at time t) at the positions that can change; 0 at the mask. Args: see `Sampler.step`.
+    """p(x0_i | x at a noise level) at the positions that can change; 0 at the mask. Args: see `Sampler.step`.
 
     Returns:
         The positions [B, L], and their distributions [N, S]; a row is 0 if its scores forbid all tokens.
     """
-    positions = graph.reachable(x)
-    sigma = noise(expand_to(t, x)[positions]).sigma
-    values, _ = _denoising_weights(x[positions], score_fn(x, t, positions), sigma, graph)
+    positions = graph.reachable(x, level)
+    log_score = score_fn(x, level, positions)
+    values, _ = _denoising_weights(x[positions], log_score, level.at(x, positions), graph)
     probs = _tokens_only(values, graph)
     total = probs.sum(-1, keepdim=True)
     return positions, probs / total.masked_fill(total == 0, 1.0)
 
 
 def _denoising_weights(
-    x: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], sigma: Float64[Tensor, " N"], graph: Graph
+    x: Int64[Tensor, " N"], log_score: Float[Tensor, "N S"], level: NoiseLevel, graph: Graph
 ) -> StepWeights:
-    return graph.posterior_weights(x, row_scores(log_score, x), sigma, torch.zeros_like(sigma))
+    clean = level._replace(sigma=torch.zeros_like(level.sigma))
+    return graph.posterior_weights(x, row_scores(log_score, x), level, clean)
 
 
 def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N S"]:

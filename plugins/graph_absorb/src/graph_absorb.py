@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.maths import expand_to, log_expm1
-from sedd_core.stages import Graph, InterpolatingGraph
+from sedd_core.maths import log_expm1
+from sedd_core.stages import Graph, InterpolatingGraph, NoiseLevel
 
 
 class Absorb(InterpolatingGraph):
@@ -32,9 +32,9 @@ class Absorb(InterpolatingGraph):
         pi[vocab_size] = 1.0
         super().__init__(pi, vocab_size=vocab_size, mask=vocab_size)
 
-    def score_offset(self, x: Int64[Tensor, "*shape"], sigma: Float[Tensor, "..."]) -> Float64[Tensor, "*shape"]:
+    def score_offset(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """The published offset - log expm1(sigma) - log V [...]; at tokens too, where scores are not used."""
-        return -log_expm1(expand_to(sigma, x).double()) - math.log(self.vocab_size)
+        return -log_expm1(level.at(x).sigma.double()) - math.log(self.vocab_size)
 
 
 @hookimpl

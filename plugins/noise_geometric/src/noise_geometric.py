@@ -37,8 +37,9 @@ class Geometric(Noise):
     def forward(self, t: Float[Tensor, "*shape"]) -> NoiseLevel:
         """sigma = sigma_min exp(t log(sigma_max / sigma_min)), rate = sigma log(sigma_max / sigma_min)."""
         span = math.log(self.sigma_max / self.sigma_min)
-        sigma = self.sigma_min * torch.exp(t.double() * span)
-        return NoiseLevel(sigma, sigma * span)
+        t = t.double()
+        sigma = self.sigma_min * torch.exp(t * span)
+        return NoiseLevel(t, sigma, sigma * span)
 
     def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """t = log(sigma / sigma_min) / log(sigma_max / sigma_min)."""

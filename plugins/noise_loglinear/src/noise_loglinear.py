@@ -35,7 +35,7 @@ class LogLinear(Noise):
         t = t.double()
         kept = (1 - t) + self.eps * t  # exp(-sigma)
         sigma = torch.where(t < 0.5, -torch.log1p(-(1 - self.eps) * t), -torch.log(kept))
-        return NoiseLevel(sigma, (1 - self.eps) / kept)
+        return NoiseLevel(t, sigma, (1 - self.eps) / kept)
 
     def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """t = (1 - exp(-sigma)) / (1 - eps)."""

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeights
+from sedd_core.stages import FactorizedSampler, Graph, NoiseLevel, Sampler, StepWeights
 
 
 class Analytic(FactorizedSampler):
@@ -21,10 +21,15 @@ class Analytic(FactorizedSampler):
     order = 1.0
 
     def step_weights(
-        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
+        self,
+        x: Int64[Tensor, " N"],
+        score: Float[Tensor, "N S"],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
+        graph: Graph,
     ) -> StepWeights:
         """The graph's posterior weights between the noise levels before and after the step."""
-        return graph.posterior_weights(x, score, step.now.sigma, step.then.sigma)
+        return graph.posterior_weights(x, score, level, level_next)
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeights
+from sedd_core.stages import FactorizedSampler, Graph, NoiseLevel, Sampler, StepWeights
 
 
 class Euler(FactorizedSampler):
@@ -20,10 +20,16 @@ class Euler(FactorizedSampler):
     order = 1.0
 
     def step_weights(
-        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph
+        self,
+        x: Int64[Tensor, " N"],
+        score: Float[Tensor, "N S"],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
+        graph: Graph,
     ) -> StepWeights:
         """dt dsigma/dt Q(y -> x) s_y for y != x; the remainder of probability one, at least 0, for y = x."""
-        rate = graph.reverse_rate(x, score) * (step.dt * step.now.rate)[:, None]
+        dt = level.t - level_next.t
+        rate = graph.reverse_rate(x, score, level) * (dt * level.rate)[:, None]
         own = score.gather(-1, x[:, None]).double()  # 1, up to the factor of a row
         staying = own + rate.gather(-1, x[:, None])
         values = rate.scatter(-1, x[:, None], staying.clamp(min=0))
