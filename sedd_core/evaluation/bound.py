@@ -99,20 +99,21 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
     """
     x0, graph = batch.tokens, model.graph
     loss_mask = batch.full_loss_mask()
-    ends = noise(torch.tensor([t_min, 1.0], dtype=torch.float64, device=x0.device)).sigma
+    ends = noise(torch.tensor([t_min, 1.0], dtype=torch.float64, device=x0.device))
     masking = masks_only(graph)
     sums = torch.zeros(3, len(x0), dtype=torch.float64, device=x0.device)
-    for point in (by_mask_count if masking else by_noise)(graph, x0, ends, draws, points):
+    for point in (by_mask_count if masking else by_noise)(graph, noise, x0, ends.sigma, draws, points):
         x = restore_given(point.x, x0, batch.loss_mask)
-        positions = graph.reachable(x) & loss_mask
-        entropy = model_entropy(model, x, x0, point.sigma, positions, batch.cond)
+        positions = graph.reachable(x, point.level) & loss_mask
+        entropy = model_entropy(model, x, x0, point.level, positions, batch.cond)
         weights = torch.stack([point.diffusion, point.reconstruction, point.prior])
         sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # the entropy may be infinite
     if masking:
         return Terms(*sums)
-    x = restore_given(graph.perturb(x0, ends[0].expand(len(x0)), draws.at(points)), x0, batch.loss_mask)
-    reconstruction = -log_denoised(model, noise, x, x0, t_min, loss_mask, batch.cond)
-    prior = graph.prior_kl(x0, ends[1]).where(loss_mask, 0.0).sum(-1)  # may be infinite, at padding too
+    low, high = ends.pick(0).at(x0[:, 0]), ends.pick(1).at(x0[:, 0])
+    x = restore_given(graph.perturb(x0, low, draws.at(points)), x0, batch.loss_mask)
+    reconstruction = -log_denoised(model, x, x0, low, loss_mask, batch.cond)
+    prior = graph.prior_kl(x0, high).where(loss_mask, 0.0).sum(-1)  # may be infinite, at padding too
     return Terms(sums[0], reconstruction, prior)
 
 

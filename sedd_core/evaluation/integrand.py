@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..maths.draws import Draws
 from ..model.score import ScoreModel
-from ..sampling.conditioning import timed_score
-from ..stages import Graph, Noise
+from ..sampling.conditioning import score_function
+from ..stages import Graph, Noise, NoiseLevel
 from ..stages.sampler import denoising_distribution
 
 
@@ -20,7 +20,7 @@ class Point(NamedTuple):
     """States x at a noise level, and the weights of their score entropy in each term of the bound."""
 
     x: Int64[Tensor, "B L"]
-    sigma: Float64[Tensor, " B"]
+    level: NoiseLevel
     diffusion: Float64[Tensor, " B"]
     reconstruction: Float64[Tensor, " B"]
     prior: Float64[Tensor, " B"]
@@ -36,45 +36,49 @@ def masks_only(graph: Graph) -> bool:
         return False
     others = torch.arange(graph.num_states, device=prior.device)
     others = others[others != graph.mask]
-    into_mask = graph.rate_into(others.new_tensor(graph.mask))[others]
-    return bool((into_mask == 1).all()) and not graph.reachable(others).any()
+    levels = NoiseLevel.of_sigma(torch.tensor([1e-3, 1.0, 10.0], device=prior.device))
+    into_mask = graph.rate_into(torch.full_like(levels.sigma, graph.mask, dtype=torch.int64), levels)[:, others]
+    return bool((into_mask == 1).all()) and not any(
+        graph.reachable(others, levels.pick(index)).any() for index in range(3)
+    )
 
 
 def model_entropy(
     model: ScoreModel,
     x: Int64[Tensor, "B L"],
     x0: Int64[Tensor, "B L"],
-    sigma: Float64[Tensor, " B"],
+    level: NoiseLevel,
     positions: Bool[Tensor, "B L"],
     cond: Tensor | None,
 ) -> Float64[Tensor, " B"]:
     """The score entropy [B] of each sequence in nats per unit of sigma, summed over `positions` [B, L]."""
-    log_score = model.raw(x, sigma, positions, cond)
-    entropy = model.graph.score_entropy(
-        log_score, sigma[:, None].expand_as(x)[positions], x[positions], x0[positions]
-    )
+    log_score = model.raw(x, level, positions, cond)
+    entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], x0[positions])
     return torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy).sum(-1)
 
 
 def log_denoised(
     model: ScoreModel,
-    noise: Noise,
     x: Int64[Tensor, "B L"],
     x0: Int64[Tensor, "B L"],
-    t: float,
+    level: NoiseLevel,
     loss_mask: Bool[Tensor, "B L"],
     cond: Tensor | None = None,
 ) -> Float64[Tensor, " B"]:
-    """log p(x0 | x) [B] of the final denoising at time t, in nats per sequence; positions that cannot move add 0."""
-    times = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
-    positions, probs = denoising_distribution(x, times, timed_score(model, noise, cond=cond), noise, model.graph)
+    """log p(x0 | x) [B] of the final denoising, in nats per sequence; positions that cannot move add 0."""
+    positions, probs = denoising_distribution(x, level, score_function(model, cond=cond), model.graph)
     log_p = probs.gather(-1, x0[positions][:, None])[:, 0].double().log()
     log_p = torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(positions, log_p)
     return log_p.where(loss_mask, 0.0).sum(-1)
 
 
 def by_mask_count(
-    graph: Graph, x0: Int64[Tensor, "B L"], ends: Float64[Tensor, "2"], draws: Draws, points: int
+    graph: Graph,
+    noise: Noise,
+    x0: Int64[Tensor, "B L"],
+    ends: Float64[Tensor, "2"],
+    draws: Draws,
+    points: int,
 ) -> Iterator[Point]:
     """Points for absorb: draw the number k of masks (stratified), then their positions, then the noise given k.
 
@@ -94,11 +98,18 @@ def by_mask_count(
         sigma = -torch.log1p(-level[:, 0])
         clamped = sigma.clamp(low, high)
         weight = length / count * torch.expm1(clamped)
-        yield Point(x, clamped, weight * (clamped == sigma), weight * (sigma < low), weight * (sigma > high))
+        yield Point(
+            x, noise.at_sigma(clamped), weight * (clamped == sigma), weight * (sigma < low), weight * (sigma > high)
+        )
 
 
 def by_noise(
-    graph: Graph, x0: Int64[Tensor, "B L"], ends: Float64[Tensor, "2"], draws: Draws, points: int
+    graph: Graph,
+    noise: Noise,
+    x0: Int64[Tensor, "B L"],
+    ends: Float64[Tensor, "2"],
+    draws: Draws,
+    points: int,
 ) -> Iterator[Point]:
     """Points for any graph: log sigma uniform in each of `points` equal parts; d sigma = sigma d log sigma."""
     low, high = ends.log()
@@ -106,4 +117,5 @@ def by_noise(
     for index in range(points):
         point_draws = draws.at(index)
         sigma = torch.exp(low + (high - low) * (index + point_draws.uniform("level", 1)[:, 0]) / points)
-        yield Point(graph.perturb(x0, sigma, point_draws), sigma, sigma * (high - low), zero, zero)
+        level = noise.at_sigma(sigma)
+        yield Point(graph.perturb(x0, level, point_draws), level, sigma * (high - low), zero, zero)

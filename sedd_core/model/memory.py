@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..errors import UserError
-from ..stages import Backbone, Graph
+from ..stages import Backbone, Graph, NoiseLevel
 from .score import ScoreHead, ScoreModel
 
 GIB = 2**30
@@ -184,15 +184,15 @@ class _Live(TorchDispatchMode):
 def peak_bytes(model: ScoreModel, length: int, sequences: int, share: float, bf16: bool) -> int:
     """Peak bytes of one forward and backward pass of the loss, without the model's own tensors and gradients."""
     x = torch.zeros(sequences, length, dtype=torch.int64)
-    sigma = torch.ones(sequences, dtype=torch.float64)
+    level = NoiseLevel.of_sigma(torch.ones(sequences))
     count = round(sequences * length * share)
     with _Live() as live:
         live.leave_out(
             [*model.parameters(), *model.buffers(), *(p.grad for p in model.parameters() if p.grad is not None)]
         )
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            features = model.backbone(x, sigma.float(), None).flatten(0, 1)[:count]
-            x, level = x.flatten()[:count], sigma[:1].expand(count)
+            features = model.backbone(x, level.to(torch.float32), None).flatten(0, 1)[:count]
+            x, level = x.flatten()[:count], level.pick(0).at(x.flatten()[:count])
             log_score = model.head(model.backbone.logits(features), x, level, model.graph)
             loss = model.graph.score_entropy(log_score, level, x, x).sum()
         del features, log_score

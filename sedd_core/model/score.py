@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
-from ..maths.numerics import expand_to, float64_device
+from ..maths.numerics import float64_device
 from ..record.recordable import recordable
 from ..stages.backbone import Backbone
 from ..stages.graph import Graph
-from ..stages.noise import Noise
+from ..stages.noise import Noise, NoiseLevel
 
 
 @recordable
@@ -27,7 +27,7 @@ class ScoreHead:
         self,
         logits: Float[Tensor, "*shape S"],
         x: Int64[Tensor, "*shape"],
-        sigma: Float[Tensor, "..."],
+        level: NoiseLevel,
         graph: Graph,
     ) -> Float32[Tensor, "*shape S"] | Float[Tensor, "*shape S"]:
         """Convert logits to log-scores [..., S], in float32 or float64; the entry at y = x is arbitrary.
@@ -38,7 +38,7 @@ class ScoreHead:
         Args:
             logits: Logits [..., S].
             x: Current states [...].
-            sigma: Total noise, with the leading axes of x.
+            level: Noise level, with the leading axes of x.
             graph: The forward process.
 
         Source: SEDD, appendix C.2.
@@ -48,7 +48,7 @@ class ScoreHead:
         )  # before the offset, which bf16 would round
         if not self.scale_by_sigma:
             return log_score
-        return log_score + graph.score_offset(x, sigma)[..., None].to(log_score.dtype)
+        return log_score + graph.score_offset(x, level)[..., None].to(log_score.dtype)
 
 
 class ScoreModel(nn.Module):
@@ -69,15 +69,15 @@ class ScoreModel(nn.Module):
     def forward(
         self,
         x: Int64[Tensor, "B L"],
-        sigma: Float[Tensor, "..."],
+        level: NoiseLevel,
         positions: Bool[Tensor, "B L"] | None = None,
         cond: Tensor | None = None,
     ) -> Float[Tensor, "... S"]:
-        """Compute the log-scores log s(x, sigma); 0 at the current state.
+        """Compute the log-scores log s(x) at a noise level; 0 at the current state.
 
         Args:
             x: States [B, L].
-            sigma: Total noise [B] or [B, L].
+            level: Noise level [B] or [B, L].
             positions: Positions [B, L] to compute log-scores at; None: all.
             cond: Conditions [B, ...] for the network.
 
@@ -85,21 +85,22 @@ class ScoreModel(nn.Module):
             Log-scores [B, L, S], or [N, S] at the N selected positions.
         """
         selected = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
-        log_score = self.raw(x, sigma, selected, cond).scatter(-1, x[selected][..., None], 0.0)
+        log_score = self.raw(x, level, selected, cond).scatter(-1, x[selected][..., None], 0.0)
         return log_score.view(*x.shape, -1) if positions is None else log_score
 
     def raw(
         self,
         x: Int64[Tensor, "B L"],
-        sigma: Float[Tensor, "..."],
+        level: NoiseLevel,
         positions: Bool[Tensor, "B L"],
         cond: Tensor | None = None,
     ) -> Float[Tensor, "N S"]:
         """Log-scores [N, S] at `positions`, with an arbitrary entry at the current state, which the loss ignores."""
         device = next(self.backbone.parameters(), x).device  # differs from that of x if it has no float64
-        features = self.backbone(x.to(device), sigma.float().to(device), None if cond is None else cond.to(device))
+        condition = None if cond is None else cond.to(device)
+        features = self.backbone(x.to(device), level.to(torch.float32).to(device), condition)
         logits = self.backbone.logits(features[positions.to(device)]).to(x.device)
-        return self.head(logits, x[positions], expand_to(sigma, x)[positions], self.graph)
+        return self.head(logits, x[positions], level.at(x, positions), self.graph)
 
 
 def move_to(device: torch.device | str, model: ScoreModel, noise: Noise) -> None:

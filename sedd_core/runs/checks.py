@@ -27,9 +27,10 @@ def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
     """Warn if the forward process is far from the prior at t = 1: sampling starts from the prior."""
     if masks_only(graph):  # the bound has no such term
         return
-    sigma = noise(torch.ones(())).sigma
+    level = noise(torch.ones(()))
+    sigma = level.sigma
     nats = torch.cat(
-        [graph.prior_kl(tokens, sigma) for tokens in torch.arange(graph.vocab_size).split(TOKENS_PER_CALL)]
+        [graph.prior_kl(tokens, level) for tokens in torch.arange(graph.vocab_size).split(TOKENS_PER_CALL)]
     )
     infinite = int(nats.isinf().sum())
     if infinite:

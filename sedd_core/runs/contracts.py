@@ -10,17 +10,16 @@ from functools import partial
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from ..build.build import bind
 from ..errors import UserError
 from ..maths.draws import Draws
-from ..maths.numerics import expand_to
 from ..model.memory import GIB, device_memory
 from ..registry.plugins import name_of
 from ..registry.table import contracts
-from ..stages import Graph, InterpolatingGraph, Noise, Sampler, SamplerStats
+from ..stages import Graph, InterpolatingGraph, Noise, NoiseLevel, Sampler, SamplerStats
 
 MOST_DENSE = 4096
 """Number of states S up to which a graph with [S, S] matrices (128 MiB each) is constructed in memory."""
@@ -135,77 +134,74 @@ def _check_graph(graph: Graph) -> None:
     last = graph.num_states - 1
     _require(graph.vocab_size <= graph.num_states, graph, "every token of the vocabulary is a state")
     states = torch.linspace(0, last, min(FEW, graph.num_states)).long().unique()
-    for level in (0.01, 0.5, 3.0):
-        sigma = torch.full(states.shape, level, dtype=torch.float64)
-        probs = graph.transition(states, sigma)
+    for sigma in (0.01, 0.5, 3.0):
+        level = NoiseLevel.of_sigma(torch.tensor(sigma))
+        probs = graph.transition(states, level)
         _require(
-            probs.shape == (len(states), last + 1), graph, "transition(x, sigma) has shape [*x.shape, num_states]"
+            probs.shape == (len(states), last + 1), graph, "transition(x, level) has shape [*x.shape, num_states]"
         )
         _require(probs.dtype == torch.float64, graph, f"transition is float64, not {probs.dtype}")
-        _require((probs > -1e-9).all(), graph, f"transition is nonnegative (sigma = {level})")
+        _require((probs > -1e-9).all(), graph, f"transition is nonnegative (sigma = {sigma})")
         total = probs.sum(-1)
         worst = total[(total - 1).abs().argmax()].item()
-        _require(abs(worst - 1) < 1e-6, graph, f"rows of transition sum to 1, not to {worst:.6g} (sigma = {level})")
-        _check_entropy(graph, states[states < graph.vocab_size], level)
+        _require(abs(worst - 1) < 1e-6, graph, f"rows of transition sum to 1, not to {worst:.6g} (sigma = {sigma})")
+        _check_entropy(graph, states[states < graph.vocab_size], level, sigma)
+        _check_rates(graph, states, level)
     prior = graph.prior_law()
     _require(
         prior.shape == (last + 1,) and (prior >= 0).all(), graph, "prior_law is nonnegative with shape [num_states]"
     )
     _require(abs(prior.sum().item() - 1) < 1e-6, graph, f"prior_law sums to 1, not to {prior.sum().item():.6g}")
-    _check_rates(graph, states)
     if graph.num_states <= MOST_COMPOSED:
         _check_composition(graph, states)
 
 
 def _check_composition(graph: Graph, states: Int64[Tensor, " N"]) -> None:
-    first, second = torch.tensor(0.4, dtype=torch.float64), torch.tensor(0.7, dtype=torch.float64)
-    twice = graph.transition(states, first) @ graph.transition(torch.arange(graph.num_states), second)
+    first, second = (NoiseLevel.of_sigma(torch.tensor(sigma, dtype=torch.float64)) for sigma in (0.4, 1.1))
+    onwards = graph.transition(torch.arange(graph.num_states), second, since=first)
     _require(
-        torch.allclose(twice, graph.transition(states, first + second), atol=1e-6),
+        torch.allclose(graph.transition(states, first) @ onwards, graph.transition(states, second), atol=1e-6),
         graph,
-        "transition over a, then over b, equals transition over a + b (rates that depend on sigma are not supported)",
+        "transition to a level, then from it to another (since=...), equals transition to the other",
     )
 
 
-def _check_rates(graph: Graph, states: Int64[Tensor, " N"]) -> None:
-    """Compare transition at small sigma with the rates, among the states."""
-    sigma = 1e-6
-    probs = graph.transition(states, torch.full(states.shape, sigma, dtype=torch.float64))[:, states]
-    out_rates = (probs - torch.eye(len(states), dtype=torch.float64)) / sigma
-    in_rates = graph.rate_into(states)[:, states].mT
+def _check_rates(graph: Graph, states: Int64[Tensor, " N"], level: NoiseLevel) -> None:
+    """Compare transition over a small step with the rates, among the states."""
+    step = 1e-6
+    later = NoiseLevel.of_sigma(level.sigma + step)
+    probs = graph.transition(states, later, since=level)[:, states]
+    out_rates = (probs - torch.eye(len(states), dtype=torch.float64)) / step
+    in_rates = graph.rate_into(states, level)[:, states].mT
     _require(
         (out_rates - in_rates).abs().max() <= 1e-3 * in_rates.abs().max(),
         graph,
-        "rate_into(x)[y] is the rate from y into x",
+        "rate_into(x, level)[y] is the rate from y into x",
     )
 
 
-def _check_entropy(graph: Graph, x0: Int64[Tensor, " N"], level: float) -> None:
+def _check_entropy(graph: Graph, x0: Int64[Tensor, " N"], level: NoiseLevel, sigma: float) -> None:
     """Check that score_entropy is nonnegative, and 0 at the true ratios."""
-    sigma = torch.full(x0.shape, level, dtype=torch.float64)
-    probs = graph.transition(x0, sigma)
+    probs = graph.transition(x0, level)
     x = probs.argmax(-1)
     ratio = probs / probs.gather(-1, x[:, None])
     for log_score, what in ((ratio.log().clamp(min=-60), "0 at the true ratios"), (torch.zeros_like(probs), "")):
-        entropy = graph.score_entropy(log_score, sigma, x, x0) / ratio.sum(-1)
-        _require((entropy > -1e-6).all(), graph, f"score_entropy is nonnegative (sigma = {level})")
-        _require(not what or (entropy < 1e-6).all(), graph, f"score_entropy is {what} (sigma = {level})")
+        entropy = graph.score_entropy(log_score, level, x, x0) / ratio.sum(-1)
+        _require((entropy > -1e-6).all(), graph, f"score_entropy is nonnegative (sigma = {sigma})")
+        _require(not what or (entropy < 1e-6).all(), graph, f"score_entropy is {what} (sigma = {sigma})")
 
 
 def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
     draws = Draws(0, torch.arange(2))
     x = graph.prior(draws, 3)
 
-    def score(
-        x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
-    ) -> Tensor:
-        sigma = noise(expand_to(t, x)).sigma  # as if all data were token 0
-        probs = graph.transition(torch.zeros_like(x), sigma)
+    def score(x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None) -> Tensor:
+        probs = graph.transition(torch.zeros_like(x), level)  # as if all data were token 0
         values = (probs.clamp(min=1e-30) / probs.gather(-1, x[..., None]).clamp(min=1e-30)).log().float()
         return values if positions is None else values[positions]
 
-    t, t_next = (torch.full((2,), value, dtype=torch.float64) for value in (0.6, 0.5))
-    out = sampler.step(x, t, t_next, score, noise, graph, draws)
+    level, level_next = (noise(torch.full((2,), value, dtype=torch.float64)) for value in (0.6, 0.5))
+    out = sampler.step(x, level, level_next, score, graph, draws, sampler.init(x, graph))
     sampler.stats = SamplerStats()
     _require(
         out.shape == x.shape and out.dtype == x.dtype, sampler, "step returns states with the shape and type of x"

@@ -1,4 +1,4 @@
-"""Score functions: the model as a function of time, conditioned on fixed tokens."""
+"""Score functions: the model with its conditions, and with fixed tokens."""
 
 from __future__ import annotations
 
@@ -6,36 +6,34 @@ import math
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..maths.numerics import expand_to
 from ..model.score import ScoreModel
-from ..stages import Graph, Noise
+from ..stages import Graph, NoiseLevel
 from ..stages.sampler import FixedTokens, ScoreFunction
 
 FixedTokenNoise = Literal["same", "none"]
 
 
-def timed_score(
-    model: ScoreModel, noise: Noise, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
+def score_function(
+    model: ScoreModel, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
 ) -> ScoreFunction:
-    """The model as a function of time instead of noise.
+    """The model with its conditions, as samplers call it.
 
     Args:
         model: The score model.
-        noise: The noise schedule.
         clean: Positions [B, L] at which the network receives noise level 0; None: none.
         cond: Conditions [B, ...] of the sequences, for the network.
     """
 
     def score(
-        x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
+        x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        sigma = noise(t).sigma
         if clean is not None:
-            sigma = expand_to(sigma, x).masked_fill(clean, 0.0)
-        return model(x, sigma, positions, cond)
+            level = level.at(x)
+            level = level._replace(t=level.t.masked_fill(clean, 0.0), sigma=level.sigma.masked_fill(clean, 0.0))
+        return model(x, level, positions, cond)
 
     return score
 
@@ -47,12 +45,12 @@ def condition_on(score_fn: ScoreFunction, fixed_tokens: FixedTokens) -> ScoreFun
     """
 
     def conditional(
-        x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
+        x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
         x = fixed_tokens.apply(x)
         selected = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
         free = ~fixed_tokens.positions[selected]
-        computed = score_fn(x, t, selected & ~fixed_tokens.positions)
+        computed = score_fn(x, level, selected & ~fixed_tokens.positions)
         forbidden = computed.new_full((len(free), computed.shape[-1]), -math.inf)
         log_score = forbidden.scatter(-1, x[selected][:, None], 0.0)
         log_score[free] = computed
@@ -68,7 +66,7 @@ def clamping_floor(graph: Graph) -> str | None:
     clean at any noise level, and the scores account for it.
     """
     tokens = torch.arange(graph.vocab_size, device=graph.prior_law().device)
-    if not graph.reachable(tokens).any():
+    if not graph.reachable(tokens, NoiseLevel.of_sigma(torch.ones((), device=tokens.device))).any():
         return None
     return (
         "this graph turns tokens into other tokens, so the scores treat fixed tokens as noised and underweight them: "

@@ -13,7 +13,7 @@ from ..maths.numerics import float64_device
 from ..model.score import ScoreModel
 from ..stages import Noise, Sampler
 from ..stages.sampler import FixedTokens, ScoreFunction
-from .conditioning import FixedTokenNoise, condition_on, timed_score
+from .conditioning import FixedTokenNoise, condition_on, score_function
 from .grid import Grid, time_grid
 
 
@@ -56,30 +56,27 @@ def sample(
         on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result.
     """
     device, done = float64_device(next(model.parameters()).device), list[Tensor]()
-    times = time_grid(steps, t_min, grid, noise, device)
+    levels = noise(time_grid(steps, t_min, grid, noise, device))
     for indices in (torch.arange(count) if which is None else which).split(batch_size):
         draws = Draws(seed, indices.to(device))
         known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
-        score = _score_function(model, noise, known, fixed_token_noise, None if cond is None else cond[indices])
+        score = _score_function(model, known, fixed_token_noise, None if cond is None else cond[indices])
         keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
         prior = keep(model.graph.prior(draws, length))
-        out = sampler.run(
-            prior, times, score, noise, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x))
-        )
+        out = sampler.run(prior, levels, score, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x)))
         done.append(keep(out).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
 
 
 def _score_function(
     model: ScoreModel,
-    noise: Noise,
     known: FixedTokens | None,
     fixed_token_noise: FixedTokenNoise,
     cond: Tensor | None,
 ) -> ScoreFunction:
-    """The model as a function of time, conditioned on the known tokens of a batch."""
+    """The model, conditioned on the known tokens of a batch."""
     cond = None if cond is None else cond.to(float64_device(next(model.parameters()).device))
     if known is None:
-        return timed_score(model, noise, cond=cond)
+        return score_function(model, cond=cond)
     clean = known.positions if fixed_token_noise == "none" else None
-    return condition_on(timed_score(model, noise, clean, cond), known)
+    return condition_on(score_function(model, clean, cond), known)

@@ -32,7 +32,7 @@ class Backbone(nn.Module, ABC):
 
         Args:
             x: States [B, L].
-            level: Noise level [B] or [B, L], in float64.
+            level: Noise level [B] or [B, L], in float32.
             cond: Conditions [B, ...]: `Batch.cond` in training and in the bound, `sample(cond=...)` in sampling; None
                 if the run has no conditions.
 

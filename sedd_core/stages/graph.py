@@ -31,8 +31,8 @@ class Graph(nn.Module, ABC):
     """Abstract factorized, length-preserving forward process.
 
     A subclass implements `transition`, `rate_into` and `prior_law`; all other methods are derived from them with
-    dense [S, S] matrices, suitable for small S. `InterpolatingGraph` has closed forms. Rates may change with the noise
-    level. `testing.check_graph` verifies that transitions compose and that rates are their derivative.
+    dense [S, S] matrices, suitable for small S. `InterpolatingGraph` has closed forms. Rates may change with the
+    noise level. `testing.check_graph` verifies that transitions compose and that rates are their derivative.
 
     Args:
         vocab_size: Number V of data tokens; they are the states 0 .. V-1.

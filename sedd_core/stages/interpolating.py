@@ -61,7 +61,7 @@ class InterpolatingGraph(Graph):
     def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "..."]:
         """pi_ab: the distribution of the state of a position that was replaced between two noise levels.
 
-        An override must compose: e_bc (1 - e_ab) pi_ab + (1 - e_bc) pi_bc = (1 - e_ac) pi_ac; `check_graph` verifies it.
+        An override must compose: e_bc (1 - e_ab) pi_ab + (1 - e_bc) pi_bc = (1 - e_ac) pi_ac.
 
         Args:
             level: Noise level b [...].
@@ -149,7 +149,7 @@ class InterpolatingGraph(Graph):
     def score_from_mean(
         self, log_mean: Float[Tensor, "*shape V"], x: Int64[Tensor, "*shape"], level: NoiseLevel
     ) -> Float[Tensor, "*shape S"]:
-        """log s_y = log(alpha x^_y + beta pi_y) minus its value at y = x, in log space, in the dtype of `log_mean`."""
+        """log s_y = log(alpha x^_y + beta pi_y) minus its value at y = x, in the dtype of `log_mean`."""
         level = level.at(x)
         sigma, pi = level.elapsed(None)[..., None], self.mixture(level).log()
         kept = (log_mean.double() - sigma).to(log_mean.dtype)

@@ -48,9 +48,9 @@ class NoiseLevel(NamedTuple):
         """The levels at an index, mask or slice of the leading axes."""
         return NoiseLevel(*(part[index] for part in self))
 
-    def to(self, device: torch.device | str) -> NoiseLevel:
-        """The level on another device."""
-        return NoiseLevel(*(part.to(device) for part in self))
+    def to(self, target: torch.device | torch.dtype) -> NoiseLevel:
+        """The level on another device, or in another dtype."""
+        return NoiseLevel(*(part.to(target) for part in self))
 
     def elapsed(self, since: NoiseLevel | None) -> Float64[Tensor, "..."]:
         """Noise [...] added after the level `since`; since None, that is after clean data, all of it."""

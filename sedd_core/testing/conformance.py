@@ -6,11 +6,13 @@ def test_conformance(): check_graph(MyGraph(vocab_size=5))
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ..stages import FactorizedSampler, Graph, Noise, Sampler
+from ..stages import FactorizedSampler, Graph, Noise, NoiseLevel, Sampler
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
 from .oracle import Oracle
@@ -55,12 +57,16 @@ def check_noise(noise: Noise) -> None:
     slope = (noise(t + step).sigma - noise(t - step).sigma) / (2 * step)
     close(level.rate / slope, torch.ones_like(t), "rate divided by the derivative of sigma", 1e-4)
     close(noise.time(level.sigma), t, "time(sigma(t)) against t")
+    close(level.t, t, "the t of a level against t")
+    held = noise.at_sigma(torch.tensor([0.0, math.inf], dtype=torch.float64))
+    assert held.sigma.tolist() == [0.0, math.inf], f"at_sigma must keep any sigma, not return {held.sigma.tolist()}"
+    assert ((held.t >= 0) & (held.t <= 1)).all(), f"at_sigma must hold the time in [0, 1], not {held.t.tolist()}"
     assert noise(t.view(1, -1)).sigma.shape == (1, 101), "sigma must have the shape of t, for any shape"
 
 
-def rate_matrix(graph: Graph) -> Float64[Tensor, "S S"]:
-    """The rate matrix Q [S, S] of a graph; Q[y, x] is the rate from y to x."""
-    return graph.rate_into(torch.arange(graph.num_states)).T
+def rate_matrix(graph: Graph, level: NoiseLevel) -> Float64[Tensor, "S S"]:
+    """The rate matrix Q [S, S] of a graph at a noise level; Q[y, x] is the rate from y to x."""
+    return graph.rate_into(torch.arange(graph.num_states), level).T
 
 
 def check_graph(graph: Graph) -> None:
@@ -73,43 +79,74 @@ def check_graph(graph: Graph) -> None:
         AssertionError: A property does not hold.
     """
     states = torch.arange(graph.num_states)
-    matrix = rate_matrix(graph)
-    close(matrix.sum(-1), torch.zeros(len(states)).double(), "row sums of the rate matrix (0)")
+    zeros, ones = torch.zeros(len(states)).double(), torch.ones(len(states)).double()
     for sigma in SIGMAS:
-        kernel = graph.transition(states, sigma)
-        close(kernel.sum(-1), torch.ones(len(states)).double(), "row sums of transition (1)")
-        more = torch.tensor(0.7, dtype=torch.float64)
-        close(
-            kernel @ graph.transition(states, more),
-            graph.transition(states, sigma + more),
-            "composition: noise a and then b is not noise a + b, which the reverse steps require (rates that depend "
-            "on the noise level are not supported)",
-        )
-        close(kernel, torch.matrix_exp(sigma * matrix), "transition against the matrix exponential of the rates")
-    prior = graph.prior_law()
-    close(prior.sum(), torch.tensor(1.0).double(), "sum of prior_law (1)")
-    close(prior @ matrix, torch.zeros(len(states)).double(), "prior_law times the rate matrix (0 if stationary)")
-    entered = (matrix - matrix.diag().diag() > 0).any(0)
-    close(graph.reachable(states).double(), entered.double(), "reachable(x) against positive rates into x")
-    _check_reverse(graph)
+        level, later = NoiseLevel.of_sigma(sigma), NoiseLevel.of_sigma(sigma + 0.7)
+        kernel, onwards = graph.transition(states, level), graph.transition(states, later, since=level)
+        for matrix in (kernel, onwards):
+            close(matrix.sum(-1), ones, "row sums of transition (1)")
+            assert (matrix > -1e-12).all(), f"transition must not be negative: {matrix.min().item():.3g}"
+        close(kernel @ onwards, graph.transition(states, later), "composition: transition to a, then from a to b")
+        clean = NoiseLevel.of_sigma(torch.zeros_like(sigma))
+        close(graph.transition(states, level, since=clean), kernel, "transition since level 0 against since=None")
+        matrix = rate_matrix(graph, level)
+        close(matrix.sum(-1), zeros, "row sums of the rate matrix (0)")
+        _check_rates(graph, sigma, kernel @ matrix)
+        entered = (matrix - matrix.diag().diag() > 0).any(0)
+        reachable = graph.reachable(states, level)
+        close(reachable.double(), entered.double(), "reachable(x) against positive rates into x")
+        _check_reverse(graph, level)
+    _check_prior(graph)
     _check_entropy(graph)
 
 
-def _check_reverse(graph: Graph) -> None:
-    """Check reverse rate and analytic step of one token against Bayes' rule, under exact scores."""
+def _check_rates(graph: Graph, sigma: Float64[Tensor, ""], derivative: Float64[Tensor, "S S"]) -> None:
+    """Check T Q against the derivative of the transition T in sigma, by central differences of two widths."""
     states = torch.arange(graph.num_states)
-    sigma, earlier = torch.tensor(0.9, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)
+
+    def slope(width: Float64[Tensor, ""]) -> Float64[Tensor, "S S"]:
+        after, before = (graph.transition(states, NoiseLevel.of_sigma(sigma + d)) for d in (width, -width))
+        return (after - before) / (2 * width)
+
+    width = 1e-3 * sigma.clamp(max=1.0)
+    extrapolated = (4 * slope(width / 2) - slope(width)) / 3  # Richardson: the error falls as width^4
+    close(extrapolated, derivative, "transition times rates against the derivative of transition in sigma", 1e-7)
+
+
+def _check_prior(graph: Graph) -> None:
+    """Check that prior_law is a distribution, and the limit of the process or, for constant rates, stationary."""
+    prior, states = graph.prior_law(), torch.arange(graph.num_states)
+    close(prior.sum(), torch.tensor(1.0).double(), "sum of prior_law (1)")
+    early, late = (rate_matrix(graph, NoiseLevel.of_sigma(torch.tensor(sigma).double())) for sigma in (0.1, 60.0))
+    if torch.equal(early, late):
+        close(prior @ early, torch.zeros(len(states)).double(), "prior_law times the rate matrix (0 if stationary)")
+    else:
+        limit = graph.transition(states, NoiseLevel.of_sigma(torch.tensor(60.0).double()))
+        close(limit, prior.expand_as(limit), "prior_law against the transition at sigma = 60", 1e-9)
+
+
+def _check_reverse(graph: Graph, level: NoiseLevel) -> None:
+    """Check reverse rate, analytic step and mean of one token against Bayes' rule, under exact scores."""
+    states = torch.arange(graph.num_states)
+    earlier = NoiseLevel.of_sigma(0.4 * level.sigma)
     p0 = random_joint(graph.vocab_size, 1, seed=1)
-    probs, earlier_probs = (p0 @ graph.transition(states[: graph.vocab_size], level) for level in (sigma, earlier))
-    score = probs / probs[:, None]
-    matrix = rate_matrix(graph)
-    reverse = matrix.T * probs / probs[:, None]
+    probs, earlier_probs = (p0 @ graph.transition(states[: graph.vocab_size], one) for one in (level, earlier))
+    possible = probs > 0
+    score = torch.where(possible[:, None], probs / probs[:, None], 1.0)
+    matrix = rate_matrix(graph, level)
+    reverse = matrix.T * score
     reverse = reverse - reverse.diag().diag()
     reverse = reverse - reverse.sum(-1).diag()
-    close(graph.reverse_rate(states, score), reverse, "reverse_rate against Bayes' rule")
-    kernel = graph.transition(states, sigma - earlier)
+    scale = reverse.abs().amax(-1, keepdim=True).clamp(min=1)
+    close(graph.reverse_rate(states, score, level) / scale, reverse / scale, "reverse_rate against Bayes' rule")
+    kernel = graph.transition(states, level, since=earlier)
     bayes = (earlier_probs[:, None] * kernel / probs).T
-    close(graph.posterior(states, score, sigma, earlier), bayes, "analytic step against the exact posterior")
+    posterior = graph.posterior(states, score, level, earlier)
+    close(posterior[possible], bayes[possible], "analytic step against the exact posterior")
+    mean = graph.mean_from_score(score, states, level)
+    close(mean[possible], p0.expand_as(mean)[possible], "mean_from_score of the exact scores", 1e-9)
+    log_score = graph.score_from_mean(p0.log().expand_as(mean), states, level)
+    close((log_score.exp() / score)[possible][:, possible], torch.ones(1).double(), "score_from_mean of p0", 1e-9)
 
 
 def _check_entropy(graph: Graph) -> None:
@@ -117,21 +154,21 @@ def _check_entropy(graph: Graph) -> None:
     x, x0 = (grid.flatten() for grid in torch.meshgrid(
         torch.arange(graph.num_states), torch.arange(graph.vocab_size), indexing="ij"
     ))  # fmt: skip
-    rates = graph.rate_into(x).scatter(-1, x[:, None], 0.0)
     generator = torch.Generator().manual_seed(0)
     u = torch.randn(len(x), graph.num_states, generator=generator, dtype=torch.float64)
-    for sigma in SIGMAS:
-        probs = graph.transition(x0, sigma)
+    for level in map(NoiseLevel.of_sigma, SIGMAS):
+        rates = graph.rate_into(x, level).scatter(-1, x[:, None], 0.0)
+        probs = graph.transition(x0, level)
         possible = probs.gather(-1, x[:, None])[:, 0] > 0
         ratio = torch.where(possible[:, None], probs / probs.gather(-1, x[:, None]), 1.0)
         direct = (rates * (u.exp() - ratio * u + torch.xlogy(ratio, ratio) - ratio)).sum(-1)
-        value = graph.score_entropy(u, sigma, x, x0)
+        value = graph.score_entropy(u, level, x, x0)
         scale = direct.abs().clamp(min=1)
         close((value / scale)[possible], (direct / scale)[possible], "score entropy against its definition", 1e-9)
 
         # A ratio of 0 has no finite log-score; its only term is exp(u), which vanishes at u = -60.
         best = ratio.log().clamp(min=-60).requires_grad_()
-        minimum = graph.score_entropy(best, sigma, x, x0)
+        minimum = graph.score_entropy(best, level, x, x0)
         (gradient,) = torch.autograd.grad(minimum[possible].sum(), best)
         scale = ratio.amax(-1).clamp(min=1)
         at_best = (minimum / scale)[possible]
@@ -165,8 +202,8 @@ def _check_distribution(sampler: FactorizedSampler, graph: Graph, noise: Noise, 
     """Check that step distributions are normalized, and that samples converge at the stated order."""
     oracle = Oracle(graph, noise, random_joint(graph.vocab_size, 3, seed=2))
     count = len(oracle.states)
-    t, t_next = (torch.full((count,), value, dtype=torch.float64) for value in (0.6, 0.55))
-    probs = sampler.step_distribution(oracle.states, t, t_next, oracle.score_fn(), noise, graph)
+    level, level_next = (noise(torch.full((count,), value, dtype=torch.float64)) for value in (0.6, 0.55))
+    probs = sampler.step_distribution(oracle.states, level, level_next, oracle.score_fn(), graph)
     assert (probs >= 0).all(), "step_distribution must not be negative"
     close(probs.sum(-1), torch.ones(count, oracle.length).double(), "sums of step_distribution over states (1)")
     distance = [total_variation(oracle.sampled(sampler, steps), oracle.p0) for steps in (64, 128)]
@@ -191,8 +228,8 @@ def _check_flow(sampler: FactorizedSampler, oracle: Oracle) -> None:
         return oracle.marginal(noise(torch.tensor(t, dtype=torch.float64)).sigma.item())
 
     def error(t: float, dt: float) -> Float64[Tensor, " N"]:
-        now, then = (torch.full((count,), value, dtype=torch.float64) for value in (t, t - dt))
-        step_probs = sampler.step_distribution(oracle.states, now, then, oracle.score_fn(), noise, oracle.graph)
+        now, then = (noise(torch.full((count,), value, dtype=torch.float64)) for value in (t, t - dt))
+        step_probs = sampler.step_distribution(oracle.states, now, then, oracle.score_fn(), oracle.graph)
         return (oracle.propagate(exact(t), step_probs) - exact(t - dt)) / dt
 
     for t in noise.time(torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)).tolist():

@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from ..maths.draws import Draws
-from ..maths.numerics import expand_to
 from ..sampling.grid import time_grid
-from ..stages import Graph, Noise, Sampler
+from ..stages import Graph, Noise, NoiseLevel, Sampler
 from ..stages.sampler import ScoreFunction
 from .distributions import random_joint, total_variation
 
@@ -22,24 +21,23 @@ ERROR = 1e-6
 """Largest probability that `check_draws` rejects a correct sampler, and that it accepts an incorrect one."""
 
 
-def exact_pair_score(graph: Graph, noise: Noise, joint: Float64[Tensor, "V V"]) -> ScoreFunction:
+def exact_pair_score(graph: Graph, joint: Float64[Tensor, "V V"]) -> ScoreFunction:
     """The exact score function of pairs of tokens.
 
     Args:
         graph: The forward process.
-        noise: The noise schedule.
         joint: Probabilities [V, V] of the pairs.
 
     Returns:
-        A score function of pairs [B, 2], which supports a separate time for each sequence or position.
+        A score function of pairs [B, 2], which supports a separate level for each sequence or position.
     """
     tokens = torch.arange(graph.vocab_size)
 
     def score(
-        x: Int64[Tensor, "B 2"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B 2"] | None = None
+        x: Int64[Tensor, "B 2"], level: NoiseLevel, positions: Bool[Tensor, "B 2"] | None = None
     ) -> Float64[Tensor, "... S"]:
-        levels, level_index = expand_to(noise(t).sigma, x).unique_consecutive(dim=0, return_inverse=True)
-        kernels = graph.transition(tokens.expand(*levels.shape, -1), levels)  # [levels, 2, V, S]
+        sigmas, level_index = level.at(x).sigma.unique_consecutive(dim=0, return_inverse=True)
+        kernels = graph.transition(tokens.expand(*sigmas.shape, -1), NoiseLevel.of_sigma(sigmas))  # [levels, 2, V, S]
         probs = kernels[:, 0].mT @ joint @ kernels[:, 1]
         first, second = x.T
         neighbors = torch.stack([probs.mT[level_index, second], probs[level_index, first]], 1)
@@ -74,15 +72,16 @@ def check_draws(
         AssertionError: A distribution is wrong, or the samples have the wrong shape or contain the mask.
     """
     joint, draws = random_joint(graph.vocab_size, 2, seed=2), Draws(seed, torch.arange(SAMPLES))
-    score_fn, prior = exact_pair_score(graph, noise, joint), graph.prior(draws, 2)
+    score_fn, prior = exact_pair_score(graph, joint), graph.prior(draws, 2)
     one = torch.ones((), dtype=torch.float64)
-    x = prior
-    for index, (t, t_next) in enumerate(pairwise(time_grid(steps // 2, noise.time(one).item()))):
-        x = sampler.step(x, t.expand(SAMPLES), t_next.expand(SAMPLES), score_fn, noise, graph, draws.at(index))
-    kernel = graph.transition(torch.arange(graph.vocab_size), one)
+    x, state = prior, sampler.init(prior, graph)
+    levels = [noise(t.expand(SAMPLES)) for t in time_grid(steps // 2, noise.time(one).item())]
+    for index, (level, level_next) in enumerate(pairwise(levels)):
+        x = sampler.step(x, level, level_next, score_fn, graph, draws.at(index), state)
+    kernel = graph.transition(torch.arange(graph.vocab_size), NoiseLevel.of_sigma(one))
     _check_distribution(x, kernel.mT @ joint @ kernel, bias, "states at noise 1")
 
-    out = sampler.run(prior, time_grid(steps, 1e-5), score_fn, noise, graph, draws)
+    out = sampler.run(prior, noise(time_grid(steps, 1e-5)), score_fn, graph, draws)
     assert out.shape == prior.shape, f"samples have shape {tuple(out.shape)}, not {tuple(prior.shape)} of the prior"
     assert (out < graph.vocab_size).all(), "samples contain states that are not data tokens"
     _check_distribution(out, joint, bias, "samples")

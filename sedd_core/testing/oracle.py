@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..sampling.conditioning import FixedTokenNoise
 from ..sampling.grid import Grid, time_grid
-from ..stages import FactorizedSampler, FixedTokens, Graph, Noise
+from ..stages import FactorizedSampler, FixedTokens, Graph, Noise, NoiseLevel
 from ..stages.sampler import ScoreFunction, denoising_distribution
 
 
@@ -73,7 +73,7 @@ class Oracle:
 
     def kernel(self, sigma: float) -> Float64[Tensor, "V S"]:
         """q_sigma(y | x0) [V, S] for every clean token x0 and state y."""
-        return self.graph.transition(torch.arange(self.graph.vocab_size), torch.tensor(sigma, dtype=torch.float64))
+        return self.graph.transition(torch.arange(self.graph.vocab_size), level_of(sigma))
 
     def log_score(self, x: Int64[Tensor, "B L"], sigma: float | Float64[Tensor, " L"]) -> Float64[Tensor, "B L S"]:
         """Exact log-scores log p_sigma(x with x_i := y) / p_sigma(x).
@@ -94,18 +94,18 @@ class Oracle:
         return ratio.log()
 
     def score_fn(self, clean: Bool[Tensor, " L"] | None = None) -> ScoreFunction:
-        """The exact score function, for use in place of a model; all times of a batch must be equal.
+        """The exact score function, for use in place of a model; all levels of a batch must be equal.
 
         Args:
-            clean: Positions [L] at noise level 0 at all times; None: none.
+            clean: Positions [L] that are always clean; None: none.
         """
         noisy = torch.ones(self.length, dtype=torch.float64) if clean is None else (~clean).double()
 
         def score(
-            x: Int64[Tensor, "B L"], t: Float64[Tensor, "..."], positions: Bool[Tensor, "B L"] | None = None
+            x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
         ) -> Float64[Tensor, "... S"]:
-            (time,) = t.unique()
-            log_score = self.log_score(x, self.noise(time).sigma * noisy)
+            (sigma,) = level.sigma.unique()
+            log_score = self.log_score(x, sigma * noisy)
             return log_score if positions is None else log_score[positions]
 
         return score
@@ -160,15 +160,11 @@ class Oracle:
         score_fn, count = self.score_fn(fixed if fixed_token_noise == "none" else None), len(self.states)
         prior = keep(self.graph.prior_law().expand(self.length, -1))
         probs = prior[torch.arange(self.length), self.states].prod(-1)
-        times = time_grid(steps, t_min, grid, self.noise)
-        for t, t_next in pairwise(times):
-            step_probs = sampler.step_distribution(
-                self.states, t.expand(count), t_next.expand(count), score_fn, self.noise, self.graph
-            )
+        levels = [self.noise(t.expand(count)) for t in time_grid(steps, t_min, grid, self.noise)]
+        for level, level_next in pairwise(levels):
+            step_probs = sampler.step_distribution(self.states, level, level_next, score_fn, self.graph)
             probs = self.propagate(probs, keep(step_probs))
-        positions, denoised = denoising_distribution(
-            self.states, times[-1].expand(count), score_fn, self.noise, self.graph
-        )
+        positions, denoised = denoising_distribution(self.states, levels[-1], score_fn, self.graph)
         final = torch.nn.functional.one_hot(self.states, self.graph.num_states).double()
         final[positions] = sampler.reweight_targets(denoised, self.states[positions])
         return self.propagate(probs, keep(final))[self.index_of(self.clean)]
@@ -205,14 +201,14 @@ class Oracle:
 
     def _entropy(self, sigma: float) -> Float64[Tensor, " N0"]:
         """Expected score entropy [N0] over x ~ q_sigma(. | x0), summed over positions."""
-        level = torch.tensor(sigma, dtype=torch.float64)
+        level = level_of(sigma).at(torch.empty(len(self.clean), len(self.states), self.length))
         x = self.states.expand(len(self.clean), -1, -1)
         x0 = self.clean[:, None].expand_as(x)
         probs = self.forward_distribution(sigma)
-        possible = (probs > 0)[..., None] & self.graph.reachable(x)
+        possible = (probs > 0)[..., None] & self.graph.reachable(x, level)
         score = self.log_score(self.states, sigma).expand(len(self.clean), -1, -1, -1)
         entropy = torch.zeros(x.shape, dtype=torch.float64)
-        entropy[possible] = self.graph.score_entropy(score[possible], level, x[possible], x0[possible])
+        entropy[possible] = self.graph.score_entropy(score[possible], level.pick(possible), x[possible], x0[possible])
         return (probs * entropy.sum(-1)).sum(-1)
 
     def _reconstruction(self, sigma: float, factorized: bool) -> Float64[Tensor, " N0"]:
@@ -221,8 +217,8 @@ class Oracle:
         if not factorized:
             posterior = self.p0[:, None] * probs / self.marginal(sigma)
             return -torch.xlogy(probs, torch.where(probs > 0, posterior, 1.0)).sum(-1)
-        level, zero = torch.tensor(sigma, dtype=torch.float64), torch.tensor(0.0, dtype=torch.float64)
-        posterior = self.graph.posterior(self.states, self.log_score(self.states, sigma).exp(), level, zero)
+        score = self.log_score(self.states, sigma).exp()
+        posterior = self.graph.posterior(self.states, score, level_of(sigma), level_of(0.0))
         joint = torch.stack([posterior[:, i, self.clean[:, i]] for i in range(self.length)]).prod(0).T
         return -torch.xlogy(probs, joint).sum(-1)
 
@@ -230,6 +226,11 @@ class Oracle:
         """KL(q_sigma(. | x0) || marginal at sigma) [N0]."""
         probs, marginal = self.forward_distribution(sigma), self.marginal(sigma)
         return torch.xlogy(probs, probs / marginal).nan_to_num(0.0).sum(-1)
+
+
+def level_of(sigma: float) -> NoiseLevel:
+    """The noise level of total noise sigma, of shape []."""
+    return NoiseLevel.of_sigma(torch.tensor(sigma, dtype=torch.float64))
 
 
 def _log_nodes(nodes: int, low: float, high: float) -> list[tuple[float, float]]:

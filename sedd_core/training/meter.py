@@ -150,7 +150,7 @@ def flops_per_token(trainer: Trainer, length: int) -> float:
     with torch.no_grad(), counter:
         x = trainer.objective.model.graph.prior(draws, length)
         level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device))
-        trainer.objective.model.backbone(x, level.sigma.float(), batch.cond)
+        trainer.objective.model.backbone(x, level.to(torch.float32), batch.cond)
     trunk = counter.get_total_flops() / length
     head = 2 * trainer.objective.model.backbone.head.weight.numel()
     return 3 * (trunk + head * _reachable_share(trainer))
@@ -161,8 +161,9 @@ def _reachable_share(trainer: Trainer) -> float:
     graph = trainer.objective.model.graph
     t = (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64
     x0 = torch.zeros(64, 64, dtype=torch.int64, device=trainer.device)
-    x = graph.perturb(x0, trainer.noise(t).sigma, Draws(0, torch.arange(64, device=trainer.device)))
-    return graph.reachable(x).double().mean().item()
+    level = trainer.noise(t)
+    x = graph.perturb(x0, level, Draws(0, torch.arange(64, device=trainer.device)))
+    return graph.reachable(x, level).double().mean().item()
 
 
 def _gpu_figures(trainer: Trainer, flops: float) -> dict[str, float]:

@@ -54,9 +54,10 @@ class ScoreEntropy(nn.Module):
             The mean over the batch, and the loss of each sequence [B], in nats.
         """
         graph = self.model.graph
-        positions = graph.reachable(x) if loss_mask is None else graph.reachable(x) & loss_mask
-        log_score = self.model.raw(x, level.sigma, positions, cond)
-        entropy = graph.score_entropy(log_score, expand_to(level.sigma, x)[positions], x[positions], x0[positions])
+        positions = graph.reachable(x, level)
+        positions = positions if loss_mask is None else positions & loss_mask
+        log_score = self.model.raw(x, level, positions, cond)
+        entropy = graph.score_entropy(log_score, level.at(x, positions), x[positions], x0[positions])
         entropy = torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy)
         loss = (expand_to(weight, x) * entropy).sum(-1)
         return loss.mean(), loss

@@ -140,7 +140,7 @@ class Trainer:
         """
         t = draw_times(draws, self.training)
         level = self.noise(t)
-        x = restore_given(self.objective.model.graph.perturb(x0, level.sigma, draws), x0, loss_mask)
+        x = restore_given(self.objective.model.graph.perturb(x0, level, draws), x0, loss_mask)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
             loss, losses = self.wrapped(x, x0, level, level.rate, loss_mask, cond)
         return loss, losses, t

@@ -102,8 +102,8 @@ class BoundEvaluator(Evaluator):
             bound.terms(model, noise, batch, draws, points=1, t_min=self.subject.t_min)
             characters(self.subject.codec, batch)
             x = model.graph.prior(draws, batch.tokens.shape[1])
-            sigma = noise(torch.ones(len(x), dtype=torch.float64, device=world.device)).sigma
-            model_entropy(model, x, batch.tokens, sigma, model.graph.reachable(x), batch.cond)
+            level = noise(torch.ones(len(x), dtype=torch.float64, device=world.device))
+            model_entropy(model, x, batch.tokens, level, model.graph.reachable(x, level), batch.cond)
 
     def _batch(self, sequences: Sequences, indices: Int64[Tensor, " B"]) -> tuple[Int64[Tensor, " B"], Batch]:
         self.context.stop.check()

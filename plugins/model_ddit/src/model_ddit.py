@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sedd_core import UserError, hookimpl
-from sedd_core.stages import Backbone
+from sedd_core.stages import Backbone, NoiseLevel
 
 FREQUENCIES = 128
 """Number of frequencies in the sinusoidal embedding of the noise level."""
@@ -249,13 +249,13 @@ class DDiT(Backbone):
         return self.output_layer.linear
 
     def forward(
-        self, x: Int64[Tensor, "B L"], sigma: Float32[Tensor, "..."], cond: Tensor | None = None
+        self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
         """Features [B, L, D] of noised sequences.
 
         Args:
             x: States [B, L].
-            sigma: Total noise [B] or [B, L].
+            level: Noise level [B] or [B, L].
             cond: Not supported; must be None.
 
         Raises:
@@ -265,8 +265,8 @@ class DDiT(Backbone):
             raise UserError(
                 "model_ddit takes no condition: leave cond unset, or choose a model that supports conditions."
             )
-        c = F.silu(self.sigma_map(sigma))
-        c = c[:, None] if sigma.ndim == 1 else c
+        c = F.silu(self.sigma_map(level.sigma))
+        c = c[:, None] if level.sigma.ndim == 1 else c
         rotation = self.rotary_emb(x.shape[1])
         features = self.vocab_embed(x)
         for block in self.blocks:
