@@ -96,7 +96,7 @@ WHAT = """A discrete diffusion language model, trained by score entropy
 USE = """    from sedd_core import load_model
 
     model, graph, noise = load_model("{name}")    # this folder's path, or its id on the hub
-    log_score = model(x, sigma)                   # [B, L, S]: log p(x_i := y) / p(x), 0 at y = x_i
+    log_score = model(x, noise(t))                # [B, L, S]: log p(x_i := y) / p(x), 0 at y = x_i
 
 Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name}{tokenizer}`. `config.json` and
 `model.safetensors` are in the layout of the published SEDD models."""

@@ -13,6 +13,7 @@ from sedd_core.evaluation import bound
 from sedd_core.evaluation.integrand import model_entropy
 from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Noise
+from tests.support.graphs import level_of
 
 T_MIN = 1e-3
 
@@ -31,15 +32,16 @@ def exact_uniform(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
     x = torch.tensor(list(product(states, repeat=len(x0))))
 
     def law(sigma: float) -> Tensor:
-        rows = model.graph.transition(x0, torch.tensor(sigma, dtype=torch.float64))
+        rows = model.graph.transition(x0, level_of(sigma))
         return torch.stack([rows[i, x[:, i]] for i in range(len(x0))]).prod(0)
 
     diffusion = 0.0
     for log_sigma, weight in gauss_legendre(40, math.log(low), math.log(high)):
-        sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
-        entropy = model_entropy(model, x, x0.expand_as(x), sigma, model.graph.reachable(x), None)
+        level = noise.at_sigma(torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64))
+        entropy = model_entropy(model, x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
         diffusion += weight * math.exp(log_sigma) * (law(math.exp(log_sigma)) * entropy).sum().item()
-    log_p = bound.log_denoised(model, noise, x, x0.expand_as(x), T_MIN, torch.ones_like(x, dtype=torch.bool))
+    level = noise(torch.full((len(x),), T_MIN, dtype=torch.float64))
+    log_p = bound.log_denoised(model, x, x0.expand_as(x), level, torch.ones_like(x, dtype=torch.bool))
     reconstruction = -(law(low) * log_p).sum().item()
-    prior = model.graph.prior_kl(x0, torch.tensor(high, dtype=torch.float64)).sum().item()
+    prior = model.graph.prior_kl(x0, level_of(high)).sum().item()
     return torch.tensor([diffusion, reconstruction, prior])

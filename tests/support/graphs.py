@@ -9,7 +9,7 @@ from scipy.stats import chi2
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.stages import Graph, InterpolatingGraph
+from sedd_core.stages import Graph, InterpolatingGraph, NoiseLevel
 
 
 def random_pi(seed: int, *, mask: bool) -> InterpolatingGraph:
@@ -22,22 +22,27 @@ class Ring(Graph):
 
     def __init__(self, states: int = 5) -> None:
         super().__init__(vocab_size=states, num_states=states)
-        places = torch.arange(states)
+        index = torch.arange(states)
         matrix = torch.zeros(states, states, dtype=torch.float64)
-        matrix[places, (places + 1) % states] = matrix[places, (places - 1) % states] = 1.0
+        matrix[index, (index + 1) % states] = matrix[index, (index - 1) % states] = 1.0
         self.matrix = matrix - 2 * torch.eye(states, dtype=torch.float64)
 
-    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
-        sigma = sigma.double().reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim)).expand(x.shape)
-        return torch.matrix_exp(sigma[..., None, None] * self.matrix).gather(
+    def transition(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        elapsed = level.at(x).elapsed(None if since is None else since.at(x))
+        return torch.matrix_exp(elapsed[..., None, None] * self.matrix).gather(
             -2, x[..., None, None].expand(*x.shape, 1, self.num_states)
         )[..., 0, :]
 
-    def rate_into(self, x: Tensor) -> Tensor:
+    def rate_into(self, x: Tensor, level: NoiseLevel) -> Tensor:
         return self.matrix.T[x]
 
     def prior_law(self) -> Tensor:
         return torch.full((self.num_states,), 1 / self.num_states, dtype=torch.float64)
+
+
+def level_of(sigma: float, *shape: int) -> NoiseLevel:
+    """The noise level of total noise sigma, in float64."""
+    return NoiseLevel.of_sigma(torch.full(shape, sigma, dtype=torch.float64))
 
 
 GRAPHS: dict[str, Callable[[], Graph]] = {
@@ -50,18 +55,18 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
 
 
 class Drifting(Ring):
-    """Noise that tends to one law early and to another late, as GIDD's: its rates are no constants."""
+    """A mixture that changes with the noise, but a transition that ignores `since` except for the elapsed noise."""
 
-    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
-        sigma = sigma.double().reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim)).expand(x.shape)[..., None]
+    def transition(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        sigma = level.at(x).elapsed(None if since is None else since.at(x))[..., None]
         late = torch.full((self.num_states,), 1 / self.num_states, dtype=torch.float64)
         early = torch.nn.functional.one_hot(torch.tensor(0), self.num_states).double()
         pi = torch.lerp(late, early, torch.exp(-sigma))
         stay = torch.nn.functional.one_hot(x, self.num_states).double()
         return torch.exp(-sigma) * stay - torch.expm1(-sigma) * pi
 
-    def rate_into(self, x: Tensor) -> Tensor:
-        """Of the least noise: into state 0 alone."""
+    def rate_into(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        """The rates at the least noise: into state 0 only."""
         states = torch.arange(self.num_states)
         return (x == 0).double()[..., None] - (x[..., None] == states).double()
 
