@@ -15,10 +15,10 @@ from sedd_core.maths.draws import Draws
 from sedd_core.maths.numerics import row_scores
 from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.sampling.sample import sample
-from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel, Step
+from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
 from sedd_core.stages.sampler import denoising_distribution
 from sedd_core.training.objective import ScoreEntropy
-from tests.support.graphs import GRAPHS
+from tests.support.graphs import GRAPHS, level_of
 from tests.support.networks import Table
 
 SAMPLERS = ["analytic", "euler"]
@@ -48,7 +48,7 @@ def test_a_padded_vocabulary_has_the_loss_and_gradient_of_one_without(graph: str
     for model in padded(graph):
         x0 = torch.tensor([[0, 1, 2, 0, 1]])
         x = torch.tensor([[0, 1, 2, 1, 2]]) if graph == "uniform" else torch.full_like(x0, model.graph.mask)
-        level = NoiseLevel(torch.tensor([0.7]).double(), torch.tensor([1.3]).double())
+        level = NoiseLevel(*(torch.tensor([part]).double() for part in (0.5, 0.7, 1.3)))
         loss, _ = ScoreEntropy(model)(x, x0, level, level.rate)
         loss.backward()
         losses.append(loss.item())
@@ -61,19 +61,19 @@ def test_a_padded_vocabulary_has_the_loss_and_gradient_of_one_without(graph: str
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_dense_entropy_and_the_closed_form_agree_on_forbidden_states(name: str) -> None:
     """Infinite where a forbidden state is possible, and else the limit of ever smaller scores; never NaN."""
-    graph, sigma = GRAPHS[name](), torch.tensor(0.7).double()
+    graph, level = GRAPHS[name](), level_of(0.7)
     x, x0 = (grid.flatten() for grid in torch.meshgrid(
         torch.arange(graph.num_states), torch.arange(graph.vocab_size), indexing="ij"
     ))  # fmt: skip
-    possible = graph.transition(x0, sigma).gather(-1, x[:, None])[:, 0] > 0
+    possible = graph.transition(x0, level).gather(-1, x[:, None])[:, 0] > 0
     x, x0 = x[possible], x0[possible]
     for forbidden in range(graph.num_states):
         u = torch.zeros(len(x), graph.num_states).double()
         u[:, forbidden] = -math.inf
-        value, dense = graph.score_entropy(u, sigma, x, x0), Graph.score_entropy(graph, u, sigma, x, x0)
+        value, dense = graph.score_entropy(u, level, x, x0), Graph.score_entropy(graph, u, level, x, x0)
         assert not value.isnan().any()
         assert not dense.isnan().any()
-        limit = graph.score_entropy(u.clamp(min=-1e9), sigma, x, x0)
+        limit = graph.score_entropy(u.clamp(min=-1e9), level, x, x0)
         finite = limit < 1e6
         torch.testing.assert_close(value[finite], limit[finite])
         torch.testing.assert_close(dense[finite], limit[finite])
@@ -84,8 +84,8 @@ def test_the_dense_entropy_and_the_closed_form_agree_on_forbidden_states(name: s
 def test_a_logit_of_89_has_its_loss_in_float32() -> None:
     """exp(89) is no float32, but a float64: the sums are."""
     graph, mask = plugin("graph_absorb")(vocab_size=3), torch.tensor([3])
-    u, sigma = torch.tensor([[89.0, 1.0, -2.0, 0.0]]), torch.tensor(0.7).double()
-    value, exact = (graph.score_entropy(v, sigma, mask, torch.tensor([1])).item() for v in (u, u.double()))
+    u, level = torch.tensor([[89.0, 1.0, -2.0, 0.0]]), level_of(0.7)
+    value, exact = (graph.score_entropy(v, level, mask, torch.tensor([1])).item() for v in (u, u.double()))
     assert value == pytest.approx(exact, rel=1e-5)
     assert math.isfinite(exact)
 
@@ -98,20 +98,19 @@ def test_large_scores_have_the_law_that_float64_gives(graph: str, name: str, lar
     process, sampler = plugin(f"graph_{graph}")(vocab_size=4), plugin(f"sampler_{name}")()
     x = torch.tensor([[process.num_states - 1]])
     u = torch.tensor([large, large - 1, -large, 2.0, 0.0][: process.num_states]).scatter(0, x[0], 0.0)
-    times = torch.tensor([0.6]).double(), torch.tensor([0.4]).double()
     noise = plugin("noise_loglinear")()
+    levels = noise(torch.tensor([0.6]).double()), noise(torch.tensor([0.4]).double())
 
-    def model(x: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
-        return u[None] if rows is not None else u[None, None]
+    def score_fn(x: Tensor, level: NoiseLevel, positions: Tensor | None = None) -> Tensor:
+        return u[None] if positions is not None else u[None, None]
 
-    law = sampler.step_distribution(x, *times, model, noise, process)[0, 0].double()
+    law = sampler.step_distribution(x, *levels, score_fn, process)[0, 0].double()
     double = u.double().clamp(-300, 300)
     double[1] += (u[1] - u[0]) - (double[1] - double[0])
-    step = Step.between(*times, noise)
-    right, _ = sampler.step_weights(x[0], double.exp()[None], step, process)
+    right, _ = sampler.step_weights(x[0], double.exp()[None], *levels, process)
     torch.testing.assert_close(law[:2], (right / right.sum())[0, :2], rtol=1e-5, atol=0)
     assert law[2:].sum() < 1e-20
-    drawn = sampler.step(x, *times, model, noise, process, Draws(0, torch.arange(1)))
+    drawn = sampler.step(x, *levels, score_fn, process, Draws(0, torch.arange(1)))
     assert drawn.item() in (0, 1)
     assert sampler.stats.clipped == pytest.approx(1, abs=1e-6)
 
@@ -126,14 +125,14 @@ def test_the_last_denoising_takes_tokens_by_their_scores_however_small(small: fl
     )
     u = torch.tensor([small, small - 1, -math.inf, 0.0])
 
-    def model(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        return u.expand(int(rows.sum()), -1)
+    def score_fn(x: Tensor, level: NoiseLevel, positions: Tensor) -> Tensor:
+        return u.expand(int(positions.sum()), -1)
 
-    t, x = torch.tensor([1e-5]).double(), torch.tensor([[3, 1]])
-    _, law = denoising_distribution(x, t, model, noise, graph)
+    level, x = noise(torch.tensor([1e-5]).double()), torch.tensor([[3, 1]])
+    _, law = denoising_distribution(x, level, score_fn, graph)
     right = torch.tensor([1.0, math.exp(-1), 0.0, 0.0]) if small > -1e30 else torch.tensor([1.0, 1.0, 0.0, 0.0])
     torch.testing.assert_close(law[0], right / right.sum())
-    out = sampler.denoise(x, t, model, noise, graph, Draws(0, torch.arange(1)))
+    out = sampler.denoise(x, level, score_fn, graph, Draws(0, torch.arange(1)))
     assert out[0, 0] in (0, 1)
     assert out[0, 1] == 1
     assert sampler.stats.clipped == 0

@@ -31,9 +31,10 @@ def test_golden_checkpoints_load_and_give_the_golden_log_scores(name: str) -> No
 
 
 def check_forward(model: ScoreModel, golden: dict[str, Tensor]) -> None:
+    level = NoiseLevel.of_sigma(golden["sigma"])
     with torch.no_grad():
-        close(model(golden["indices"], golden["sigma"]), golden["log_score_f64"], rtol=0, atol=2e-5)
-        half = model(golden["indices"][:, :16], golden["sigma"])
+        close(model(golden["indices"], level), golden["log_score_f64"], rtol=0, atol=2e-5)
+        half = model(golden["indices"][:, :16], level)
         close(half, golden["log_score_half_length_f64"], rtol=0, atol=2e-5)
 
 
@@ -66,10 +67,10 @@ def test_the_forward_check_sees_planted_faults(fault) -> None:
 def test_the_noise_level_may_be_given_for_each_position() -> None:
     model, _, _ = load_model(GOLDEN / "models" / "uniform")
     golden = arrays("forward_uniform")
-    x, sigma = golden["indices"], golden["sigma"]
+    x, level = golden["indices"], NoiseLevel.of_sigma(golden["sigma"])
     with torch.no_grad():
         # Products of other shapes round otherwise, by the processor: up to 1.6e-6 has been seen.
-        close(model(x, sigma[:, None].expand(x.shape)), model(x, sigma), rtol=1e-5, atol=1e-5)
+        close(model(x, level.at(x)), model(x, level), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
