@@ -20,7 +20,7 @@ from sedd_core import plugin
 from sedd_core.maths.categorical import categorical
 from sedd_core.maths.draws import Draws
 from sedd_core.sampling.grid import time_grid
-from sedd_core.stages import Sampler
+from sedd_core.stages import NoiseLevel, Sampler
 
 categorical_module = importlib.import_module("sedd_core.maths.categorical")
 
@@ -101,13 +101,15 @@ def test_moves_of_probability_1e_9_happen_at_their_rate(graph: str, seed: int) -
     process, noise = plugin(f"graph_{graph}")(vocab_size=V), plugin("noise_loglinear")()
     sampler, count = plugin("sampler_euler")(), 200
     t = torch.full((1,), 0.5).double()
+    level, level_next = noise(t), noise(t - 1e-3)
     x = torch.full((1, count), process.num_states - 1)
-    rate = process.pi[x[0, 0]] * noise(t).rate[0] * 1e-3
+    rate = process.pi[x[0, 0]] * level.rate[0] * 1e-3
     score = (zipf(process.num_states - 1) * 1e-9 / rate).float().log()
     log_score = torch.cat([score, torch.zeros(1)]).expand(count, -1)
     moved = torch.stack([
-        sampler.step(x, t, t - 1e-3, lambda x, t, rows: log_score, noise, process, kind(seed, torch.tensor([0])))
-        != x
+        sampler.step(
+            x, level, level_next, lambda x, level, positions: log_score, process, kind(seed, torch.tensor([0]))
+        ) != x
         for kind in (Rarely, Coarse)
     ])  # fmt: skip
     assert abs(moved[0].sum().item() - count / 2) < 3 * math.sqrt(count) / 2
@@ -128,9 +130,9 @@ class Strata(Draws):
 class Race(plugin("sampler_analytic")):
     """A planted fault: a race of exponentials with uniforms of 16 bits; at 64 steps what 24 bits are at 16384."""
 
-    def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
-        rows = graph.reachable(x)
-        law = self.step_distribution(x, t, t_next, model, noise, graph)[rows]
+    def step(self, x, level, level_next, score_fn, graph, draws, state=None) -> Tensor:
+        rows = graph.reachable(x, level)
+        law = self.step_distribution(x, level, level_next, score_fn, graph)[rows]
         coarse = (draws.uniform("race", x.shape[1], graph.num_states)[rows] * 2**16).floor() / 2**16
         return x.masked_scatter(rows, (-coarse.log() / law).argmin(-1))
 
@@ -140,12 +142,12 @@ def entropy_of_samples(sampler: Sampler, draws: Draws, steps: int, size: int, po
     law = zipf(size)
     graph, noise = plugin("graph_absorb")(vocab_size=size), plugin("noise_loglinear")()
 
-    def model(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        score = (law.log() - noise(t).sigma[0].expm1().log()).float()
-        return torch.cat([score, torch.zeros(1)]).expand(int(rows.sum()), -1)
+    def score_fn(x: Tensor, level: NoiseLevel, positions: Tensor) -> Tensor:
+        score = (law.log() - level.sigma[0].expm1().log()).float()
+        return torch.cat([score, torch.zeros(1)]).expand(int(positions.sum()), -1)
 
     x = graph.prior(draws, positions)
-    out = sampler.run(x, time_grid(steps, 1e-5), model, noise, graph, draws)
+    out = sampler.run(x, noise(time_grid(steps, 1e-5)), score_fn, graph, draws)
     return -law.log()[out].mean().item(), -torch.xlogy(law, law).sum().item()
 
 
@@ -169,14 +171,14 @@ def test_nothing_of_the_size_of_all_scores_in_float64(graph: str, name: str, top
     sampler, draws = plugin(f"sampler_{name}")(top_p=top_p), Draws(0, torch.arange(2))
     score = torch.randn(2 * 64, states)
 
-    def model(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        return score[: int(rows.sum())].scatter(-1, x[rows][:, None], 0.0)
+    def score_fn(x: Tensor, level: NoiseLevel, positions: Tensor) -> Tensor:
+        return score[: int(positions.sum())].scatter(-1, x[positions][:, None], 0.0)
 
-    x = process.prior(draws, 64)
-    at_once = sampler.run(x, time_grid(2, 0.5), model, noise, process, draws)
+    x, levels = process.prior(draws, 64), noise(time_grid(2, 0.5))
+    at_once = sampler.run(x, levels, score_fn, process, draws)
     monkeypatch.setattr(categorical_module, "CHUNK", 2**16)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        in_slices = sampler.run(x, time_grid(2, 0.5), model, noise, process, draws)
+        in_slices = sampler.run(x, levels, score_fn, process, draws)
     assert torch.equal(in_slices, at_once)
     largest = max(event.nbytes() for event in memory_events(seen))
     assert score.nbytes <= largest < 2 * score.nbytes

@@ -18,7 +18,7 @@ from sedd_core.maths.draws import Draws
 from sedd_core.sampling.conditioning import FixedTokenNoise, clamping_floor, condition_on
 from sedd_core.sampling.grid import time_grid
 from sedd_core.sampling.sample import sample
-from sedd_core.stages import FixedTokens, Graph
+from sedd_core.stages import FixedTokens, Graph, NoiseLevel
 from sedd_core.testing import total_variation
 from tests.support.graphs import GRAPHS, random_pi
 from tests.support.networks import network, noise_for
@@ -162,7 +162,7 @@ def test_the_network_is_told_and_asked_what_it_should_be(seed: int) -> None:
     """Of noise 0 at given positions where that is wanted, and only for scores of free positions."""
     graph = plugin("graph_uniform")(vocab_size=5)
     model = network(graph, seed)
-    told: list[Tensor] = []
+    told: list[NoiseLevel] = []
     asked: list[int] = []
     model.backbone.register_forward_hook(lambda module, inputs, output: told.append(inputs[1]))
     model.backbone.head.register_forward_hook(lambda module, inputs, output: asked.append(len(output)))
@@ -172,10 +172,11 @@ def test_the_network_is_told_and_asked_what_it_should_be(seed: int) -> None:
             model, noise_for("uniform"), plugin("sampler_euler")(), count=1, length=4, steps=steps, t_min=0.1,
             seed=0, batch_size=1, fixed_tokens=FixedTokens(torch.ones_like(where).long(), where), fixed_token_noise=fixed_token_noise,
         )  # fmt: skip
-    assert [sigma.ndim for sigma in told] == [1, 1, 1, 2, 2, 2]
-    for sigma in told[3:]:
-        assert (sigma[where] == 0).all()
-        assert (sigma[~where] > 0).all()
+    assert [level.sigma.ndim for level in told] == [1, 1, 1, 2, 2, 2]
+    for level in told[3:]:
+        for part in (level.sigma, level.t):
+            assert (part[where] == 0).all()
+            assert (part[~where] > 0).all()
     assert asked == [2] * 6
 
 
@@ -184,13 +185,14 @@ def test_given_tokens_have_no_other_state(seed: int) -> None:
     exact, sampler = oracle("uniform", 0), plugin("sampler_euler")()
     given = FixedTokens(torch.tensor([[1, 2, 3]]).expand(4, -1), torch.tensor([[True, False, True]]).expand(4, -1))
     draws = Draws(seed, torch.arange(4))
-    x, model = given.apply(exact.graph.prior(draws, 3)), condition_on(exact.score_fn(), given)
-    whole = model(x, torch.full((4,), 0.5).double())
+    x, score_fn = given.apply(exact.graph.prior(draws, 3)), condition_on(exact.score_fn(), given)
+    level = exact.noise(torch.full((4,), 0.5).double())
+    whole = score_fn(x, level)
     assert torch.equal(whole[given.positions].exp(), torch.nn.functional.one_hot(x, 4)[given.positions].double())
-    assert torch.equal(whole[:, 1], exact.score_fn()(x, torch.full((4,), 0.5).double())[:, 1])
+    assert torch.equal(whole[:, 1], exact.score_fn()(x, level)[:, 1])
     for t, t_next in itertools.pairwise(time_grid(4, 0.1).tolist()):
-        times = (torch.full((4,), value).double() for value in (t, t_next))
-        moved = sampler.step(x, *times, model, exact.noise, exact.graph, draws)
+        levels = (exact.noise(torch.full((4,), value).double()) for value in (t, t_next))
+        moved = sampler.step(x, *levels, score_fn, exact.graph, draws)
         assert torch.equal(moved[given.positions], x[given.positions])
     assert sampler.stats.positions == 4 * 4
 
@@ -198,13 +200,13 @@ def test_given_tokens_have_no_other_state(seed: int) -> None:
 def test_clipping_is_counted_in_the_final_denoising_too() -> None:
     """A total score three times too high at a mask would unmask with probability three: two thirds are clipped."""
     graph, noise, sampler = plugin("graph_absorb")(vocab_size=2), noise_for("absorb"), plugin("sampler_analytic")()
-    t = torch.full((1,), 0.5).double()
-    sigma = noise(t).sigma
+    level = noise(torch.full((1,), 0.5).double())
+    odds = level.sigma.expm1()
 
-    def model(x: Tensor, t: Tensor, rows: Tensor | None = None) -> Tensor:
-        score = torch.tensor([[1.5, 1.5, 1.0]]).double() / torch.tensor([[sigma.expm1(), sigma.expm1(), 1.0]])
+    def score_fn(x: Tensor, level: NoiseLevel, positions: Tensor | None = None) -> Tensor:
+        score = torch.tensor([[1.5, 1.5, 1.0]]).double() / torch.tensor([[odds, odds, 1.0]])
         return score.log()
 
-    sampler.denoise(torch.tensor([[2]]), t, model, noise, graph, Draws(0, torch.arange(1)))
+    sampler.denoise(torch.tensor([[2]]), level, score_fn, graph, Draws(0, torch.arange(1)))
     assert sampler.stats.clipped == pytest.approx(2 / 3)
     assert sampler.stats.positions == 1

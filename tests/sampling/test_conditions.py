@@ -16,7 +16,7 @@ from sedd_core.evaluation import bound
 from sedd_core.maths.draws import Draws
 from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.sampling.sample import sample
-from sedd_core.stages import Backbone, Batch, FixedTokens
+from sedd_core.stages import Backbone, Batch, FixedTokens, NoiseLevel
 from tests.support.runs import ROOT, TINY, run, write_text
 
 
@@ -33,7 +33,7 @@ class Insists(Backbone):
     def head(self) -> nn.Linear:
         return self.output
 
-    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
         if cond is None:
             raise UserError("a label is missing")
         assert cond.shape == x.shape[:1]
@@ -118,7 +118,7 @@ class Insists(Backbone):
     @property
     def head(self):
         return self.output
-    def forward(self, x, sigma, cond=None):
+    def forward(self, x, level, cond=None):
         if cond is None or cond.shape != x.shape[:1]:
             raise UserError("a label is missing")
         self.seen.append((x.shape[0], cond.tolist()))

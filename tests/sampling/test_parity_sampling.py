@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sedd_core import load_model, plugin
-from sedd_core.sampling.conditioning import timed_score
+from sedd_core.sampling.conditioning import score_function
 from sedd_core.stages import FactorizedSampler, Graph, Noise
 from sedd_core.stages.sampler import denoising_distribution
 from tests.support.golden_figures import GOLDEN, arrays, close
@@ -32,8 +32,8 @@ def compare(law: Tensor, golden: Tensor, rows: Tensor) -> None:
 
 
 def fixed(score: Tensor):
-    """A model that always says these scores."""
-    return lambda x, t, rows=None: score.log() if rows is None else score.log()[rows]
+    """A score function that returns these scores at any noise level."""
+    return lambda x, level, positions=None: score.log() if positions is None else score.log()[positions]
 
 
 def check_step(
@@ -49,7 +49,8 @@ def check_step(
     t, x = golden[f"{start}__t"][:, 0].double(), golden[f"{start}__x"]
     t_next = t - golden[f"{start}__step_size"]
     rows = golden[f"{start}__well_conditioned"] if kind == "analytic" else torch.ones(len(t), dtype=torch.bool)
-    law = sampler.step_distribution(x, t, t_next, fixed(golden[f"{case}__score"].to(dtype)), noise, graph)
+    score_fn = fixed(golden[f"{case}__score"].to(dtype))
+    law = sampler.step_distribution(x, noise(t), noise(t_next), score_fn, graph)
     compare(law, golden[f"{case}__{kind}_probs_f64"], rows)
     if scores == "exact" and kind == "analytic":
         close(law[rows], golden[f"{case}__true_reverse"][rows], rtol=1e-4, atol=2e-6)
@@ -86,7 +87,7 @@ def test_the_final_denoising(graph: str, noise: str, scores: str) -> None:
     golden, process = FIGURES[graph], GRAPHS[graph]
     t, x = golden[f"{noise}_denoise__t"][:, 0].double(), golden[f"{noise}_denoise__x"]
     score = golden[f"{noise}_denoise__{scores}__score"].double()
-    rows, law = denoising_distribution(x, t, fixed(score), NOISES[noise], process)
+    rows, law = denoising_distribution(x, NOISES[noise](t), fixed(score), process)
     if process.mask is not None:
         assert not law[:, process.mask].any()
     good = rows & golden[f"{noise}_denoise__well_conditioned"][:, None]
@@ -98,14 +99,12 @@ def test_with_the_scores_of_a_network(name: str, noise: str) -> None:
     model, graph, schedule = load_model(GOLDEN / "models" / name)
     golden = arrays(f"sampling_model_{name}")
     t, x = golden["t"][:, 0].double(), golden["x"]
+    score_fn, level, level_next = score_function(model), schedule(t), schedule(t - golden["step_size"])
     with torch.no_grad():
         for kind, sampler in SAMPLERS.items():
-            law = sampler.step_distribution(
-                x, t, t - golden["step_size"], timed_score(model, schedule), schedule, graph
-            )
+            law = sampler.step_distribution(x, level, level_next, score_fn, graph)
             rows = golden["well_conditioned"] if kind == "analytic" else torch.ones(len(t), dtype=torch.bool)
             compare(law, golden[f"{kind}_probs_f64"], rows)
-        rows, law = denoising_distribution(
-            x, golden["t_denoise"][:, 0].double(), timed_score(model, schedule), schedule, graph
-        )
+        level = schedule(golden["t_denoise"][:, 0].double())
+        rows, law = denoising_distribution(x, level, score_fn, graph)
     compare(law[:, : graph.vocab_size], golden["denoiser_probs_f64"][rows], slice(None))

@@ -12,7 +12,7 @@ from sedd_core import plugin
 from sedd_core.maths.categorical import sharpen
 from sedd_core.maths.draws import Draws
 from sedd_core.sampling.grid import Grid, time_grid
-from sedd_core.stages import Sampler
+from sedd_core.stages import NoiseLevel, Sampler
 from sedd_core.testing import total_variation
 from tests.support.graphs import chi_square, random_pi
 from tests.support.oracles import PAIRS, SAMPLERS, oracle
@@ -61,7 +61,8 @@ def laws(sampler: Sampler, graph: str) -> tuple[Tensor, Tensor]:
     """The law of a step at all states, and the number of the current state."""
     exact = oracle(graph, 0)
     times = (torch.full((len(exact.states),), value, dtype=torch.float64) for value in (0.7, 0.4))
-    return sampler.step_distribution(exact.states, *times, exact.score_fn(), exact.noise, exact.graph), exact.states
+    levels = (exact.noise(t) for t in times)
+    return sampler.step_distribution(exact.states, *levels, exact.score_fn(), exact.graph), exact.states
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -80,10 +81,10 @@ def test_temperature_and_top_p_change_where_a_jump_goes_and_not_whether(graph: s
 @pytest.mark.parametrize("graph", PAIRS)
 def test_one_is_off_to_the_last_bit(graph: str, name: str, seed: int) -> None:
     exact, draws = oracle(graph, 0), Draws(seed, torch.arange(50))
-    x, times = exact.graph.prior(draws, 3), time_grid(4, 0.1)
+    x, levels = exact.graph.prior(draws, 3), exact.noise(time_grid(4, 0.1))
     runs = []
     for sampler in (plugin(f"sampler_{name}")(), plugin(f"sampler_{name}")(temperature=1.0, top_p=1.0)):
-        runs.append(sampler.run(x, times, exact.score_fn(), exact.noise, exact.graph, draws))
+        runs.append(sampler.run(x, levels, exact.score_fn(), exact.graph, draws))
     assert torch.equal(*runs)
     assert torch.equal(laws(plugin(f"sampler_{name}")(), graph)[0], laws(sampler, graph)[0])
     weights = torch.rand(5, 7)
@@ -96,9 +97,8 @@ def test_a_run_with_temperature_and_top_p_draws_its_law(graph: str, name: str, s
     """20,000 runs of three steps and a final denoising, chi-square at 1e-5; the plain law is rejected."""
     exact, draws = oracle(graph, 0, noise="loglinear"), Draws(seed, torch.arange(20_000))
     sampler = plugin(f"sampler_{name}")(temperature=0.7, top_p=0.95)
-    out = sampler.run(
-        exact.graph.prior(draws, 3), time_grid(3, 0.3), exact.score_fn(), exact.noise, exact.graph, draws
-    )
+    levels = exact.noise(time_grid(3, 0.3))
+    out = sampler.run(exact.graph.prior(draws, 3), levels, exact.score_fn(), exact.graph, draws)
     drawn = (out * 4 ** torch.arange(2, -1, -1)).sum(-1)
     assert chi_square(drawn, exact.sampled(sampler, 3, t_min=0.3)) > 1e-5
     assert chi_square(drawn, exact.sampled(plugin(f"sampler_{name}")(), 3, t_min=0.3)) < 1e-5
@@ -128,10 +128,10 @@ def test_a_mixture_keeps_its_chance_of_leaving_for_the_mask(seed: int) -> None:
     draws = Draws(seed, torch.arange(8))
     score = torch.rand(6, generator=torch.Generator().manual_seed(seed % 2**32)).double().log()
 
-    def model(x: Tensor, t: Tensor, rows: Tensor) -> Tensor:
-        return score.expand(int(rows.sum()), -1).scatter(-1, x[rows][:, None], 0.0)
+    def score_fn(x: Tensor, level: NoiseLevel, positions: Tensor) -> Tensor:
+        return score.expand(int(positions.sum()), -1).scatter(-1, x[positions][:, None], 0.0)
 
-    out = sampler.run(graph.prior(draws, 3), time_grid(4, 0.3), model, NOISES["geometric"], graph, draws)
+    out = sampler.run(graph.prior(draws, 3), NOISES["geometric"](time_grid(4, 0.3)), score_fn, graph, draws)
     assert (out < 5).all()
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sedd_core import plugin
 from sedd_core.model.score import ScoreHead, ScoreModel
-from sedd_core.stages import Backbone, Graph, InterpolatingGraph, Noise
+from sedd_core.stages import Backbone, Graph, InterpolatingGraph, Noise, NoiseLevel
 from tests.support.oracles import PAIRS
 
 
@@ -39,5 +39,5 @@ class Table(Backbone):
     def head(self) -> torch.nn.Linear:
         return self.output
 
-    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
         return torch.zeros(*x.shape, 1)

@@ -11,7 +11,7 @@ from sedd_core import plugin
 from sedd_core.data.sequences import PackedSequences
 from sedd_core.distributed.world import World
 from sedd_core.model.score import ScoreHead, ScoreModel
-from sedd_core.stages import Backbone
+from sedd_core.stages import Backbone, NoiseLevel
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
 from tests.support.planted import Plant, check_found
@@ -29,7 +29,7 @@ class Dropping(Backbone):
     def head(self) -> nn.Linear:
         return self.linear
 
-    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
         features = functional.dropout(torch.ones(*x.shape, 64), 0.5, self.training)
         self.kept.append(tuple(features.flatten().tolist()))
         return features

@@ -105,8 +105,9 @@ class Power(Noise):
         self.p = nn.Parameter(torch.tensor(p, dtype=torch.float64))
 
     def forward(self, t):
-        masked = 0.999 * t.double() ** self.p
-        return NoiseLevel(-torch.log1p(-masked), self.p * masked / t / (1 - masked))
+        t = t.double()
+        masked = 0.999 * t**self.p
+        return NoiseLevel(t, -torch.log1p(-masked), self.p * masked / t / (1 - masked))
 
     def time(self, sigma):
         return (-torch.expm1(-sigma) / 0.999) ** (1 / self.p)
@@ -123,7 +124,7 @@ def expected_loss(objective: ScoreEntropy, noise: Noise, *, law_moves: bool) -> 
     total = torch.zeros((), dtype=torch.float64)
     for t, weight in zip((places + 1) / 2, gauss / 2, strict=True):
         level = noise(torch.full((len(x),), t, dtype=torch.float64))
-        rows = graph.transition(x0, level.sigma[0])
+        rows = graph.transition(x0, level.pick(0))
         law = rows[0, x[:, 0]] * rows[1, x[:, 1]]
         _, losses = objective(x, x0.expand_as(x), level, level.rate)
         total = total + weight * ((law if law_moves else law.detach()) * losses).sum()

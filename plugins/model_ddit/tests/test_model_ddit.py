@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sedd_core import UserError, plugin
-from sedd_core.stages import Backbone
+from sedd_core.stages import Backbone, NoiseLevel
 
 
 def network(**arguments: Any) -> Backbone:
@@ -23,14 +23,18 @@ def randomized(**arguments: Any) -> Backbone:
     return model
 
 
+def level_of(x: Tensor, sigma: float) -> NoiseLevel:
+    return NoiseLevel.of_sigma(torch.full((len(x),), sigma)).to(torch.float32)
+
+
 def logits(model: Backbone, x: Tensor) -> Tensor:
-    return model.logits(model(x, torch.full((len(x),), 0.5)))
+    return model.logits(model(x, level_of(x, 0.5)))
 
 
 def test_logits_start_at_zero_and_all_gates_are_closed() -> None:
     model, x = network(), torch.arange(10).view(2, 5)
     assert not logits(model, x).any()
-    torch.testing.assert_close(model(x, torch.ones(2)), model.output_layer.norm_final(model.vocab_embed(x)))
+    torch.testing.assert_close(model(x, level_of(x, 1.0)), model.output_layer.norm_final(model.vocab_embed(x)))
 
 
 def test_dropout_is_active_in_training_only() -> None:
@@ -61,5 +65,6 @@ def test_invalid_sizes_are_refused(arguments: dict[str, Any], message: str) -> N
 
 
 def test_a_condition_is_refused() -> None:
+    x = torch.zeros(1, 2, dtype=torch.int64)
     with pytest.raises(UserError, match="no condition"):
-        network()(torch.zeros(1, 2, dtype=torch.int64), torch.ones(1), torch.ones(1))
+        network()(x, level_of(x, 1.0), torch.ones(1))
