@@ -39,7 +39,8 @@ def exact_absorb(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
         for log_sigma, weight in gauss_legendre(80, math.log(bounds[0]), math.log(bounds[1])):
             sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
             held = sigma.clamp(low, high)
-            entropy = model_entropy(model, x, x0.expand_as(x), held, model.graph.reachable(x), None)
+            level = noise.at_sigma(held)
+            entropy = model_entropy(model, x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
             law = torch.exp(-sigma * (len(x0) - count)) * (-torch.expm1(-sigma)) ** count
             # c^ = expm1(sigma) s is what is held beyond the ends, and score entropy goes with c^ / expm1(sigma)
             total += (

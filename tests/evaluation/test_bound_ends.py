@@ -12,7 +12,7 @@ from sedd_core.evaluation.integrand import masks_only
 from sedd_core.maths.draws import Draws
 from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.runs.checks import prior_is_reached
-from sedd_core.stages import Batch, Graph, InterpolatingGraph
+from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
 from tests.support.golden_figures import GOLDEN
 from tests.support.graphs import GRAPHS
 from tests.support.networks import Table
@@ -29,12 +29,12 @@ class Masking(Graph):
         matrix[tokens, vocab_size] = rate
         self.matrix = matrix - matrix.sum(-1).diag()
 
-    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
-        sigma = sigma.double().reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim)).expand(x.shape)
-        kernel = torch.matrix_exp(sigma[..., None, None] * self.matrix)
+    def transition(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        elapsed = level.at(x).elapsed(None if since is None else since.at(x))
+        kernel = torch.matrix_exp(elapsed[..., None, None] * self.matrix)
         return kernel.gather(-2, x[..., None, None].expand(*x.shape, 1, self.num_states))[..., 0, :]
 
-    def rate_into(self, x: Tensor) -> Tensor:
+    def rate_into(self, x: Tensor, level: NoiseLevel) -> Tensor:
         return self.matrix.T[x]
 
     def prior_law(self) -> Tensor:
@@ -85,9 +85,9 @@ def test_a_prior_that_one_token_does_not_reach_is_warned_of() -> None:
     pi = (0.5, 0.5 - 1e-9, 1e-9)
     noise = plugin("noise_loglinear")(eps=2e-4)
     graph = mixture(*pi)
-    sigma = noise(torch.ones(())).sigma
-    largest = graph.prior_kl(torch.tensor([2]), sigma).item()
-    assert graph.prior_kl(torch.tensor([0]), sigma).item() < 1e-4 / 5 < 1e-4 < largest
+    level = noise(torch.ones(()))
+    largest = graph.prior_kl(torch.tensor([2]), level).item()
+    assert graph.prior_kl(torch.tensor([0]), level).item() < 1e-4 / 5 < 1e-4 < largest
     (warning,) = prior_is_reached(graph, noise)
     assert f"up to {largest:.2g} nats per token" in warning
     assert list(prior_is_reached(mixture(*pi), plugin("noise_geometric")(sigma_max=1000.0))) == []

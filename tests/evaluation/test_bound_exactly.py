@@ -13,7 +13,7 @@ from sedd_core import plugin
 from sedd_core.evaluation.bound import terms
 from sedd_core.maths.draws import Draws
 from sedd_core.model.score import ScoreHead, ScoreModel
-from sedd_core.stages import Backbone, Batch
+from sedd_core.stages import Backbone, Batch, NoiseLevel
 from sedd_core.training.objective import ScoreEntropy
 from tests.support.bounds import exact_uniform
 from tests.support.graphs import chi_square
@@ -39,8 +39,8 @@ class Known(Backbone):
     def head(self) -> nn.Linear:
         return self.linear
 
-    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
-        self.seen.append((x, sigma))
+    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
+        self.seen.append((x, level.sigma))
         return torch.zeros(*x.shape, 1, dtype=torch.float64)
 
 
@@ -163,8 +163,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "padding in the diffusion term": (
         "sedd_core.evaluation.bound:terms",
-        "graph.reachable(x) & loss_mask",
-        "graph.reachable(x)",
+        "graph.reachable(x, point.level) & loss_mask",
+        "graph.reachable(x, point.level)",
         padding,
     ),
     "absorb's bound x 1.002": (

@@ -32,12 +32,12 @@ class Ladder(Graph):
         matrix -= torch.diag(matrix.sum(-1))
         self.register_buffer("matrix", matrix, persistent=False)
 
-    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
-        sigma = sigma.double().reshape(sigma.shape + (1,) * (x.ndim - sigma.ndim)).expand(x.shape)
-        kernel = torch.matrix_exp(sigma[..., None, None] * self.matrix)
-        return kernel.gather(-2, x[..., None, None].expand(*x.shape, 1, self.num_states))[..., 0, :].triu()
+    def transition(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        elapsed = level.at(x).elapsed(None if since is None else since.at(x))
+        kernel = torch.matrix_exp(elapsed[..., None, None] * self.matrix).triu()
+        return kernel.gather(-2, x[..., None, None].expand(*x.shape, 1, self.num_states))[..., 0, :]
 
-    def rate_into(self, x: Tensor) -> Tensor:
+    def rate_into(self, x: Tensor, level: NoiseLevel) -> Tensor:
         return self.matrix.T[x]
 
     def prior_law(self) -> Tensor:
@@ -68,18 +68,18 @@ def test_a_process_of_another_kind_keeps_them() -> None:
 
 
 class Heavy(Ring):
-    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return super().transition(x, sigma) * 1.05
+    def transition(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        return super().transition(x, level, since) * 1.05
 
 
 class Turned(Ring):
-    def rate_into(self, x: Tensor) -> Tensor:
-        return super().rate_into(x).roll(1, -1)
+    def rate_into(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        return super().rate_into(x, level).roll(1, -1)
 
 
 class Single(Ring):
-    def transition(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return super().transition(x, sigma).float()
+    def transition(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        return super().transition(x, level, since).float()
 
 
 class Unnormalized(Ring):
@@ -88,7 +88,7 @@ class Unnormalized(Ring):
 
 
 class Bottomless(Ring):
-    def score_entropy(self, *arguments: Tensor) -> Tensor:
+    def score_entropy(self, *arguments: Any) -> Tensor:
         return super().score_entropy(*arguments) - 1
 
 
@@ -100,7 +100,8 @@ class Straight(Noise):
         self.slope, self.inverse, self.sign = rate, inverse, sign
 
     def forward(self, t: Tensor) -> NoiseLevel:
-        return NoiseLevel(self.sign * 5 * t.double(), self.slope + 0 * t.double())
+        t = t.double()
+        return NoiseLevel(t, self.sign * 5 * t, self.slope + 0 * t)
 
     def time(self, sigma: Tensor) -> Tensor:
         return sigma / self.inverse
@@ -121,7 +122,7 @@ FAULTS = {
     "rates turned": ({"graph": Turned(5)}, "rate_into"),
     "a transition in float32": ({"graph": Single(5)}, "float64, not torch.float32"),
     "a prior that sums to 2": ({"graph": Unnormalized(5)}, "prior_law sums to 1, not to 2"),
-    "rates that change with the noise": ({"graph": Drifting()}, "Drifting.*transition over a, then over b, equals"),
+    "a transition that does not compose": ({"graph": Drifting()}, "Drifting.*then from it to another .*, equals transition"),
     "an entropy below 0": ({"graph": Bottomless(5)}, "score_entropy is nonnegative"),
     "a wrong rate": ({"noise": Straight(rate=4.0)}, "Straight.*rate is the derivative.*check_noise"),
     "a wrong inverse": ({"noise": Straight(inverse=4.0)}, "is t"),
@@ -148,15 +149,18 @@ def test_one_kernel_for_each_step_and_the_same_weights(monkeypatch: pytest.Monke
     kernel = graph._kernel
     x = torch.arange(24).remainder(7).view(4, 6)
     score = torch.rand(4, 6, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
-    sigma, earlier = torch.tensor([0.9, 0.9, 0.5, 0.5]), torch.tensor([0.4, 0.4, 0.4, 0.4])
+    level = NoiseLevel.of_sigma(torch.tensor([0.9, 0.9, 0.5, 0.5]))
+    earlier = NoiseLevel.of_sigma(torch.tensor([0.4, 0.4, 0.4, 0.4]))
     expected = torch.empty(4, 6, 7, dtype=torch.float64)
     for b, i in [(b, i) for b in range(4) for i in range(6)]:
-        matrix = kernel((sigma[b] - earlier[b]).double())
+        matrix = kernel(level.pick(b), earlier.pick(b))
         expected[b, i] = (torch.linalg.solve(matrix.mT, score[b, i]) * matrix[:, x[b, i]]).clamp(min=0)
-    monkeypatch.setattr(graph, "_kernel", lambda level: shapes.append(level.shape) or kernel(level))
-    values, _ = graph.posterior_weights(x, score, sigma, earlier)
+    monkeypatch.setattr(
+        graph, "_kernel", lambda now, then: shapes.append((now.sigma.shape, then.sigma.shape)) or kernel(now, then)
+    )
+    values, _ = graph.posterior_weights(x, score, level, earlier)
     assert torch.allclose(values, expected, rtol=1e-12, atol=1e-14)
-    assert shapes == [(), ()]
+    assert shapes == [((), ()), ((), ())]
 
 
 def test_a_graph_that_no_memory_holds_is_refused_with_the_sum(monkeypatch: pytest.MonkeyPatch) -> None:

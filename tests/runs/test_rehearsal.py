@@ -87,7 +87,7 @@ def test_its_pass_is_the_largest_there_is(graph: str, monkeypatch: pytest.Monkey
     def watched(self: ScoreEntropy, x: Any, x0: Any, level: Any, weight: Any, counts: Any, cond: Any) -> Any:
         if not calls:
             assert all(p.grad is not None for p in self.parameters())
-        calls.append((x.clone(), counts, self.model.graph.reachable(x).all().item(), level.sigma.min().item()))
+        calls.append((x.clone(), counts, self.model.graph.reachable(x, level).all().item(), level.sigma.min().item()))
         return forward(self, x, x0, level, weight, counts, cond)
 
     monkeypatch.setattr(ScoreEntropy, "forward", watched)
