@@ -16,6 +16,7 @@ from sedd_core.files import digest
 from sedd_core.model.ema import EMA
 from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.record import Node, Record
+from sedd_core.stages import NoiseLevel
 from sedd_core.text.codec import Codec
 
 SIZES = {"num_states": 6, "hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_dim": 8, "dropout": 0.0}
@@ -51,7 +52,7 @@ def flip(file: Path) -> None:
 
 def scores(model: ScoreModel) -> torch.Tensor:
     with torch.no_grad():
-        return model(torch.tensor([[0, 5, 5, 3]]), torch.tensor([0.7]))
+        return model(torch.tensor([[0, 5, 5, 3]]), NoiseLevel.of_sigma(torch.tensor([0.7])))
 
 
 def test_weights_averages_and_settings_are_restored(saved: tuple[Path, ScoreModel, EMA]) -> None:

@@ -20,6 +20,7 @@ from sedd_core.checkpoints.load import load_checkpoint
 from sedd_core.checkpoints.published import trained_length
 from sedd_core.files import digest
 from sedd_core.record import Node, Record
+from sedd_core.stages import NoiseLevel
 from sedd_core.text.codec import Codec
 from sedd_core.text.hub import without_folders
 from tests.support.exports import ABSORB, BOUND, LOGLINEAR, write_run
@@ -37,7 +38,7 @@ def run(tmp_path: Path) -> Path:
 def scores(path: Path, **options: Any) -> torch.Tensor:
     x = torch.tensor([[0, 4, 2, 3], [4, 4, 1, 0]])
     with torch.no_grad():
-        return load_model(path, **options)[0](x, torch.tensor([0.7, 1e-3]))
+        return load_model(path, **options)[0](x, NoiseLevel.of_sigma(torch.tensor([0.7, 1e-3])))
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ def test_exporting_a_published_model_reproduces_it(tmp_path: Path, name: str) ->
     golden = arrays(f"forward_{name}")
     first, second = (load_model(f)[0] for f in (tmp_path / "copy", GOLDEN / "models" / name))
     with torch.no_grad():
-        x, sigma = golden["indices"], golden["sigma"]
-        assert torch.equal(first(x, sigma), second(x, sigma))
+        x, level = golden["indices"], NoiseLevel.of_sigma(golden["sigma"])
+        assert torch.equal(first(x, level), second(x, level))
     assert sorted(path.name for path in (tmp_path / "copy").iterdir()) == [
         "README.md",
         "config.json",

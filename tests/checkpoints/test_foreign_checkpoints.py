@@ -28,6 +28,7 @@ from sedd_core.checkpoints.published import record_of_config, trained_length
 from sedd_core.cli.main import main
 from sedd_core.files import digest
 from sedd_core.record import Node, Record
+from sedd_core.stages import NoiseLevel
 from sedd_core.text.builtin import character_codec
 from sedd_core.text.tokenizer import read_tokenizer
 from tests.support.golden_figures import GOLDEN, arrays, close
@@ -41,7 +42,8 @@ FIFTY = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW"
 def golden_scores(model: Callable[..., Tensor], name: str = "absorb_scaled") -> None:
     golden = arrays(f"forward_{name}")
     with torch.no_grad():
-        close(model(golden["indices"], golden["sigma"]), golden["log_score_f64"], rtol=0, atol=2e-5)
+        level = NoiseLevel.of_sigma(golden["sigma"])
+        close(model(golden["indices"], level), golden["log_score_f64"], rtol=0, atol=2e-5)
 
 
 def checkpoint_of(weights: dict[str, Tensor], averages: list[Tensor], prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,8 @@ class Toy(Noise):
         self.speed = speed
 
     def forward(self, t):
-        return NoiseLevel(t.double() * self.speed, t.double() * 0 + self.speed)
+        t = t.double()
+        return NoiseLevel(t, t * self.speed, t * 0 + self.speed)
 
     def time(self, sigma):
         return sigma.double() / self.speed
@@ -199,7 +200,7 @@ from sedd_core import hookimpl
 from sedd_core.stages import FactorizedSampler
 
 class Toy(FactorizedSampler):
-    def step_weights(self, x, score, step, graph):
+    def step_weights(self, x, score, level, level_next, graph):
         return None
 
 @hookimpl
@@ -227,8 +228,8 @@ METHOD = "    def title(self):\n        return 'toy'\n"
 MORE_FAULTS = {
     "a method of a more special contract": (
         "sampler",
-        SAMPLER.replace("score, step", "step, score"),
-        r"Toy.step_weights\(self, x, step, score, graph\) differs from its contract, step_weights\(self, ",
+        SAMPLER.replace("score, level,", "level, score,"),
+        r"Toy.step_weights\(self, x, level, score, level_next, graph\) differs from its contract, step_weights\(self, ",
     ),
     "a method for a property": (
         "data",

@@ -122,7 +122,10 @@ FAULTS = {
     "rates turned": ({"graph": Turned(5)}, "rate_into"),
     "a transition in float32": ({"graph": Single(5)}, "float64, not torch.float32"),
     "a prior that sums to 2": ({"graph": Unnormalized(5)}, "prior_law sums to 1, not to 2"),
-    "a transition that does not compose": ({"graph": Drifting()}, "Drifting.*then from it to another .*, equals transition"),
+    "a transition that does not compose": (
+        {"graph": Drifting()},
+        "Drifting.*then from it to another .*, equals transition",
+    ),
     "an entropy below 0": ({"graph": Bottomless(5)}, "score_entropy is nonnegative"),
     "a wrong rate": ({"noise": Straight(rate=4.0)}, "Straight.*rate is the derivative.*check_noise"),
     "a wrong inverse": ({"noise": Straight(inverse=4.0)}, "is t"),
