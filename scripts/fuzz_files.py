@@ -338,11 +338,12 @@ def load() -> int:
 
     from sedd_core.checkpoints.load import load_checkpoint as load_from
     from sedd_core.checkpoints.published import trained_length
+    from sedd_core.stages import NoiseLevel
 
     loaded = load_from("case")
     trained_length(loaded.record)
     with torch.no_grad():
-        loaded.model(torch.zeros(1, 4, dtype=torch.int64), torch.ones(1))
+        loaded.model(torch.zeros(1, 4, dtype=torch.int64), NoiseLevel.of_sigma(torch.ones(1)))
     if loaded.codec is not None:
         loaded.codec.decode(loaded.codec.encode("the cat"))
     return 0

@@ -448,7 +448,7 @@ class Learned(Noise):
         super().__init__()
         self.top = torch.nn.Parameter(torch.tensor(top, dtype=torch.float64))
     def forward(self, t):
-        return NoiseLevel(self.top * t.double(), self.top * torch.ones_like(t))
+        return NoiseLevel(t, self.top * t.double(), self.top * torch.ones_like(t))
     def time(self, sigma):
         return sigma / self.top
 

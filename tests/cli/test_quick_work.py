@@ -38,7 +38,7 @@ class Linear(Noise):
         super().__init__()
         self.top = top
     def forward(self, t):
-        return NoiseLevel(self.top * t, self.top * (0 * t + 1))
+        return NoiseLevel(t, self.top * t, self.top * (0 * t + 1))
     def time(self, sigma):
         return sigma / self.top
 

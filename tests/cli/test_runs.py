@@ -123,7 +123,7 @@ def test_every_combination_runs_without_a_code_change(text: Path, graph: str, no
     model, process, schedule = load_model(folder)
     assert process.num_states == model.backbone.head.out_features
     x = process.prior(Draws(0, torch.arange(2)), 16)
-    assert model(x, torch.ones(2)).isfinite().all()
+    assert model(x, schedule.at_sigma(torch.ones(2))).isfinite().all()
     assert schedule(torch.tensor([0.5])).sigma > 0
 
 

@@ -247,7 +247,7 @@ def test_a_class_of_the_experiments_file_is_trusted(sbatch: None, capsys: pytest
         "import fiddle as fdl\nfrom experiments.quickstart import config as quickstart\n"
         "from sedd_core.stages import Noise, NoiseLevel\n\n"
         "class Line(Noise):\n    '''sigma = 5 t.'''\n"
-        "    def forward(self, t):\n        return NoiseLevel(5 * t, 5 + 0 * t)\n"
+        "    def forward(self, t):\n        return NoiseLevel(t, 5 * t, 5 + 0 * t)\n"
         "    def time(self, sigma):\n        return sigma / 5\n\n"
         "def config():\n    run = quickstart()\n    run.noise = fdl.Config(Line)\n    return run\n"
     )

@@ -110,7 +110,7 @@ class Late(Noise):
     '''Next to none in the first half of the time, which is the first process's half of a batch of two.'''
     def forward(self, t):
         late = (t > 0.5).double()
-        return NoiseLevel(1e-9 * t + 10 * late * (t - 0.5), 1e-9 + 10 * late)
+        return NoiseLevel(t, 1e-9 * t + 10 * late * (t - 0.5), 1e-9 + 10 * late)
     def time(self, sigma):
         return sigma / 10 + 0.5
 
