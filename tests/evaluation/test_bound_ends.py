@@ -13,8 +13,9 @@ from sedd_core.maths.draws import Draws
 from sedd_core.model.score import ScoreHead, ScoreModel
 from sedd_core.runs.checks import prior_is_reached
 from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
+from sedd_core.testing import check_graph
 from tests.support.golden_figures import GOLDEN
-from tests.support.graphs import GRAPHS
+from tests.support.graphs import GRAPHS, level_of
 from tests.support.networks import Table
 
 
@@ -91,6 +92,29 @@ def test_a_prior_that_one_token_does_not_reach_is_warned_of() -> None:
     (warning,) = prior_is_reached(graph, noise)
     assert f"up to {largest:.2g} nats per token" in warning
     assert list(prior_is_reached(mixture(*pi), plugin("noise_geometric")(sigma_max=1000.0))) == []
+
+
+class Settling(InterpolatingGraph):
+    """Replaces by token 0 at first, and by any token in the end: rho_sigma = pi + exp(-sigma) (e_0 - pi)."""
+
+    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        elapsed = level.elapsed(since)
+        mean = torch.where(
+            elapsed > 0, elapsed / -torch.expm1(-elapsed), 1.0
+        )  # of exp(-sigma), by the kernel's weights
+        first = torch.nn.functional.one_hot(torch.tensor(0), self.num_states) - self.pi
+        return self.pi + (torch.exp(-level.sigma) * mean)[..., None] * first
+
+
+def test_the_prior_term_of_a_changing_mixture_at_one_level() -> None:
+    """The mixture at a level of shape [] is no constant one, though it has the shape of one."""
+    graph = Settling(torch.full((4,), 0.25, dtype=torch.float64), vocab_size=4)
+    check_graph(graph)
+    level, tokens = level_of(2.0), torch.arange(4)
+    probs = graph.transition(tokens, level)
+    expected = (probs * (probs / 0.25).log()).sum(-1)
+    torch.testing.assert_close(graph.prior_kl(tokens, level), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(graph.prior_kl(tokens, level.at(tokens)), expected, rtol=1e-12, atol=0)
 
 
 def test_masking_of_any_type_has_the_bound_of_absorb(seed: int) -> None:
