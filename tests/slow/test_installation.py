@@ -77,14 +77,14 @@ def test_without_a_plugin_all_that_does_not_name_it_works(
 def test_the_plugin_of_the_readme_works_after_one_install(environment: Environment, tmp_path: Path) -> None:
     blocks = re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     files = dict(blocks)
-    assert set(files) == {"pyproject.toml", "graph_hybrid.py"}
+    assert set(files) == {"pyproject.toml", "graph_blend.py"}
     for name, content in files.items():
         (tmp_path / name).write_text(content)
     environment.pip("install", f"-e{tmp_path}")
     folder = tmp_path / "run"
     result = environment.launch(
         f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}",
-        *("--fdl_set=graph=hybrid", "--fdl_set=training.steps=2", "--fdl_set=validation.sequences=4"),
+        *("--fdl_set=graph=blend", "--fdl_set=training.steps=2", "--fdl_set=validation.sequences=4"),
         *("--fdl_set=samples.steps=4", "--fdl_set=validation.references=False", f"--run_folder={folder}"),
     )
     assert result.returncode == 0, result.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from sedd_core import plugin
 from sedd_core.maths.draws import Draws
-from sedd_core.stages import Graph, InterpolatingGraph
+from sedd_core.stages import Graph, InterpolatingGraph, NoiseLevel
 from sedd_core.testing import check_graph
 from sedd_core.testing.conformance import close, rate_matrix
-from tests.support.graphs import GRAPHS, Drifting, Ring, chi_square, random_pi
+from tests.support.graphs import GRAPHS, Drifting, Ring, chi_square, level_of, random_pi
 from tests.support.lattice import COUNT, Lattice
 from tests.support.planted import Plant, check_found
 
@@ -31,13 +32,13 @@ def test_conformance(name: str) -> None:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_the_limit(name: str) -> None:
     graph = GRAPHS[name]()
-    law = graph.transition(torch.arange(graph.num_states), torch.tensor(60.0))
+    law = graph.transition(torch.arange(graph.num_states), level_of(60.0))
     close(law, graph.prior_law().expand_as(law), "the limit of the transition")
 
 
 def test_a_process_that_does_not_compose_is_refused() -> None:
-    """Its posterior between two levels is not the kernel of their difference, which all steps take it for."""
-    with pytest.raises(AssertionError, match="composition: noise a and then b is not noise a \\+ b"):
+    """Reverse steps use the kernel between two levels, so that it must be that of the process."""
+    with pytest.raises(AssertionError, match="composition: transition to a, then from a to b"):
         check_graph(Drifting())
     assert not hasattr(Graph, "semigroup")
 
@@ -60,8 +61,7 @@ def pairs(graph: Graph) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", CLOSED_FORMS)
 @pytest.mark.parametrize("sigma", SIGMAS)
 def test_closed_forms_equal_the_dense_derivations(name: str, sigma: float) -> None:
-    graph, level = GRAPHS[name](), torch.tensor(sigma, dtype=torch.float64)
-    earlier = level * 0.3
+    graph, level, earlier = GRAPHS[name](), level_of(sigma), level_of(0.3 * sigma)
     states = torch.arange(graph.num_states)
     generator = torch.Generator().manual_seed(3)
     log_score = torch.randn(graph.num_states, graph.num_states, generator=generator, dtype=torch.float64)
@@ -72,8 +72,8 @@ def test_closed_forms_equal_the_dense_derivations(name: str, sigma: float) -> No
     closed, total = graph.posterior_weights(states, score, level, earlier)
     size = dense.amax(-1, keepdim=True).clamp(min=1)
     close(closed / total[:, None] / size, dense / size, "posterior weights", 1e-9)
-    close(graph.reverse_rate(states, score), Graph.reverse_rate(graph, states, score), "reverse rate")
-    assert torch.equal(graph.reachable(states), Graph.reachable(graph, states))
+    close(graph.reverse_rate(states, score, level), Graph.reverse_rate(graph, states, score, level), "reverse rate")
+    assert torch.equal(graph.reachable(states, level), Graph.reachable(graph, states, level))
     data = torch.arange(graph.vocab_size)
     if (graph.prior_law()[data] > 0).all():
         close(graph.prior_kl(data, level), Graph.prior_kl(graph, data, level), "prior KL", 1e-9)
@@ -89,18 +89,20 @@ def test_coefficients_equal_the_direct_sum(name: str, sigma: float) -> None:
 
 def check_coefficients(graph: InterpolatingGraph, sigma: float) -> None:
     """A, B, C, D from their definition: Q(y -> x) [e^u - r u + r (log r - 1)] collected by powers of u."""
-    level = torch.tensor(sigma, dtype=torch.float64)
+    level = level_of(sigma)
     x, x0 = pairs(graph)
     law = graph.transition(x0, level)
     here = law.gather(-1, x[:, None])
     possible = here[:, 0] > 0
     x, x0, ratio = x[possible], x0[possible], (law / here)[possible]
-    rates = rate_matrix(graph)[:, x].T.scatter(-1, x[:, None], 0.0)
+    rates = rate_matrix(graph, level)[:, x].T.scatter(-1, x[:, None], 0.0)
     a, b, c, d = graph.coefficients(level, x, x0)
     u = torch.randn(len(x), graph.num_states, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
     off = torch.ones_like(u).scatter(-1, x[:, None], 0.0)
     close(a[:, None] * off, rates, "A")
-    linear = -b[:, None] * graph.pi * off - c[:, None] * torch.nn.functional.one_hot(x0, graph.num_states)
+    linear = -b[:, None] * graph.mixture(level.at(x)) * off - c[:, None] * torch.nn.functional.one_hot(
+        x0, graph.num_states
+    )
     size = (rates * ratio).amax(-1).clamp(min=1)
     close((linear / size[:, None]), -rates * ratio / size[:, None], "B and C", 1e-9)
     constant = (rates * (torch.xlogy(ratio, ratio) - ratio)).sum(-1)
@@ -115,11 +117,11 @@ def test_perturb_and_prior_draw_their_laws(name: str, sigma: float, seed: int) -
     draws = Draws(seed, torch.arange(count))
     token = min(2, graph.vocab_size - 1)
     x0 = torch.full((count, 1), token)
-    law = graph.transition(torch.tensor(token), torch.tensor(sigma, dtype=torch.float64))
-    drawn = graph.perturb(x0, torch.full((count,), sigma), draws)
+    law = graph.transition(torch.tensor(token), level_of(sigma))
+    drawn = graph.perturb(x0, level_of(sigma, count), draws)
     assert chi_square(drawn, law) > 1e-5
     assert chi_square(graph.prior(draws, 1), graph.prior_law()) > 1e-5
-    wrong = graph.transition(torch.tensor(token), torch.tensor(sigma * 1.6 + 0.05, dtype=torch.float64))
+    wrong = graph.transition(torch.tensor(token), level_of(sigma * 1.6 + 0.05))
     assert chi_square(drawn, wrong) < 1e-5, "the test has no power"
 
 
@@ -127,22 +129,22 @@ def test_perturb_and_prior_draw_their_laws(name: str, sigma: float, seed: int) -
 def test_perturb_draws_its_law_to_four_digits(name: str) -> None:
     """Evenly spread points in the place of chance: noise that is 0.2 % too high is found."""
     graph, x0 = GRAPHS[name](), torch.ones(COUNT, 1, dtype=torch.int64)
-    drawn = graph.perturb(x0, torch.ones(COUNT, dtype=torch.float64), Lattice())
+    drawn = graph.perturb(x0, level_of(1.0, COUNT), Lattice())
     shares = torch.bincount(drawn[:, 0], minlength=graph.num_states) / COUNT
-    law = graph.transition(torch.tensor(1), torch.tensor(1.0))
+    law = graph.transition(torch.tensor(1), level_of(1.0))
     torch.testing.assert_close(shares.double(), law, rtol=0, atol=2e-4)
 
 
 def test_the_general_draws_of_a_lopsided_process(seed: int) -> None:
     """Those of `Graph`, which the ring uses, where the law is not the same for every state; chi-square at 1e-5 each."""
     graph, draws = random_pi(2, mask=False), Draws(seed, torch.arange(40_000))
-    x0, sigma = torch.full((40_000, 1), 3), torch.full((40_000,), 0.7)
-    law = graph.transition(torch.tensor(3), torch.tensor(0.7))
+    x0, level = torch.full((40_000, 1), 3), level_of(0.7, 40_000)
+    law = graph.transition(torch.tensor(3), level_of(0.7))
     for drawn, right in [
         (Graph.prior(graph, draws, 1), graph.prior_law()),
-        (Graph.perturb(graph, x0, sigma, draws), law),
+        (Graph.perturb(graph, x0, level, draws), law),
         (graph.prior(draws, 1), graph.prior_law()),
-        (graph.perturb(x0, sigma, draws), law),
+        (graph.perturb(x0, level, draws), law),
     ]:
         assert chi_square(drawn, right) > 1e-5
         assert chi_square(drawn, right.flip(0)) < 1e-5
@@ -150,25 +152,28 @@ def test_the_general_draws_of_a_lopsided_process(seed: int) -> None:
 
 def test_score_offsets_are_what_they_say() -> None:
     sigma = torch.tensor([1e-4, 0.3, 5.0], dtype=torch.float64)
+    level = NoiseLevel.of_sigma(sigma)
     x = torch.tensor([2, 2, 2])
     uniform, states = plugin("graph_uniform")(vocab_size=7), torch.arange(7)
-    law = torch.stack([uniform.transition(torch.tensor(2), s) for s in sigma])
-    close(uniform.score_offset(x, sigma), (law[:, states != 2].mean(-1) / law[:, 2]).log(), "uniform's offset")
+    law = torch.stack([uniform.transition(torch.tensor(2), level_of(s)) for s in sigma.tolist()])
+    close(uniform.score_offset(x, level), (law[:, states != 2].mean(-1) / law[:, 2]).log(), "uniform's offset")
 
     absorb, mask = plugin("graph_absorb")(vocab_size=7), torch.full((3,), 7)
-    law = torch.stack([absorb.transition(torch.arange(7), s).mean(0) for s in sigma])  # every token as likely
-    close(absorb.score_offset(mask, sigma), (law[:, 0] / law[:, 7]).log(), "absorb's offset")
-    close(InterpolatingGraph.score_offset(absorb, mask, sigma), absorb.score_offset(mask, sigma), "as derived")
+    law = torch.stack(
+        [absorb.transition(torch.arange(7), level_of(s)).mean(0) for s in sigma.tolist()]
+    )  # every token as likely
+    close(absorb.score_offset(mask, level), (law[:, 0] / law[:, 7]).log(), "absorb's offset")
+    close(InterpolatingGraph.score_offset(absorb, mask, level), absorb.score_offset(mask, level), "as derived")
     with pytest.raises(TypeError, match="scale_by_sigma=False"):
-        Ring().score_offset(x, sigma)
+        Ring().score_offset(x, level)
 
 
 def _scaled(graph: InterpolatingGraph, name: str, factor: float) -> None:
     """Multiply what a method returns."""
     method = getattr(graph, name)
 
-    def faulty(*args: Tensor):
-        result = method(*args)
+    def faulty(*args: Any, **kwargs: Any):
+        result = method(*args, **kwargs)
         return type(result)(*(part * factor for part in result)) if isinstance(result, tuple) else result * factor
 
     object.__setattr__(graph, name, faulty)
@@ -216,7 +221,11 @@ def test_the_coefficients_check_sees_each_sign(name: str, term: str) -> None:
 def test_conformance_sees_a_wrong_time_of_the_analytic_step(name: str) -> None:
     graph = GRAPHS[name]()
     method = graph.posterior_weights
-    object.__setattr__(graph, "posterior_weights", lambda x, s, now, then: method(x, s, now, then * 1.001))
+
+    def faulty(x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel):
+        return method(x, score, level, NoiseLevel.of_sigma(level_next.sigma * 1.001))
+
+    object.__setattr__(graph, "posterior_weights", faulty)
     with pytest.raises(AssertionError):
         check_graph(graph)
 
@@ -227,24 +236,25 @@ def test_sigma_goes_with_states_by_its_leading_axes(name: str) -> None:
     graph = GRAPHS[name]()
     x = torch.zeros(3, 3, dtype=torch.int64)
     sigma = torch.tensor([0.1, 1.0, 3.0], dtype=torch.float64)
-    law = graph.transition(x, sigma)
-    close(law, graph.transition(x, sigma[:, None].expand(3, 3)), "one level a sequence")
+    law = graph.transition(x, NoiseLevel.of_sigma(sigma))
+    each = NoiseLevel.of_sigma(sigma[:, None].expand(3, 3))
+    close(law, graph.transition(x, each), "one level per sequence")
     assert not torch.equal(law[0], law[1])
     with pytest.raises(ValueError, match="does not lead"):
-        graph.transition(x, sigma[:2])
+        graph.transition(x, NoiseLevel.of_sigma(sigma[:2]))
 
 
 PLANTS: dict[str, Plant] = {
     "perturb x 1.002": (
         "sedd_core.stages.interpolating:InterpolatingGraph.perturb",
-        "beta = -torch.expm1(-expand_to(sigma, x0).double())",
-        "beta = -torch.expm1(-1.002 * expand_to(sigma, x0).double())",
+        "< -torch.expm1(-level.elapsed(None))",
+        "< -torch.expm1(-1.002 * level.elapsed(None))",
         lambda seed: test_perturb_draws_its_law_to_four_digits("absorb"),
     ),
     "perturb of any graph x 1.002": (
         "sedd_core.stages.graph:Graph.perturb",
-        "self.transition(x0, sigma)",
-        "self.transition(x0, 1.002 * sigma)",
+        "self.transition(x0, level)",
+        "self.transition(x0, level._replace(sigma=1.002 * level.sigma))",
         lambda seed: test_perturb_draws_its_law_to_four_digits("ring"),
     ),
 }

@@ -19,12 +19,13 @@ Analytic = plugin("sampler_analytic")
 class DropsThem(Analytic):
     """A run of its own that never looks at given tokens."""
 
-    def run(self, x, times, score_fn, noise, graph, draws, fixed_tokens=None, on_step=lambda x: None) -> Tensor:
+    def run(self, x, levels, score_fn, graph, draws, fixed_tokens=None, on_step=lambda x: None) -> Tensor:
         on_step(x)
-        for index, (t, t_next) in enumerate(itertools.pairwise(times)):
-            x = self.step(x, t.expand(len(x)), t_next.expand(len(x)), score_fn, noise, graph, draws.at(index))
+        each = [levels.pick(index).at(x[:, 0]) for index in range(len(levels.sigma))]
+        for index, (level, level_next) in enumerate(itertools.pairwise(each)):
+            x = self.step(x, level, level_next, score_fn, graph, draws.at(index))
             on_step(x)
-        x = self.denoise(x, times[-1].expand(len(x)), score_fn, noise, graph, draws.at(len(times) - 1))
+        x = self.denoise(x, each[-1], score_fn, graph, draws.at(len(each) - 1))
         on_step(x)
         return x
 
@@ -32,16 +33,16 @@ class DropsThem(Analytic):
 class Scrambles(Analytic):
     """A step that replaces every token, whatever the scores are."""
 
-    def step(self, x, t, t_next, model, noise, graph, draws) -> Tensor:
-        super().step(x, t, t_next, model, noise, graph, draws)
+    def step(self, x, level, level_next, score_fn, graph, draws, state=None) -> Tensor:
+        super().step(x, level, level_next, score_fn, graph, draws, state)
         return (draws.uniform("scramble", x.shape[1]) * graph.vocab_size).long()
 
 
 class ScramblesAndDrops(Scrambles, DropsThem):
     """Both."""
 
-    def denoise(self, x, t, model, noise, graph, draws) -> Tensor:
-        return self.step(x, t, t, model, noise, graph, draws)
+    def denoise(self, x, level, score_fn, graph, draws) -> Tensor:
+        return self.step(x, level, level, score_fn, graph, draws)
 
 
 @pytest.mark.parametrize("sampler", [DropsThem, Scrambles, ScramblesAndDrops])

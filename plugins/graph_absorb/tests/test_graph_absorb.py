@@ -7,6 +7,7 @@ import torch
 
 from sedd_core import plugin
 from sedd_core.maths.draws import Draws
+from sedd_core.stages import NoiseLevel
 from sedd_core.testing import check_graph
 
 
@@ -18,14 +19,14 @@ def test_conformance(vocab_size: int) -> None:
 def test_only_the_mask_is_reachable() -> None:
     graph = plugin("graph_absorb")(vocab_size=5)
     assert (graph.mask, graph.num_states) == (5, 6)
-    assert graph.reachable(torch.arange(6)).tolist() == [False] * 5 + [True]
+    assert graph.reachable(torch.arange(6), NoiseLevel.of_sigma(torch.ones(()))).tolist() == [False] * 5 + [True]
     assert (graph.prior(Draws(0, torch.arange(3)), 4) == 5).all()
 
 
 def test_the_published_score_offset() -> None:
     graph = plugin("graph_absorb")(vocab_size=50257)
     sigma = torch.tensor([1e-6, 0.3, 80.0], dtype=torch.float64)
-    offset = graph.score_offset(torch.tensor([50257, 50257, 7]), sigma)
+    offset = graph.score_offset(torch.tensor([50257, 50257, 7]), NoiseLevel.of_sigma(sigma))
     expected = [-math.log(math.expm1(s)) - math.log(50257) for s in sigma.tolist()]
     torch.testing.assert_close(offset, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
 
