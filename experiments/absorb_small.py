@@ -11,7 +11,6 @@ import fiddle as fdl
 
 from experiments.models import small
 from sedd_core.cli import stage
-from sedd_core.model import ScoreHead
 from sedd_core.runs import Train
 from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Validation
 
@@ -31,7 +30,7 @@ def config() -> fdl.Config[Train]:
         noise=stage("noise_loglinear", eps=1e-3),
         graph=stage("graph_absorb"),
         model=small(),
-        score=fdl.Config(ScoreHead, scale_by_sigma=True),
+        head=stage("head_score", scale_by_sigma=True),
         sampler=stage("sampler_euler"),
         optimizer=fdl.Config(
             Optimizer, lr=3e-4, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, warmup=2500, clip=1.0

@@ -10,7 +10,6 @@ import fiddle as fdl
 
 from experiments.models import tiny
 from sedd_core.cli import stage
-from sedd_core.model import ScoreHead
 from sedd_core.runs import Train
 from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Validation
 
@@ -23,7 +22,7 @@ def config() -> fdl.Config[Train]:
         noise=stage("noise_loglinear"),
         graph=stage("graph_absorb"),
         model=tiny(),
-        score=fdl.Config(ScoreHead, scale_by_sigma=True),
+        head=stage("head_score", scale_by_sigma=True),
         sampler=stage("sampler_analytic"),
         optimizer=fdl.Config(Optimizer, lr=2e-3, beta2=0.95, warmup=100),
         training=fdl.Config(Training, steps=1500, batch_size=8, ema_decay=0.999, log_every=100),

@@ -19,5 +19,5 @@ def config() -> fdl.Config[Train]:
     run = absorb_small()
     run.noise = stage("noise_geometric", sigma_min=1e-4, sigma_max=20.0)
     run.graph = stage("graph_uniform")
-    run.score.scale_by_sigma = False
+    run.head.scale_by_sigma = False
     return run

@@ -106,7 +106,7 @@ def _model_rows(loaded: Loaded, ema: bool) -> dict[str, str]:
     """Rows of the table about the model: name to value."""
     parameters = sum(parameter.numel() for parameter in loaded.model.parameters())
     mask = "" if loaded.graph.mask is None else " and a mask"
-    rows = {stage: _shown(loaded.record.node(stage)) for stage in ("graph", "noise", "model", "score")}
+    rows = {stage: _shown(loaded.record.node(stage)) for stage in ("graph", "noise", "model", "head")}
     rows["states"] = f"{loaded.graph.num_states:,}: {loaded.graph.vocab_size:,} tokens{mask}"
     rows["parameters"] = f"{parameters:,}"
     length = trained_length(loaded.record)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..build.build import build, construct
 from ..build.limits import at_most
 from ..errors import UserError
-from ..model.score import ScoreHead, ScoreModel, move_to
+from ..model.score import ScoreModel, move_to
 from ..record.record import Record
 from ..registry.table import contracts
 from ..stages import Graph, Noise
@@ -68,7 +68,7 @@ def load_checkpoint(
             f"The record of {folder} is damaged: its graph has {graph.num_states} states, but its model has "
             f"{backbone.head.out_features}."
         )
-    model = ScoreModel(backbone, graph, _part(record, "score"))
+    model = ScoreModel(backbone, graph, _part(record, "head"))
     load_state_into(stored, folder, model, noise)
     codec = _codec(folder, tokenizer, graph.vocab_size)
     move_to(device, model, noise)
@@ -76,7 +76,7 @@ def load_checkpoint(
 
 
 def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tuple[ScoreModel, Graph, Noise]:
-    """Load the model, graph and noise schedule of a checkpoint; `model(x, sigma)` is the log-score.
+    """Load the model, graph and noise schedule of a checkpoint; `model(x, level)` is the log-score.
 
     Args:
         path: Checkpoint, as for `load_checkpoint`.
@@ -174,10 +174,10 @@ def _check_size(record: Record, stored: dict[str, Tensor], folder: Path) -> None
 
 
 def _part(record: Record, name: str) -> Any:
-    """Build a stage of the run, or its score head. UserError if the record has an object of another type there."""
+    """Build a stage of the run. UserError if the record has an object of another type there."""
     built = build(record.node(name), name)
     part = construct(built.func, built.keywords, name) if isinstance(built, partial) else built
-    expected = contracts().get(name, ScoreHead)
+    expected = contracts()[name]
     if not isinstance(part, expected):
         raise UserError(f"The record is damaged: its {name} is a {type(part).__name__}, not a {expected.__name__}.")
     return part

@@ -25,6 +25,7 @@ SUPPORTED: dict[str, tuple[str, ...]] = {
     "graph_uniform": ("vocab_size",),
     "noise_loglinear": (),
     "noise_geometric": ("sigma_min", "sigma_max"),
+    "head_score": ("scale_by_sigma",),
     "model_ddit": ("num_states", *SIZES),
 }
 """Plugins that the layout can express, each with the arguments that it states; the original fixes the other arguments
@@ -89,7 +90,7 @@ def record_of_config(config: Any, path: Path) -> Record:
         nodes: dict[str, Any] = {
             "graph": Node("plugin", plugins[0], {"vocab_size": config["tokens"]}),
             "noise": Node("plugin", plugins[1], bounds),
-            "score": Node("core", "ScoreHead", {"scale_by_sigma": model["scale_by_sigma"]}),
+            "head": Node("plugin", "head_score", {"scale_by_sigma": model["scale_by_sigma"]}),
             "model": Node(
                 "plugin",
                 plugins[2],
@@ -120,13 +121,13 @@ def published_config(record: Record) -> dict[str, Any]:
     Raises:
         UserError: The original's config cannot express the model, or the original's code does not support it.
     """
-    nodes = {stage: record.node(stage) for stage in ("graph", "noise", "model", "score")}
-    for stage in ("graph", "noise", "model"):
+    nodes = {stage: record.node(stage) for stage in ("graph", "noise", "model", "head")}
+    for stage in nodes:
         _check_supported(stage, nodes[stage])
-    graph, noise, model, score = (_arguments(node) for node in nodes.values())
+    graph, noise, model, head = (_arguments(node) for node in nodes.values())
     kinds = {stage: nodes[stage].name.partition("_")[2] for stage in ("graph", "noise", "model")}
-    if score["scale_by_sigma"] and kinds["graph"] != "absorb":
-        raise _unsupported("a score scaled by sigma on a graph other than absorb (score.scale_by_sigma=True)")
+    if head["scale_by_sigma"] and kinds["graph"] != "absorb":
+        raise _unsupported("a score scaled by sigma on a graph other than absorb (head.scale_by_sigma=True)")
     return {
         "tokens": graph["vocab_size"],
         "graph": {"type": kinds["graph"]},
@@ -135,7 +136,7 @@ def published_config(record: Record) -> dict[str, Any]:
             "type": kinds["model"],
             **{name: model[name] for name in SIZES},
             "length": trained_length(record),
-            "scale_by_sigma": score["scale_by_sigma"],
+            "scale_by_sigma": head["scale_by_sigma"],
         },
     }
 

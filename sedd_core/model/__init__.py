@@ -1,6 +1,6 @@
 """The score model that samplers and evaluators call, and its moving average."""
 
 from .ema import EMA
-from .score import ScoreHead, ScoreModel
+from .score import ScoreModel
 
-__all__ = ["EMA", "ScoreHead", "ScoreModel"]
+__all__ = ["EMA", "ScoreModel"]

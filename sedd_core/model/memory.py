@@ -15,8 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..errors import UserError
-from ..stages import Backbone, Graph, NoiseLevel
-from .score import ScoreHead, ScoreModel
+from ..stages import Backbone, Graph, Head, NoiseLevel
+from .score import ScoreModel
 
 GIB = 2**30
 RESERVED = GIB
@@ -56,7 +56,7 @@ class Estimate:
 def estimate(
     make: Callable[[], Backbone],
     graph: Graph,
-    head: ScoreHead,
+    head: Head,
     length: int,
     *,
     bf16: bool,
@@ -193,7 +193,7 @@ def peak_bytes(model: ScoreModel, length: int, sequences: int, share: float, bf1
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             features = model.backbone(x, level.to(torch.float32), None).flatten(0, 1)[:count]
             x, level = x.flatten()[:count], level.pick(0).at(x.flatten()[:count])
-            log_score = model.head(model.backbone.logits(features), x, level, model.graph)
+            log_score = model.head.log_score(model.backbone.logits(features), x, level, model.graph)
             loss = model.graph.score_entropy(log_score, level, x, x).sum()
         del features, log_score
         loss.backward()

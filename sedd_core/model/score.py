@@ -1,54 +1,16 @@
-"""The score model: a backbone whose logits are converted to log-scores."""
+"""The score model: a backbone whose logits a head converts to log-scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ..maths.numerics import float64_device
-from ..record.recordable import recordable
 from ..stages.backbone import Backbone
 from ..stages.graph import Graph
+from ..stages.head import Head
 from ..stages.noise import Noise, NoiseLevel
-
-
-@recordable
-@dataclass(frozen=True, kw_only=True)
-class ScoreHead:
-    """The map from logits to log-scores."""
-
-    scale_by_sigma: bool = True
-    """Whether the graph's `score_offset`, a typical log-score at the noise level, is added to the logits."""
-
-    def __call__(
-        self,
-        logits: Float[Tensor, "*shape S"],
-        x: Int64[Tensor, "*shape"],
-        level: NoiseLevel,
-        graph: Graph,
-    ) -> Float32[Tensor, "*shape S"] | Float[Tensor, "*shape S"]:
-        """Convert logits to log-scores [..., S], in float32 or float64; the entry at y = x is arbitrary.
-
-        With the offset, the network learns only the difference from a typical log-score, which is
-        - log expm1(sigma) - log V for absorb.
-
-        Args:
-            logits: Logits [..., S].
-            x: Current states [...].
-            level: Noise level, with the leading axes of x.
-            graph: The forward process.
-
-        Source: SEDD, appendix C.2.
-        """
-        log_score = logits.to(
-            torch.promote_types(logits.dtype, torch.float32)
-        )  # before the offset, which bf16 would round
-        if not self.scale_by_sigma:
-            return log_score
-        return log_score + graph.score_offset(x, level)[..., None].to(log_score.dtype)
 
 
 class ScoreModel(nn.Module):
@@ -60,7 +22,7 @@ class ScoreModel(nn.Module):
         head: Map from logits to log-scores.
     """
 
-    def __init__(self, backbone: Backbone, graph: Graph, head: ScoreHead) -> None:
+    def __init__(self, backbone: Backbone, graph: Graph, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.graph = graph
@@ -100,7 +62,7 @@ class ScoreModel(nn.Module):
         condition = None if cond is None else cond.to(device)
         features = self.backbone(x.to(device), level.to(torch.float32).to(device), condition)
         logits = self.backbone.logits(features[positions.to(device)]).to(x.device)
-        return self.head(logits, x[positions], level.at(x, positions), self.graph)
+        return self.head.log_score(logits, x[positions], level.at(x, positions), self.graph)
 
 
 def move_to(device: torch.device | str, model: ScoreModel, noise: Noise) -> None:

@@ -14,12 +14,16 @@ from .node import Node
 FORMAT = 2
 """Record format that this version writes."""
 RENAMED: dict[str, dict[str, str]] = {
+    "Train": {"score": "head"},
     "Training": {"ema": "ema_decay", "snapshot_every": "eval_every"},
     "Sample": {"given_noise": "fixed_token_noise"},
     "Meter": {"by_time": "loss_by_time_bin", "tokens": "tokens_by_time_bin"},
 }
 """Settings and checkpoint entries renamed in format 2: by class, from the old to the new name."""
+PLUGINS = {"ScoreHead": "head_score"}
+"""Classes of the core that became plugins in format 2."""
 RENAMED_PATHS = {
+    "score.scale_by_sigma": "head.scale_by_sigma",
     "training.ema": "training.ema_decay",
     "training.snapshot_every": "training.eval_every",
     "given_noise": "fixed_token_noise",
@@ -28,13 +32,17 @@ RENAMED_PATHS = {
 
 
 def upgrade(run: Node) -> Node:
-    """Rename all arguments of a run in an earlier format to their current names.
+    """Rename all arguments of a run in an earlier format to their current names, and classes that became plugins.
 
     Args:
         run: Node as read from the record's file.
     """
     args = run.map_args(lambda value, _: upgrade(value) if isinstance(value, Node) else value)
-    return replace(run, args=with_new_names(run.name, args) if run.kind == "core" else args)
+    if run.kind != "core":
+        return replace(run, args=args)
+    if run.name in PLUGINS:
+        return Node("plugin", PLUGINS[run.name], args)
+    return replace(run, args=with_new_names(run.name, args))
 
 
 def with_new_names(cls: str, values: dict[str, Any]) -> dict[str, Any]:

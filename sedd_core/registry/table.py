@@ -25,6 +25,7 @@ class Stage(NamedTuple):
 STAGES: dict[str, Stage] = {
     "noise": Stage("sedd_core.stages.noise:Noise", "noise schedule"),
     "graph": Stage("sedd_core.stages.graph:Graph", "forward process", late=("vocab_size",)),
+    "head": Stage("sedd_core.stages.head:Head", "head"),
     "sampler": Stage("sedd_core.stages.sampler:Sampler", "sampler"),
     "model": Stage("sedd_core.stages.backbone:Backbone", "backbone", late=("num_states",)),
     "data": Stage("sedd_core.stages.data:Data", "data source"),

@@ -29,7 +29,7 @@ def describe(run: TrainingParts) -> str:
     graph = contracts.inspection_graph(run.graph, vocab_size)
     with torch.device("meta"):
         backbone, _ = bind(run.model, "model", num_states=graph.num_states)
-    model = ScoreModel(backbone, graph, run.score)
+    model = ScoreModel(backbone, graph, run.head)
     if not known:
         return "\n".join([*lines, LATER])
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -58,7 +58,7 @@ def warnings(run: TrainingParts) -> list[str]:
         UserError: Parts do not fit each other or the memory of the GPUs.
     """
     parts: dict[str, Any] = {
-        name: getattr(run, name) for name in ("noise", "score", "sampler", "optimizer", "training")
+        name: getattr(run, name) for name in ("noise", "head", "sampler", "optimizer", "training")
     }
     vocab_size, known = run.vocab_size()
     parts |= {"processes": run.started_processes(), "graph": contracts.inspection_graph(run.graph, vocab_size)}

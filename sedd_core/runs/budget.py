@@ -48,7 +48,7 @@ def _estimate(run: TrainingParts, vocab_size: int) -> memory.Estimate:
     return memory.estimate(
         lambda: bind(run.model, "model", num_states=graph.num_states)[0],
         graph,
-        run.score,
+        run.head,
         run.data.length,
         bf16=run.training.precision != "fp32",
         processes=run.started_processes(),

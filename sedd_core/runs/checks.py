@@ -10,9 +10,8 @@ from .. import checkpoints
 from ..build.workspace import Workspace
 from ..errors import UserError
 from ..evaluation.integrand import masks_only
-from ..model.score import ScoreHead
 from ..registry.plugins import name_of
-from ..stages import Graph, Noise, Sampler
+from ..stages import Graph, Head, Noise, Sampler
 from ..training.batches import check_batch_divides
 from ..training.settings import Optimizer, Training
 from ..training.trainer import check_process_is_fixed
@@ -53,13 +52,11 @@ def process_is_fixed(graph: Graph, noise: Noise) -> Iterator[str]:
     yield from ()
 
 
-def scaling_suits(score: ScoreHead, graph: Graph) -> Iterator[str]:
-    """Warn about scale_by_sigma without a mask, where scores of clean and of replaced tokens differ in scale."""
-    if score.scale_by_sigma and graph.mask is None:
-        yield (
-            "score.scale_by_sigma=true suits graphs with a mask; on this graph training starts from a much higher "
-            "loss and learns less. As published: score.scale_by_sigma=false"
-        )
+def head_suits(head: Head, graph: Graph) -> Iterator[str]:
+    """Warn about a head that is unwise on the graph."""
+    reason = head.warning(graph)
+    if reason:
+        yield reason
 
 
 def warm_up_ends(optimizer: Optimizer, training: Training) -> Iterator[str]:
@@ -95,11 +92,11 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     batch_divides,
     process_is_fixed,
     prior_is_reached,
-    scaling_suits,
+    head_suits,
     warm_up_ends,
     profile_is_reached,
 )
-"""Checks; their parameters are any of graph, noise, score, sampler, optimizer, training, processes, by name."""
+"""Checks; their parameters are any of graph, noise, head, sampler, optimizer, training, processes, by name."""
 WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
 """Checks that do not read values of the graph's tensors, for graphs on the meta device."""
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..distributed.rank import process_rank
-from ..model.score import ScoreHead
-from ..stages import Backbone, Data, Graph, Monitor, Noise, Sampler
+from ..stages import Backbone, Data, Graph, Head, Monitor, Noise, Sampler
 from ..training.settings import (
     Checkpoints,
     Optimizer,
@@ -35,8 +34,8 @@ class TrainingParts(Run):
     """Forward process; the run sets its vocabulary size, which the data determines."""
     model: partial[Backbone]
     """Network; the run sets its number of states, which the graph determines."""
-    score: ScoreHead
-    """Map from the network's logits to log-scores."""
+    head: Head
+    """Meaning of the network's logits, as log-scores."""
     sampler: Sampler
     """Sampler of the samples drawn during and after training."""
     optimizer: Optimizer

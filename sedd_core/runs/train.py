@@ -169,7 +169,7 @@ class Train(TrainingParts):
     def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
         graph, of_graph = bind(self.graph, "graph", vocab_size=vocab_size)
         model, of_model = bind(self.model, "model", num_states=graph.num_states)
-        return ScoreModel(model, graph, self.score), {"graph": of_graph, "model": of_model}
+        return ScoreModel(model, graph, self.head), {"graph": of_graph, "model": of_model}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split
 from .factorized import FactorizedSampler
 from .graph import Graph, StepWeights
+from .head import Head
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
 from .noise import Noise, NoiseLevel
@@ -16,6 +17,7 @@ __all__ = [
     "FactorizedSampler",
     "FixedTokens",
     "Graph",
+    "Head",
     "InterpolatingGraph",
     "Monitor",
     "Noise",

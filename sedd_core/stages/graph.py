@@ -74,12 +74,12 @@ class Graph(nn.Module, ABC):
         """The distribution [S] that sampling starts from: the limit of the forward process."""
 
     def score_offset(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
-        """A typical log-score [...] of states x [...] at a noise level, added to the logits by a scaled score head.
+        """A typical log-score [...] of states x [...] at a noise level, added to the logits by a scaled head.
 
         Raises:
             TypeError: The graph defines no score offset.
         """
-        raise TypeError(f"{type(self).__name__} defines no score_offset: set score.scale_by_sigma=False")
+        raise TypeError(f"{type(self).__name__} defines no score_offset: set head.scale_by_sigma=False")
 
     def reachable(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Bool[Tensor, "*shape"]:
         """Whether the process can enter each state x [...]; only there are scores learned and moves possible."""

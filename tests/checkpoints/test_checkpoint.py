@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from head_score import ScoreHead
 from tokenizers import Tokenizer, models
 
 from sedd_core import UserError, checkpoints, load_model, plugin
 from sedd_core.files import digest
 from sedd_core.model.ema import EMA
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.record import Node, Record
 from sedd_core.stages import NoiseLevel
 from sedd_core.text.codec import Codec
@@ -23,7 +24,7 @@ SIZES = {"num_states": 6, "hidden_size": 16, "n_blocks": 1, "n_heads": 2, "cond_
 PARTS = {
     "graph": Node("plugin", "graph_absorb", {"vocab_size": 5}),
     "noise": Node("plugin", "noise_loglinear", {"eps": 0.01}),
-    "score": Node("core", "ScoreHead", {"scale_by_sigma": True}),
+    "head": Node("plugin", "head_score", {"scale_by_sigma": True}),
     "model": Node("plugin", "model_ddit", SIZES),
 }
 RUN = Node("core", "Train", PARTS)

@@ -69,7 +69,7 @@ COMMANDS = {
     "a noise's type": ([QUICKSTART, "noise.type=geometric"], ["Choose a variant by name: noise=geometric."]),
     "a setting of another group": (
         [QUICKSTART, "model.scale_by_sigma=false"],
-        ["Did you mean 'score.scale_by_sigma'?"],
+        ["Did you mean 'head.scale_by_sigma'?"],
     ),
     "another program's name": ([QUICKSTART, "training.n_iters=5"], ["Did you mean 'training.steps'?"]),
     "another program's group": ([QUICKSTART, "optim.lr=5"], ["Did you mean 'optimizer.lr'?"]),
@@ -109,7 +109,7 @@ COMMANDS = {
         ["takes int, not '2.5'"],
     ),
     "a word for a float": ([QUICKSTART, "--fdl_set=optimizer.lr=fast"], ["optimizer.lr takes float, not 'fast'"]),
-    "a number for a bool": ([QUICKSTART, "--fdl_set=score.scale_by_sigma=1"], ["takes bool, not '1'"]),
+    "a number for a bool": ([QUICKSTART, "--fdl_set=head.scale_by_sigma=1"], ["takes bool, not '1'"]),
     "numbers for a tuple of str": (
         [QUICKSTART, "--fdl_set=data.paths=(1, 2)"],
         ["takes tuple of str", "(1, 2)"],

@@ -249,8 +249,8 @@ def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[
     ("sets", "words"),
     [
         ([], []),
-        (["graph=uniform", "noise=geometric", "score.scale_by_sigma=false"], []),
-        (["graph=uniform", "noise=geometric"], ["score.scale_by_sigma=false"]),
+        (["graph=uniform", "noise=geometric", "head.scale_by_sigma=false"], []),
+        (["graph=uniform", "noise=geometric"], ["head.scale_by_sigma=false"]),
         (["graph=uniform"], ["sigma = 6.91", "0.00039 nats per token", "noise=geometric"]),
         (["graph=uniform", "noise=geometric(sigma_max=2)"], ["sigma = 2", "nats per token"]),
         (

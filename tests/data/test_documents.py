@@ -7,13 +7,14 @@ from itertools import chain, product
 
 import pytest
 import torch
+from head_score import ScoreHead
 from torch import Tensor, nn
 
 from sedd_core import plugin
 from sedd_core.data.sequences import DocumentSequences, Padding
 from sedd_core.evaluation import bound
 from sedd_core.maths.draws import Draws
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
 from sedd_core.stages import Backbone, FixedTokens
 from sedd_core.training.settings import Optimizer, Training

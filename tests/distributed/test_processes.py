@@ -293,7 +293,7 @@ def test_several_processes_warn_as_one(tmp_path: Path) -> None:
     (tmp_path / "loud.py").write_text(LOUD)
     settings = [*EXACT[1:], "graph=uniform", "training.steps=1", "samples.count=0", "ngpus=2"]
     said = apart("--fdl_config=loud.py", *settings, "--run_folder=run")
-    assert said.count("warning: score.scale_by_sigma=true suits graphs with a mask") == 1
+    assert said.count("warning: head.scale_by_sigma=true suits graphs with a mask") == 1
     assert said.count("UserWarning: the optimizer is made") == 1
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from head_score import ScoreHead
 from torch import Tensor
 
 from sedd_core import load_model, plugin
 from sedd_core.evaluation import bound
 from sedd_core.evaluation.integrand import masks_only
 from sedd_core.maths.draws import Draws
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.runs.checks import prior_is_reached
 from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
 from sedd_core.testing import check_graph

@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
+from head_score import ScoreHead
 from scipy.stats import beta, kstest
 from torch import Tensor, nn
 
 from sedd_core import plugin
 from sedd_core.evaluation.bound import terms
 from sedd_core.maths.draws import Draws
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Backbone, Batch, NoiseLevel
 from sedd_core.training.objective import ScoreEntropy
 from tests.support.bounds import exact_uniform

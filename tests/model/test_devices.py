@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from head_score import ScoreHead
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -21,7 +22,7 @@ from sedd_core.distributed.world import World
 from sedd_core.maths import numerics
 from sedd_core.maths.draws import Draws
 from sedd_core.maths.numerics import float64_device, to_float64
-from sedd_core.model.score import ScoreHead, ScoreModel, move_to
+from sedd_core.model.score import ScoreModel, move_to
 from sedd_core.sampling.sample import sample
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer

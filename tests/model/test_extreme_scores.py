@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from head_score import ScoreHead
 from torch import Tensor
 
 from sedd_core import UserError, plugin
@@ -13,7 +14,7 @@ from sedd_core.evaluation import bound
 from sedd_core.maths.categorical import categorical
 from sedd_core.maths.draws import Draws
 from sedd_core.maths.numerics import row_scores
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
 from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
 from sedd_core.stages.sampler import denoising_distribution

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from head_score import ScoreHead
 
 from experiments.models import medium, small
 from sedd_core import UserError, plugin
 from sedd_core.cli.main import main
 from sedd_core.model import memory
 from sedd_core.model.memory import GIB, Estimate, estimate, explained, is_exhausted
-from sedd_core.model.score import ScoreHead
 
 ROOT = Path(__file__).parents[2]
 DRY = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'absorb_medium.py'}", "--dry_run"]

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from head_score import ScoreHead
 
 import sedd_core.runs  # noqa: F401 - records name its classes
 from sedd_core import UserError, plugin
 from sedd_core.build.build import bind, build
-from sedd_core.model.score import ScoreHead
 from sedd_core.record import FORMAT, Node, Record
 from tests.support.attacks import ATTACKS
 

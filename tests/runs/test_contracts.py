@@ -200,7 +200,7 @@ def config(graph: str = "Checked"):
     run = quickstart()
     run.graph = fdl.Partial(globals()[graph])
     run.data.tokenizer, run.data.length = "char", 16
-    run.score.scale_by_sigma = False
+    run.head.scale_by_sigma = False
     return run
 '''
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from head_score import ScoreHead
 from torch import Tensor, nn
 
 from sedd_core import UserError, plugin
 from sedd_core.build import trust
 from sedd_core.evaluation import bound
 from sedd_core.maths.draws import Draws
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
 from sedd_core.stages import Backbone, Batch, FixedTokens, NoiseLevel
 from tests.support.runs import ROOT, TINY, run, write_text
@@ -145,7 +146,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_whole_run_and_its_samples_have_conditions(mine: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Training, both terms of snapshots, samples of snapshots under the labels of validation sequences, `Sample`."""
     settings = [setting for setting in TINY[1:] if not setting.startswith(("model.", "data."))]
-    run(mine, *settings, "graph=uniform", "score.scale_by_sigma=false", "samples.count=3", "--run_folder=run")
+    run(mine, *settings, "graph=uniform", "head.scale_by_sigma=false", "samples.count=3", "--run_folder=run")
     module = next(module for name, module in sys.modules.items() if name.endswith("mine") and hasattr(module, "Text"))
     valid = module.Text(paths=("text.txt",), tokenizer="char", length=16).split("valid")
     labels = valid.batch(torch.arange(3)).cond.tolist()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from head_score import ScoreHead
 from hypothesis import given as any_of
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from sedd_core import UserError, plugin
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.prompts import (
     Blank,
     fixed_tokens,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from head_score import ScoreHead
 from tokenizers import Tokenizer, models
 
 from sedd_core import checkpoints, plugin
 from sedd_core.build.build import build
 from sedd_core.model.ema import EMA
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.record import Node, Record
 from sedd_core.text.codec import Codec
 
@@ -33,7 +34,7 @@ def write_run(folder: Path, graph: Node, noise: Node, scale: bool) -> Path:
         "data": Node("plugin", "data_text", {"length": 4, "tokenizer": "bpe"}),
         "graph": graph,
         "noise": noise,
-        "score": Node("core", "ScoreHead", {"scale_by_sigma": scale}),
+        "head": Node("plugin", "head_score", {"scale_by_sigma": scale}),
         "model": Node("plugin", "model_ddit", {**SIZES, "num_states": states}),
         "training": Node("core", "Training", {"steps": 7, "batch_size": 32}),
     }

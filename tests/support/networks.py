@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from head_score import ScoreHead
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Backbone, Graph, InterpolatingGraph, Noise, NoiseLevel
 from tests.support.oracles import PAIRS
 

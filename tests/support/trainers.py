@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from head_score import ScoreHead
 
 from sedd_core import plugin
 from sedd_core.data.sequences import PackedSequences
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
 

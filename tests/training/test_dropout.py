@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from head_score import ScoreHead
 from torch import Tensor, nn
 from torch.nn import functional
 
 from sedd_core import plugin
 from sedd_core.data.sequences import PackedSequences
 from sedd_core.distributed.world import World
-from sedd_core.model.score import ScoreHead, ScoreModel
+from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Backbone, NoiseLevel
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
