@@ -92,10 +92,10 @@ def by_mask_count(
         point_draws = draws.at(index)
         uniform = point_draws.uniform("count", 1)[:, 0]
         count = 1 + (length * (index + uniform) / points).long().clamp(max=length - 1)
-        level_of = point_draws.uniform("places", length)
-        level = level_of.sort(-1).values.gather(-1, count[:, None] - 1)
-        x = torch.where(level_of <= level, graph.prior(point_draws, length), x0)
-        sigma = -torch.log1p(-level[:, 0])
+        thresholds = point_draws.uniform("places", length)
+        threshold = thresholds.sort(-1).values.gather(-1, count[:, None] - 1)
+        x = torch.where(thresholds <= threshold, graph.prior(point_draws, length), x0)
+        sigma = -torch.log1p(-threshold[:, 0])
         clamped = sigma.clamp(low, high)
         weight = length / count * torch.expm1(clamped)
         yield Point(

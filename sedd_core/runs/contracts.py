@@ -122,9 +122,10 @@ def _check_noise(noise: Noise) -> None:
         _require(
             values.shape == t.shape and values.dtype == torch.float64,
             noise,
-            "sigma and rate have the shape and type of t",
+            "t, sigma and rate have the shape and type of t",
         )
     _require((level.sigma > 0).all() and (level.sigma.diff() > 0).all(), noise, "sigma is positive and grows with t")
+    _require(torch.allclose(level.t, t, 1e-9), noise, "the t of a level is the time that it was asked for")
     slope = (noise(t + step).sigma - noise(t - step).sigma) / (2 * step)
     _require(torch.allclose(level.rate, slope, 1e-3), noise, "rate is the derivative of sigma")
     _require(torch.allclose(noise.time(level.sigma), t, 1e-6), noise, "time(sigma(t)) is t")

@@ -8,7 +8,8 @@ from .head import Head
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
 from .noise import Noise, NoiseLevel
-from .sampler import FixedTokens, Sampler, SamplerStats, ScoreFunction
+from .sampler import FixedTokens, Sampler, ScoreFunction
+from .sampler_stats import SamplerStats
 
 __all__ = [
     "Backbone",

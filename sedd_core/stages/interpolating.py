@@ -16,14 +16,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
-from ..maths.categorical import categorical
 from ..maths.draws import Draws
 from ..maths.numerics import LARGEST, log1mexp
 from .graph import Graph, StepWeights
+from .mixtures import check_distribution, draw, entries
 from .noise import NoiseLevel
-
-TOLERANCE = 1e-9
-"""Largest accepted deviation of the sum of pi from 1."""
 
 
 class Coefficients(NamedTuple):
@@ -50,7 +47,7 @@ class InterpolatingGraph(Graph):
     pi: Tensor
 
     def __init__(self, pi: Float64[Tensor, " S"], *, vocab_size: int, mask: int | None = None) -> None:
-        _check_distribution(pi)
+        check_distribution(pi)
         super().__init__(vocab_size=vocab_size, num_states=len(pi), mask=mask)
         self.register_buffer("pi", pi, persistent=False)
 
@@ -108,13 +105,13 @@ class InterpolatingGraph(Graph):
 
     def prior(self, draws: Draws, length: int) -> Int64[Tensor, "B L"]:
         """Draw sequences [B, length] from pi."""
-        return _draw(self.pi, draws.uniform("prior", length))
+        return draw(self.pi, draws.uniform("prior", length))
 
     def perturb(self, x0: Int64[Tensor, "B L"], level: NoiseLevel, draws: Draws) -> Int64[Tensor, "B L"]:
         """Replace each token with probability beta by a draw from the mixture, which may be the same token."""
         level = level.at(x0)
         replaced = draws.uniform("perturb", x0.shape[1]) < -torch.expm1(-level.elapsed(None))
-        return torch.where(replaced, _draw(self.mixture(level), draws.uniform("replace", x0.shape[1])), x0)
+        return torch.where(replaced, draw(self.mixture(level), draws.uniform("replace", x0.shape[1])), x0)
 
     def reverse_rate(
         self, x: Int64[Tensor, "*shape"], score: Float[Tensor, "*shape S"], level: NoiseLevel
@@ -235,26 +232,3 @@ class InterpolatingGraph(Graph):
         """rho_x: the rate per unit of noise at which every other state enters x."""
         level = level.at(x)
         return entries(self.mixture(level, level), x)
-
-
-def entries(probs: Float64[Tensor, "..."], x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-    """The entry x [...] of a distribution [S], or of one distribution per state [..., S]."""
-    return probs[x] if probs.ndim == 1 else probs.gather(-1, x[..., None])[..., 0]
-
-
-def _draw(probs: Float64[Tensor, "..."], uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
-    """Draw states [B, L] from a distribution [S], or from one per position [B, L, S]."""
-    if probs.ndim > 1:
-        return categorical(probs.flatten(0, 1), uniform.flatten()).view(uniform.shape)
-    cumulated = probs.cumsum(0)
-    below_one = torch.nextafter(cumulated[-1], cumulated.new_zeros(()))
-    return torch.searchsorted(cumulated, (uniform * cumulated[-1]).minimum(below_one), right=True)
-
-
-def _check_distribution(pi: Tensor) -> None:
-    if pi.is_meta:
-        return
-    total = pi.detach().sum().item()
-    if not (pi >= 0).all() or abs(total - 1) > TOLERANCE:
-        least = pi.detach().min().item()
-        raise ValueError(f"pi must be a distribution: its smallest entry is {least:.6g}, and its sum is {total:.12g}")

@@ -230,7 +230,7 @@ def test_a_failed_write_leaves_nothing(saved: tuple[Path, ScoreModel, EMA], monk
         ("graph", 5, "its run has no 'graph'"),
         ("graph", Node("plugin", "noise_loglinear"), "its graph is a LogLinear, not a Graph"),
         ("graph", Node("plugin", "graph_absorb"), "graph cannot be made"),
-        ("score", Node("plugin", "noise_loglinear"), "not a ScoreHead"),
+        ("head", Node("plugin", "noise_loglinear"), "not a Head"),
         ("noise", None, "its run has no 'noise'"),
     ],
 )

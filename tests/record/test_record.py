@@ -7,12 +7,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from head_score import ScoreHead
 
 import sedd_core.runs  # noqa: F401 - records name its classes
 from sedd_core import UserError, plugin
 from sedd_core.build.build import bind, build
 from sedd_core.record import FORMAT, Node, Record
+from sedd_core.training import Samples
 from tests.support.attacks import ATTACKS
 
 NOISE = Node("plugin", "noise_geometric", {"sigma_max": 10.0})
@@ -21,7 +21,7 @@ GRAPH = Node("plugin", "graph_absorb")
 
 def test_a_node_is_built() -> None:
     assert build(NOISE).sigma_max == 10.0
-    assert isinstance(build(Node("core", "ScoreHead", {"scale_by_sigma": False})), ScoreHead)
+    assert build(Node("core", "Samples", {"count": 3})) == Samples(count=3)
     profiled = build(Node("core", "Training", {"steps": 9, "batch_size": 1, "profile": (1, 2)}))
     assert profiled.profile == (1, 2)
 
@@ -64,8 +64,8 @@ def test_nothing_but_named_classes_can_be_built(
 
 
 def test_faults_are_named_by_their_place() -> None:
-    node = Node("core", "ScoreHead", {"scale_by_sigm": True})
-    with pytest.raises(UserError, match=r"has no argument 'scale_by_sigm'. Did you mean 'scale_by_sigma'\?"):
+    node = Node("core", "Samples", {"conut": 3})
+    with pytest.raises(UserError, match=r"has no argument 'conut'. Did you mean 'count'\?"):
         build(node)
     with pytest.raises(UserError, match=r"noise cannot be made: 0 < sigma_min < sigma_max"):
         build(Node("plugin", "noise_geometric", {"sigma_max": -1.0}), "noise")

@@ -13,7 +13,7 @@ ATTACKS = [
     {"plugin": "noise_geometric", "args": {"__class__": "x"}},
     {"plugin": "noise_geometric", "args": {"sigma_max": {"core": "eval", "args": {}}}},
     {"plugin": "noise_geometric", "args": {"sigma_max": [1.0]}},
-    {"plugin": "noise_geometric", "core": "ScoreHead", "args": {}},
+    {"plugin": "noise_geometric", "core": "Samples", "args": {}},
     {"plugin": "noise_geometric"},
     {"plugin": "noise_geometric", "args": [1]},
     {"plugin": 5, "args": {}},
