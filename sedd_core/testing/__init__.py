@@ -1,8 +1,18 @@
 """Test kit for the core and for plugins: exact distributions on small state spaces, and conformance checks."""
 
-from .conformance import check_graph, check_noise, check_sampler
+from .conformance import check_graph, check_head, check_noise
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
 from .oracle import Oracle
+from .sampler_checks import check_sampler
 
-__all__ = ["Oracle", "check_draws", "check_graph", "check_noise", "check_sampler", "random_joint", "total_variation"]
+__all__ = [
+    "Oracle",
+    "check_draws",
+    "check_graph",
+    "check_head",
+    "check_noise",
+    "check_sampler",
+    "random_joint",
+    "total_variation",
+]

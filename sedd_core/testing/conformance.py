@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ..stages import FactorizedSampler, Graph, Noise, NoiseLevel, Sampler
-from .distributions import random_joint, total_variation
-from .empirical import check_draws
-from .oracle import Oracle
+from ..maths.numerics import row_scores
+from ..stages import Graph, Head, Noise, NoiseLevel
+from .distributions import random_joint
 
 SIGMAS = torch.tensor([1e-4, 1e-2, 0.3, 1.0, 3.0], dtype=torch.float64)
 
@@ -178,63 +177,30 @@ def _check_entropy(graph: Graph) -> None:
         assert (value[possible] > -1e-9).all(), "score entropy must not be negative"
 
 
-def check_sampler(sampler: Sampler, graph: Graph, noise: Noise, *, slope_within: float = 0.1) -> None:
-    """Check that a sampler draws from the right distribution.
-
-    Every sampler is checked by `check_draws`. For a factorized sampler, the distribution of a step must also be
-    nonnegative and normalized, follow the exact reverse process at short steps, and converge at the stated order.
+def check_head(head: Head, graph: Graph) -> None:
+    """Check that a head gives finite log-scores in the right type, and a mean that is consistent with them.
 
     Args:
-        sampler: The sampler.
+        head: The head.
         graph: A forward process of few states.
-        noise: The noise schedule.
-        slope_within: Largest difference between `sampler.order` and the order measured between 64 and 128 steps.
 
     Raises:
         AssertionError: A property does not hold.
     """
-    if isinstance(sampler, FactorizedSampler):
-        _check_distribution(sampler, graph, noise, slope_within)
-    check_draws(sampler, graph, noise)
-
-
-def _check_distribution(sampler: FactorizedSampler, graph: Graph, noise: Noise, slope_within: float) -> None:
-    """Check that step distributions are normalized, and that samples converge at the stated order."""
-    oracle = Oracle(graph, noise, random_joint(graph.vocab_size, 3, seed=2))
-    count = len(oracle.states)
-    level, level_next = (noise(torch.full((count,), value, dtype=torch.float64)) for value in (0.6, 0.55))
-    probs = sampler.step_distribution(oracle.states, level, level_next, oracle.score_fn(), graph)
-    assert (probs >= 0).all(), "step_distribution must not be negative"
-    close(probs.sum(-1), torch.ones(count, oracle.length).double(), "sums of step_distribution over states (1)")
-    distance = [total_variation(oracle.sampled(sampler, steps), oracle.p0) for steps in (64, 128)]
-    order = torch.tensor(distance[0] / distance[1]).log2().item()
-    if sampler.order is not None:
-        assert abs(order - sampler.order) <= slope_within, (
-            f"the measured order of convergence is {order:.2f}, the stated order {sampler.order}"
-        )
-    if sampler.order is not None and sampler.order >= 1:
-        _check_flow(sampler, oracle)
-
-
-def _check_flow(sampler: FactorizedSampler, oracle: Oracle) -> None:
-    """Check that a short step from the exact marginal follows the exact marginal: error / dt tends to 0 with dt.
-
-    The distribution of the samples cannot show this alone: under absorb, tokens are right at any time they are
-    unmasked, so a step with a wrong rate or time still converges to p0 at first order.
-    """
-    noise, count = oracle.noise, len(oracle.states)
-
-    def exact(t: float) -> Float64[Tensor, " N"]:
-        return oracle.marginal(noise(torch.tensor(t, dtype=torch.float64)).sigma.item())
-
-    def error(t: float, dt: float) -> Float64[Tensor, " N"]:
-        now, then = (noise(torch.full((count,), value, dtype=torch.float64)) for value in (t, t - dt))
-        step_probs = sampler.step_distribution(oracle.states, now, then, oracle.score_fn(), oracle.graph)
-        return (oracle.propagate(exact(t), step_probs) - exact(t - dt)) / dt
-
-    for t in noise.time(torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)).tolist():
-        dt = 1e-4 * t
-        limit = 2 * error(t, dt / 2) - error(t, dt)  # Richardson extrapolation: first-order terms in dt cancel
-        flow = total_variation(exact(t), exact(t - dt)) / dt
-        fault = limit.abs().sum().item() / 2 / flow
-        assert fault <= 1e-4, f"a short step at t = {t:.3g} deviates from the exact flow by {fault:.2g} of the flow"
+    states = torch.arange(graph.num_states)
+    logits = torch.randn(len(states), len(states), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for level in map(NoiseLevel.of_sigma, SIGMAS):
+        x = states[graph.reachable(states, level)]
+        rows = logits[x]
+        log_score = head.log_score(rows, x, level, graph)
+        assert log_score.shape == rows.shape, f"log_score must have shape {rows.shape}, not {log_score.shape}"
+        for dtype, expected in ((torch.float32, torch.float32), (torch.bfloat16, torch.float32)):
+            converted = head.log_score(rows.to(dtype), x, level, graph).dtype
+            assert converted == expected, f"log_score of {dtype} must be {expected}, not {converted}"
+        relative = log_score.scatter(-1, x[:, None], 0.0)
+        close(relative.exp() / relative.exp(), torch.ones(1).double(), "log-scores (finite)")
+        log_mean = head.log_mean(rows, x, level, graph)
+        close(log_mean.exp().sum(-1), torch.ones(len(x)).double(), "sum of the mean (1)", 1e-9)
+        derived = graph.mean_from_score(row_scores(relative, x), x, level)
+        if type(head).log_mean is not Head.log_mean:
+            close(log_mean.exp(), derived, "log_mean against the mean of log_score", 1e-9)

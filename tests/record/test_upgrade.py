@@ -104,3 +104,9 @@ def test_odd_values_of_renamed_settings_are_read(args: dict[str, Any]) -> None:
     """Their types are checked when the run is built, by the settings' current names."""
     upgraded = upgrade(Node.from_json({"core": "Training", "args": args}))
     assert list(upgraded.args) == ["ema_decay"]
+
+
+def test_the_score_head_of_format_1_is_the_plugin_of_this_name(tmp_path: Path) -> None:
+    score = {"core": "ScoreHead", "args": {"scale_by_sigma": False}}
+    record = read(tmp_path, {"format": 1, "run": {"core": "Train", "args": {"score": score}}})
+    assert record.run.args == {"head": Node("plugin", "head_score", {"scale_by_sigma": False})}
