@@ -9,11 +9,15 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from ..maths.categorical import row_chunks
 from ..maths.draws import Draws
 from ..model.score import ScoreModel
 from ..sampling.conditioning import score_function
 from ..stages import Graph, Noise, NoiseLevel
 from ..stages.sampler import denoising_distribution
+
+SMALLEST_TAIL = 1e-12
+"""Smallest exp(-(sigma - sigma_end) / 2) of the integral beyond the last level; the rest is below this."""
 
 
 class Point(NamedTuple):
@@ -55,6 +59,35 @@ def model_entropy(
     log_score = model.raw(x, level, positions, cond)
     entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], x0[positions])
     return torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy).sum(-1)
+
+
+def has_open_end(graph: Graph) -> bool:
+    """Whether the prior excludes a state, so that the prior term of the bound is infinite at any finite noise."""
+    return bool((graph.prior_law() == 0).any())
+
+
+def held_entropy(
+    model: ScoreModel,
+    x: Int64[Tensor, "B L"],
+    x0: Int64[Tensor, "B L"],
+    level: NoiseLevel,
+    end: NoiseLevel,
+    positions: Bool[Tensor, "B L"],
+    cond: Tensor | None,
+) -> Float64[Tensor, " B"]:
+    """The score entropy [B] at a level beyond the last one, `end`, for which the network was trained.
+
+    The network's output at `end` is read as the distribution g_y = s_y / sum_z s_z of each position there, given all
+    others, and carried on to the level by the process: s_y = (g K)_y / (g K)_x. A score held constant would diverge.
+    """
+    current, clean, now, last = x[positions], x0[positions], level.at(x, positions), end.at(x, positions)
+    log_score = model.raw(x, end, positions, cond).scatter(-1, current[:, None], 0.0)
+    entropy = torch.empty(len(current), dtype=torch.float64, device=x.device)
+    for part in row_chunks(*log_score.shape):
+        log_probs = log_score[part].double().log_softmax(-1)
+        carried = model.graph.score_from_mean(log_probs, current[part], now.pick(part), last.pick(part))
+        entropy[part] = model.graph.score_entropy(carried, now.pick(part), current[part], clean[part])
+    return torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(positions, entropy).sum(-1)
 
 
 def log_denoised(
@@ -119,3 +152,18 @@ def by_noise(
         sigma = torch.exp(low + (high - low) * (index + point_draws.uniform("level", 1)[:, 0]) / points)
         level = noise.at_sigma(sigma)
         yield Point(graph.perturb(x0, level, point_draws), level, sigma * (high - low), zero, zero)
+
+
+def beyond(
+    graph: Graph, noise: Noise, x0: Int64[Tensor, "B L"], end: NoiseLevel, draws: Draws, points: int
+) -> Iterator[Point]:
+    """Points for the integral from the last level to infinity, in v = exp(-(sigma - sigma_end) / 2), stratified.
+
+    d sigma = 2 dv / v. The entropy falls at least as exp(-sigma / 2), so that the integrand is bounded in v.
+    """
+    zero = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    for index in range(points):
+        point_draws = draws.at(index)
+        v = ((index + point_draws.uniform("level", 1)[:, 0]) / points).clamp(min=SMALLEST_TAIL)
+        level = noise.at_sigma(end.sigma - 2 * v.log())
+        yield Point(graph.perturb(x0, level, point_draws), level, zero, zero, 2 / v)

@@ -192,20 +192,26 @@ class Graph(nn.Module, ABC):
         return torch.where(probs > 0, torch.xlogy(probs, probs / prior), 0.0).sum(-1)
 
     def score_from_mean(
-        self, log_mean: Float[Tensor, "*shape V"], x: Int64[Tensor, "*shape"], level: NoiseLevel
+        self,
+        log_mean: Float[Tensor, "*shape V"],
+        x: Int64[Tensor, "*shape"],
+        level: NoiseLevel,
+        since: NoiseLevel | None = None,
     ) -> Float[Tensor, "*shape S"]:
         """Log-scores [..., S] of a mean x^ = p(x0_i | all other positions): s_y = (x^ T)_y / (x^ T)_x.
 
         Args:
-            log_mean: Log-probabilities of the clean tokens [..., V].
+            log_mean: Log-probabilities of the clean tokens [..., V]; with `since`, of the states [..., S] there.
             x: Current states [...].
             level: Noise level, with the leading axes of x.
+            since: Noise level that the mean belongs to; None: clean data.
         """
         mean = log_mean.double().exp().flatten(0, -2)
         log_probs = torch.empty(x.numel(), self.num_states, dtype=torch.float64, device=x.device)
-        for rows, now, _ in self._distinct(x, level, level):
-            log_probs[rows] = (mean[rows] @ self._kernel(now)[: self.vocab_size]).log()
-        log_probs = log_probs.view(*x.shape, -1)
+        for rows, now, earlier in self._distinct(x, level, level if since is None else since):
+            kernel = self._kernel(now, None if since is None else earlier)
+            log_probs[rows] = (mean[rows] @ kernel[: mean.shape[-1]]).log()
+        log_probs = log_probs.view(*x.shape, self.num_states)
         return log_probs - log_probs.gather(-1, x[..., None])
 
     def mean_from_score(

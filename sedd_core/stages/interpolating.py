@@ -144,14 +144,18 @@ class InterpolatingGraph(Graph):
         return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], own), e * unmoved)
 
     def score_from_mean(
-        self, log_mean: Float[Tensor, "*shape V"], x: Int64[Tensor, "*shape"], level: NoiseLevel
+        self,
+        log_mean: Float[Tensor, "*shape V"],
+        x: Int64[Tensor, "*shape"],
+        level: NoiseLevel,
+        since: NoiseLevel | None = None,
     ) -> Float[Tensor, "*shape S"]:
-        """log s_y = log(alpha x^_y + beta pi_y) minus its value at y = x, in the dtype of `log_mean`."""
-        level = level.at(x)
-        sigma, pi = level.elapsed(None)[..., None], self.mixture(level).log()
-        kept = (log_mean.double() - sigma).to(log_mean.dtype)
+        """log s_y = log(e x^_y + (1 - e) pi_ab(y)) minus its value at y = x, in the dtype of `log_mean`."""
+        level, since = level.at(x), None if since is None else since.at(x)
+        elapsed, pi = level.elapsed(since)[..., None], self.mixture(level, since).log()
+        kept = (log_mean.double() - elapsed).to(log_mean.dtype)
         kept = nn.functional.pad(kept, (0, self.num_states - kept.shape[-1]), value=-math.inf)
-        log_probs = torch.logaddexp(kept, (log1mexp(sigma) + pi).to(log_mean.dtype))
+        log_probs = torch.logaddexp(kept, (log1mexp(elapsed) + pi).to(log_mean.dtype))
         return log_probs - log_probs.gather(-1, x[..., None])
 
     def mean_from_score(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from head_score import ScoreHead
@@ -9,12 +11,13 @@ from torch import Tensor
 
 from sedd_core import load_model, plugin
 from sedd_core.evaluation import bound
-from sedd_core.evaluation.integrand import masks_only
+from sedd_core.evaluation.integrand import has_open_end, masks_only
 from sedd_core.maths.draws import Draws
 from sedd_core.model.score import ScoreModel
 from sedd_core.runs.checks import prior_is_reached
 from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
-from sedd_core.testing import check_graph
+from sedd_core.testing import Oracle, check_graph, random_joint
+from tests.support.bounds import held_tail
 from tests.support.golden_figures import GOLDEN
 from tests.support.graphs import GRAPHS, level_of
 from tests.support.networks import Table
@@ -48,38 +51,75 @@ def mixture(*pi: float, mask: int | None = None) -> InterpolatingGraph:
     return InterpolatingGraph(torch.tensor(pi, dtype=torch.float64), vocab_size=tokens, mask=mask)
 
 
-@pytest.mark.parametrize(
-    ("graph", "masks", "word"),
-    [
-        (plugin("graph_absorb")(vocab_size=5), True, None),
-        (Masking(), True, None),
-        (mixture(0.0, 0.0, 1.0, mask=2), True, None),
-        (Masking(walk=0.5), False, "with 5 of the 5 tokens"),
-        (Masking(rate=2.0), False, "with 5 of the 5 tokens"),
-        (mixture(0.5, 0.0, 0.5, mask=2), False, "with 1 of the 2 tokens"),
-        (mixture(0.0, 0.5, 0.5, mask=2), False, "with 1 of the 2 tokens"),
-        (mixture(0.5, 0.5, 0.0), False, "with 1 of the 3 tokens"),
-        (mixture(0.3, 0.3, 0.4, mask=2), False, None),
-        (GRAPHS["ring"](), False, None),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_one_warning_says_why_a_bound_is_infinite(graph: Graph, masks: bool, word: str | None) -> None:
-    """Exactly where it is: the bound of every token is computed beside it."""
-    assert masks_only(graph) == masks
-    noise = plugin("noise_geometric")()
-    said = list(prior_is_reached(graph, noise))
-    if word is None:
-        assert said == []
-    else:
-        (warning,) = said
-        assert "the likelihood bound is infinite" in warning
-        assert word in warning
+OPEN: dict[str, Graph] = {
+    "a pi of 0 at a token": mixture(0.5, 0.0, 0.5, mask=2),
+    "a pi of 0 at token 0": mixture(0.0, 0.5, 0.5, mask=2),
+    "a pi of 0 at a token, without a mask": mixture(0.5, 0.5, 0.0),
+    "token walk + mask": Masking(3, walk=0.5),
+    "fast masking": Masking(3, rate=2.0),
+    "gidd": plugin("graph_gidd")(vocab_size=3),
+}
+"""Processes whose prior term is infinite at any finite noise."""
+CLOSED: dict[str, Graph] = {
+    "absorb": plugin("graph_absorb")(vocab_size=5),
+    "masking without a closed form": Masking(),
+    "pi at the mask": mixture(0.0, 0.0, 1.0, mask=2),
+    "hybrid": mixture(0.3, 0.3, 0.4, mask=2),
+    "ring": GRAPHS["ring"](),
+}
+MASKS = ("absorb", "masking without a closed form", "pi at the mask")
+
+
+@pytest.mark.parametrize("name", [*OPEN, *CLOSED])
+def test_ends_are_determined_from_laws(name: str) -> None:
+    """No bound is infinite, so nothing is warned of."""
+    graph, noise = (OPEN | CLOSED)[name], plugin("noise_geometric")()
+    assert masks_only(graph) == (name in MASKS)
+    assert has_open_end(graph) == (name in OPEN or name in MASKS)
+    assert list(prior_is_reached(graph, noise)) == []
     model = ScoreModel(Table(torch.zeros(graph.num_states)), graph, ScoreHead(scale_by_sigma=False))
     batch = Batch(torch.arange(graph.vocab_size)[:, None])
     terms = bound.terms(model, noise, batch, Draws(0, torch.arange(graph.vocab_size)), points=4, t_min=1e-3)
-    assert not torch.stack(terms).isnan().any()
-    assert sum(terms).isinf().any() == (word is not None)
+    assert torch.stack(terms).isfinite().all()
+
+
+@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize("sigma_end", [20.0, 6.9])
+def test_the_bound_of_exact_scores_beyond_the_end(name: str, sigma_end: float) -> None:
+    """-log p0 at sigma_end 20; at 6.9 the mean excess is never negative, and of the order of exp(-2 sigma_end)."""
+    oracle = Oracle(OPEN[name], plugin("noise_geometric")(), random_joint(OPEN[name].vocab_size, 2, seed=3))
+    terms = oracle.bound((1e-6, sigma_end), 200)
+    excess = terms.diffusion + terms.reconstruction + held_tail(oracle, sigma_end, 80) + oracle.p0.log()
+    if sigma_end == 20:
+        torch.testing.assert_close(excess, torch.zeros_like(excess), rtol=0, atol=1e-9)
+    else:
+        assert -1e-12 < (oracle.p0 * excess).sum() < 0.1 * math.exp(-2 * sigma_end)
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_the_estimate_beyond_the_end_is_unbiased(name: str, seed: int) -> None:
+    """One token under its exact model: the part beyond the end and the whole bound, at 1e-5 each."""
+    graph = OPEN[name]
+    count = 4000 if isinstance(graph, InterpolatingGraph) else 400  # one kernel for each level
+    p0 = random_joint(graph.vocab_size, 1, seed=4)
+    logits = torch.full((graph.num_states,), -math.inf, dtype=torch.float64)
+    logits[: graph.vocab_size] = p0.log()
+    model, noise = ScoreModel(Table(logits), graph, plugin("head_mean")()), plugin("noise_loglinear")(eps=0.1)
+    tokens = torch.arange(graph.vocab_size).repeat_interleave(count)
+    draws = Draws(seed, torch.arange(len(tokens)))
+    terms = bound.terms(model, noise, Batch(tokens[:, None]), draws, points=4, t_min=1e-4)
+    oracle = Oracle(graph, noise, p0)
+    sigma_end = noise(torch.ones(())).sigma.item()
+    check_mean(terms.prior, held_tail(oracle, sigma_end, 80), p0, count, power=True)
+    check_mean(torch.stack(terms).sum(0), -p0.log(), p0, count, power=False)
+
+
+def check_mean(nats: Tensor, expected: Tensor, p0: Tensor, count: int, *, power: bool) -> None:
+    """The mean of estimates [V count], averaged over the tokens, is the expected one within 4.5 standard errors."""
+    estimates = nats.view(-1, count)
+    allowed = 4.5 * (p0 * estimates.std(-1) / math.sqrt(count)).norm().item()
+    assert abs((p0 * (estimates.mean(-1) - expected)).sum().item()) < allowed
+    assert not power or (p0 * expected).sum() > 2 * allowed, "a missing term or a factor of 2 would pass"
 
 
 def test_a_prior_that_one_token_does_not_reach_is_warned_of() -> None:

@@ -13,6 +13,7 @@ from sedd_core.evaluation import bound
 from sedd_core.evaluation.integrand import model_entropy
 from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Noise
+from sedd_core.testing import Oracle
 from tests.support.graphs import level_of
 
 T_MIN = 1e-3
@@ -45,3 +46,24 @@ def exact_uniform(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
     reconstruction = -(law(low) * log_p).sum().item()
     prior = model.graph.prior_kl(x0, level_of(high)).sum().item()
     return torch.tensor([diffusion, reconstruction, prior])
+
+
+def held_tail(oracle: Oracle, sigma_end: float, nodes: int) -> Tensor:
+    """The expected score entropy [N0] of exact scores held at sigma_end, integrated from there to infinity.
+
+    Gauss-Legendre quadrature in v = exp(-(sigma - sigma_end) / 2) over (0, 1); sums over all noised sequences.
+    """
+    graph, end = oracle.graph, level_of(sigma_end)
+    x = oracle.states.expand(len(oracle.clean), -1, -1)
+    x0 = oracle.clean[:, None].expand_as(x)
+    held = oracle.log_score(oracle.states, sigma_end).log_softmax(-1)
+    total = torch.zeros_like(oracle.p0)
+    for v, weight in gauss_legendre(nodes, 0.0, 1.0):
+        level = level_of(sigma_end - 2 * math.log(v))
+        probs = oracle.forward_distribution(level.sigma.item())
+        score = graph.score_from_mean(held, oracle.states, level, end).expand(len(oracle.clean), -1, -1, -1)
+        possible = (probs > 0)[..., None] & graph.reachable(x, level)
+        entropy = torch.zeros(x.shape, dtype=torch.float64)
+        entropy[possible] = graph.score_entropy(score[possible], level, x[possible], x0[possible])
+        total += weight * 2 / v * (probs * entropy.sum(-1)).sum(-1)
+    return total
