@@ -38,11 +38,13 @@ SYNONYMS = {
     "tokens": "data.vocab",
 }
 """Settings by the names that the original implementation and other programs use."""
+HEAD = 'is a plugin now: head=stage("head_score")'
+"""What became of the class ScoreHead of version 0.1."""
 MOVED = {
     "sedd_core.runs.settings": "sedd_core.training",
     "sedd_core.runs.train": "sedd_core.runs",
     "sedd_core.runs.sample": "sedd_core.runs",
-    "sedd_core.score": "sedd_core.model",
+    "sedd_core.score": f"sedd_core.model; ScoreHead {HEAD}",
 }
 """Modules that experiments of version 0.1 import, with the rooms that export their names now."""
 
@@ -51,6 +53,8 @@ def renamed(error: BaseException) -> str:
     """A clause with the new name of a module or setting of version 0.1; "" for other errors."""
     if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
         return f"; import its names from {MOVED[error.name]}"
+    if isinstance(error, ImportError) and "'ScoreHead'" in str(error):
+        return f"; it {HEAD}"
     found = re.search(r"\.(\w+)'>: got an unexpected keyword argument '(\w+)'", str(error))
     new = RENAMED.get(found[1], {}).get(found[2]) if found else None
     return f"; the setting has been renamed to {new}" if new else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,3 +90,17 @@ def test_the_program_from_another_folder() -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "mine/base.py:6" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("from sedd_core.runs.settings import Training", "import its names from sedd_core.training"),
+        ("from sedd_core.score import ScoreHead", 'ScoreHead is a plugin now: head=stage("head_score")'),
+        ("from sedd_core.model import ScoreHead", 'it is a plugin now: head=stage("head_score")'),
+    ],
+)
+def test_an_experiment_of_version_0_1_is_told_the_new_names(line: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=re.escape(words)):
+        load_experiment(str(tmp_path / "old.py"))
