@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
@@ -48,7 +47,7 @@ def _exact_gelu(model: ScoreModel) -> None:
 
 
 def _no_scaling(model: ScoreModel) -> None:
-    model.head = replace(model.head, scale_by_sigma=False)
+    model.head.scale_by_sigma = False
 
 
 def _swapped_modulation(model: ScoreModel) -> None:

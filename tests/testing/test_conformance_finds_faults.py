@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, Step, StepWeights
+from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, StepWeights
 from sedd_core.testing import check_draws, check_noise, check_sampler
 
 Analytic, Euler = plugin("sampler_analytic"), plugin("sampler_euler")
@@ -17,14 +17,16 @@ PAIRS = {"absorb": "loglinear", "uniform": "geometric"}
 
 
 def scaled(level: NoiseLevel, sigma: float = 1.0, rate: float = 1.0) -> NoiseLevel:
-    return NoiseLevel(level.sigma * sigma, level.rate * rate)
+    return level._replace(sigma=level.sigma * sigma, rate=level.rate * rate)
 
 
 class Timid(Analytic):
     """Probabilities of moving 0.1% too low."""
 
-    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
-        values, total = super().step_weights(x, score, step, graph)
+    def step_weights(
+        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
+    ) -> StepWeights:
+        values, total = super().step_weights(x, score, level, level_next, graph)
         stay = values.gather(-1, x[:, None])
         return StepWeights((0.999 * values).scatter(-1, x[:, None], stay), total)
 
@@ -32,38 +34,47 @@ class Timid(Analytic):
 class TooNoisy(Analytic):
     """Both noise levels 1% too high."""
 
-    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
-        louder = step._replace(now=scaled(step.now, sigma=1.01), then=scaled(step.then, sigma=1.01))
-        return super().step_weights(x, score, louder, graph)
+    def step_weights(
+        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
+    ) -> StepWeights:
+        return super().step_weights(x, score, scaled(level, sigma=1.01), scaled(level_next, sigma=1.01), graph)
 
 
 class HalfWay(Analytic):
     """The step ends half-way."""
 
-    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
-        middle = scaled(NoiseLevel(step.now.sigma + step.then.sigma, step.then.rate), sigma=0.5)
-        return super().step_weights(x, score, step._replace(then=middle), graph)
+    def step_weights(
+        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
+    ) -> StepWeights:
+        middle = level_next._replace(sigma=(level.sigma + level_next.sigma) / 2)
+        return super().step_weights(x, score, level, middle, graph)
 
 
 class Hasty(Euler):
     """A rate 0.1% too high."""
 
-    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
-        return super().step_weights(x, score, step._replace(now=scaled(step.now, rate=1.001)), graph)
+    def step_weights(
+        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
+    ) -> StepWeights:
+        return super().step_weights(x, score, scaled(level, rate=1.001), level_next, graph)
 
 
 class Sharp(Euler):
     """Scores to the power 1.01."""
 
-    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
-        return super().step_weights(x, score**1.01, step, graph)
+    def step_weights(
+        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
+    ) -> StepWeights:
+        return super().step_weights(x, score**1.01, level, level_next, graph)
 
 
 class LeftBehind(Euler):
     """The noise level in place of its rate."""
 
-    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
-        return super().step_weights(x, score, step._replace(now=NoiseLevel(step.now.sigma, step.now.sigma)), graph)
+    def step_weights(
+        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
+    ) -> StepWeights:
+        return super().step_weights(x, score, level._replace(rate=level.sigma), level_next, graph)
 
 
 @pytest.mark.parametrize("fault", [Timid, TooNoisy, HalfWay, Hasty, Sharp, LeftBehind])
@@ -85,11 +96,11 @@ class Twice(Analytic):
 
     parts: tuple[str, str] | None = None
 
-    def step(self, x, t, t_next, score_fn, noise, graph, draws) -> Tensor:
+    def step(self, x, level, level_next, score_fn, graph, draws, state=None) -> Tensor:
         first, second = (draws.part(name) for name in self.parts) if self.parts else (draws, draws)
-        middle = (t + t_next) / 2
-        x = super().step(x, t, middle, score_fn, noise, graph, first)
-        return super().step(x, middle, t_next, score_fn, noise, graph, second)
+        middle = NoiseLevel(*((now + then) / 2 for now, then in zip(level, level_next, strict=True)))
+        x = super().step(x, level, middle, score_fn, graph, first, state)
+        return super().step(x, middle, level_next, score_fn, graph, second, state)
 
 
 class TwicePart(Twice):
@@ -124,10 +135,10 @@ class Plain(Sampler):
         super().__init__()
         self.inner, self.skip = Euler(), skip
 
-    def step(self, x, t, t_next, score_fn, noise, graph, draws) -> Tensor:
+    def step(self, x, level, level_next, score_fn, graph, draws, state=None) -> Tensor:
         if self.skip and draws.step % self.skip == 0:
             return x
-        return self.inner.step(x, t, t_next, score_fn, noise, graph, draws)
+        return self.inner.step(x, level, level_next, score_fn, graph, draws, state)
 
 
 @pytest.mark.parametrize("graph", PAIRS)

@@ -34,8 +34,8 @@ def test_first_order_on_longer_sequences() -> None:
 class Faulty(plugin("sampler_analytic")):
     """A sampler whose probability of state 0 is 5% too high."""
 
-    def step_weights(self, x, score, step, graph) -> StepWeights:
-        values, total = super().step_weights(x, score, step, graph)
+    def step_weights(self, x, score, level, level_next, graph) -> StepWeights:
+        values, total = super().step_weights(x, score, level, level_next, graph)
         values[:, 0] *= 1.05
         return StepWeights(values, total)
 
@@ -64,14 +64,12 @@ def test_euler_and_analytic_are_one_kernel_on_absorb_with_loglinear() -> None:
     exact = oracle("absorb", 3)
     count = len(exact.states)
     for t, t_next in [(1.0, 0.9), (0.5, 0.25), (0.01, 1e-5)]:
-        times = [torch.full((count,), value, dtype=torch.float64) for value in (t, t_next)]
+        levels = [exact.noise(torch.full((count,), value, dtype=torch.float64)) for value in (t, t_next)]
         probs = [
-            plugin(f"sampler_{name}")().step_distribution(
-                exact.states, *times, exact.score_fn(), exact.noise, exact.graph
-            )
+            plugin(f"sampler_{name}")().step_distribution(exact.states, *levels, exact.score_fn(), exact.graph)
             for name in SAMPLERS
         ]
-        possible = exact.marginal(exact.noise(torch.tensor(t)).sigma.item()) > 0
+        possible = exact.marginal(levels[0].sigma[0].item()) > 0
         torch.testing.assert_close(probs[0][possible], probs[1][possible], rtol=0, atol=1e-12)
 
 
@@ -128,13 +126,14 @@ def test_a_step_draws_from_its_distribution(graph: str, name: str, seed: int) ->
     exact, sampler, copies = oracle(graph, 0), plugin(f"sampler_{name}")(), 20_000
     start = torch.tensor([[4, 1, 4]]) if graph == "absorb" else torch.tensor([[0, 1, 3]])
     x = start.expand(copies, -1)
-    t, t_next = (torch.full((copies,), value, dtype=torch.float64) for value in (0.7, 0.4))
-    probs = sampler.step_distribution(start, t[:1], t_next[:1], exact.score_fn(), exact.noise, exact.graph)[0]
+    level, level_next = (exact.noise(torch.full((copies,), value, dtype=torch.float64)) for value in (0.7, 0.4))
+    one = slice(0, 1)
+    probs = sampler.step_distribution(start, level.pick(one), level_next.pick(one), exact.score_fn(), exact.graph)[0]
 
-    def score_fn(x, t, positions=None):
-        return exact.score_fn()(start, t[:1], None).expand(copies, -1, -1)[positions]
+    def score_fn(x, level, positions=None):
+        return exact.score_fn()(start, level.pick(one), None).expand(copies, -1, -1)[positions]
 
-    drawn = sampler.step(x, t, t_next, score_fn, exact.noise, exact.graph, Draws(seed, torch.arange(copies)))
+    drawn = sampler.step(x, level, level_next, score_fn, exact.graph, Draws(seed, torch.arange(copies)))
     for i in range(3):
         assert chi_square(drawn[:, i], probs[i]) > 1e-5
     wrong = probs[0] * torch.linspace(0.8, 1.2, probs.shape[-1])
@@ -148,13 +147,13 @@ def test_a_step_draws_from_its_distribution(graph: str, name: str, seed: int) ->
 def test_a_whole_run_draws_from_its_distribution(graph: str, name: str, seed: int) -> None:
     """20,000 runs of three steps and a final denoising from t = 0.3: chi-square test at level 1e-5."""
     exact, sampler = oracle(graph, 0, noise="loglinear"), plugin(f"sampler_{name}")()
-    times, strides = time_grid(3, 0.3), exact.graph.vocab_size ** torch.arange(2, -1, -1)
+    levels, strides = exact.noise(time_grid(3, 0.3)), exact.graph.vocab_size ** torch.arange(2, -1, -1)
     probs = exact.sampled(sampler, 3, t_min=0.3)
     draws = Draws(seed, torch.arange(20_000))
 
     def run(draws: Draws) -> torch.Tensor:
         x = exact.graph.prior(draws, 3)
-        return (sampler.run(x, times, exact.score_fn(), exact.noise, exact.graph, draws) * strides).sum(-1)
+        return (sampler.run(x, levels, exact.score_fn(), exact.graph, draws) * strides).sum(-1)
 
     assert chi_square(run(draws), probs) > 1e-5
     assert chi_square(run(SameAtEveryStep(seed, draws.indices)), probs) < 1e-5
@@ -180,17 +179,15 @@ class Lopsided(Draws):
 def test_fixed_tokens_are_in_every_network_input_and_in_the_result(graph: str, name: str, seed: int) -> None:
     """From the first network call to the result, for any scores."""
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
-    draws, times = Draws(seed, torch.arange(64)), time_grid(2, 0.3)
+    draws, levels = Draws(seed, torch.arange(64)), exact.noise(time_grid(2, 0.3))
     fixed_tokens = FixedTokens(torch.full((64, 3), 2), torch.tensor([[True, False, True]]).expand(64, -1))
     seen: list[torch.Tensor] = []
 
-    def constant_score(x, t, positions=None):
+    def constant_score(x, level, positions=None):
         seen.append(x)
         return torch.zeros(*x.shape, exact.graph.num_states, dtype=torch.float64)[positions]
 
-    out = sampler.run(
-        exact.graph.prior(draws, 3), times, constant_score, exact.noise, exact.graph, draws, fixed_tokens
-    )
+    out = sampler.run(exact.graph.prior(draws, 3), levels, constant_score, exact.graph, draws, fixed_tokens)
     assert len(seen) == 3
     for state in [*seen, out]:
         assert (state[:, [0, 2]] == 2).all()
@@ -201,27 +198,28 @@ def test_fixed_tokens_are_in_every_network_input_and_in_the_result(graph: str, n
 @pytest.mark.parametrize("graph", PAIRS)
 def test_fixed_tokens_are_kept_and_samples_do_not_depend_on_the_batch(graph: str, name: str, seed: int) -> None:
     exact, sampler = oracle(graph, 0), plugin(f"sampler_{name}")()
-    draws, times = Draws(seed, torch.arange(8)), time_grid(6, 1e-5)
+    draws, levels = Draws(seed, torch.arange(8)), exact.noise(time_grid(6, 1e-5))
     fixed_tokens = FixedTokens(
         torch.tensor([[2, 0, 3]]).expand(8, -1), torch.tensor([[True, False, True]]).expand(8, -1)
     )
     seen: list[torch.Tensor] = []
     x = exact.graph.prior(draws, 3)
-    stages = exact.score_fn(), exact.noise, exact.graph
-    out = sampler.run(x, times, *stages, draws, fixed_tokens, on_step=seen.append)
+    stages = exact.score_fn(), exact.graph
+    out = sampler.run(x, levels, *stages, draws, fixed_tokens, on_step=seen.append)
     for state in [*seen, out]:
         assert (state[:, [0, 2]] == torch.tensor([2, 3])).all()
     assert (out < exact.graph.vocab_size).all()
 
-    free = sampler.run(x, times, *stages, draws)
+    free = sampler.run(x, levels, *stages, draws)
     part = Draws(seed, torch.arange(5, 8))
-    assert torch.equal(sampler.run(exact.graph.prior(part, 3), times, *stages, part), free[5:])
+    assert torch.equal(sampler.run(exact.graph.prior(part, 3), levels, *stages, part), free[5:])
 
 
 def test_clipped_probability_is_counted() -> None:
     exact, sampler = oracle("uniform", 0), plugin("sampler_euler")()
     assert isinstance(sampler, FactorizedSampler)
     draws = Draws(0, torch.arange(16))
-    sampler.run(exact.graph.prior(draws, 3), time_grid(2, 1e-5), exact.score_fn(), exact.noise, exact.graph, draws)
+    levels = exact.noise(time_grid(2, 1e-5))
+    sampler.run(exact.graph.prior(draws, 3), levels, exact.score_fn(), exact.graph, draws)
     assert sampler.stats.clipped_per_position > 0.1  # two Euler steps from sigma = 20 are far too long
     assert sampler.stats.calls == 3
