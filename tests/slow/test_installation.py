@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -19,7 +21,7 @@ PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").iterdir() if (fold
 class Environment:
     """A virtual environment that shares every library with this one, but none of our own distributions."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *distributions: str) -> None:
         self.python = folder / "venv" / "bin" / "python"
         libraries = folder / "libraries"
         libraries.mkdir()
@@ -29,7 +31,7 @@ class Environment:
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
         (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
         (site / "libraries.pth").write_text(f"{libraries}\n")
-        self.pip("install", "-e", str(ROOT), *(f"-e{ROOT / 'plugins' / name}" for name in PLUGINS))
+        self.pip("install", *distributions)
 
     def pip(self, command: str, *arguments: str) -> None:
         flags = ["--no-deps", "--no-build-isolation", "--no-index"] if command == "install" else ["--yes"]
@@ -42,10 +44,48 @@ class Environment:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return Environment(tmp_path_factory.mktemp("environment"))
+    editable = (f"-e{folder}" for folder in (ROOT, *(ROOT / "plugins" / name for name in PLUGINS)))
+    return Environment(tmp_path_factory.mktemp("environment"), *editable)
 
 
-SWAPS = {"noise": "noise_geometric", "graph": "graph_uniform", "sampler": "sampler_euler", "data": "data_text"}
+def test_wheels_run_the_quickstart_outside_of_the_repository(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    for folder in (ROOT, *(ROOT / "plugins" / name for name in PLUGINS)):
+        copy = tmp_path / "sources" / folder.name
+        for part in (
+            "pyproject.toml",
+            "README.md",
+            "LICENSE",
+            "sedd_core",
+            "src",
+        ):  # a build leaves files in a source
+            if (folder / part).is_dir():
+                shutil.copytree(folder / part, copy / part)
+            elif (folder / part).is_file():
+                copy.mkdir(parents=True, exist_ok=True)
+                shutil.copy(folder / part, copy)
+        build = ["pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", f"-w{wheels}", copy]
+        subprocess.run([sys.executable, "-m", *build], check=True)
+    environment = Environment(tmp_path, *map(str, wheels.glob("*.whl")))
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
+    settings = ["training.steps=2", "validation.sequences=4", "validation.references=false", "samples.steps=4"]
+    command = [environment.python, "-m", "sedd_core", "launch", "--fdl_config=experiments/quickstart.py", *settings]
+    environment_of = {**os.environ, "PYTHONPATH": ""}
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment_of)
+    assert result.returncode == 0, result.stderr
+    assert len(list(tmp_path.glob("runs/quickstart/*/results.json"))) == 1
+    code = "import sedd_core, head_score; print(sedd_core.__file__, head_score.__file__)"
+    shown = subprocess.run([environment.python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert str(ROOT) not in shown.stdout
+
+
+SWAPS = {
+    "noise": "noise_geometric",
+    "graph": "graph_uniform",
+    "head": "head_mean",
+    "sampler": "sampler_euler",
+    "data": "data_text",
+}
 """What stands for a stage once the quickstart's own choice is gone."""
 
 
@@ -66,6 +106,7 @@ def test_without_a_plugin_all_that_does_not_name_it_works(
 
         other = tmp_path / "other.py"
         swapped = quickstart.replace(f'"{name}"', f'"{SWAPS.get(stage)}"')
+        swapped = swapped.replace('"head_mean", scale_by_sigma=True', '"head_mean"')
         other.write_text(swapped.replace('stage("None")', "None"))  # a run needs no monitor
         if stage != "model" and name != "data_text":  # the only ones of their kind that need no network
             result = environment.launch(f"--fdl_config={other}", "--dry_run")
