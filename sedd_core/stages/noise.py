@@ -41,8 +41,8 @@ class NoiseLevel(NamedTuple):
             x: States; the level is expanded over their trailing axes.
             positions: Positions to select; None: all.
         """
-        parts = (expand_to(part, x) for part in self)
-        return NoiseLevel(*(part if positions is None else part[positions] for part in parts))
+        level = NoiseLevel(*(expand_to(part, x) for part in self))
+        return level if positions is None else level.pick(positions.nonzero(as_tuple=True))  # one wait for a GPU
 
     def pick(self, index: Any) -> NoiseLevel:
         """The levels at an index, mask or slice of the leading axes."""
