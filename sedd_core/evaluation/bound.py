@@ -7,8 +7,8 @@
 (SEDD, theorem 3.6 and appendix.) The integral is over the noise level, so the schedule enters only by its two ends.
 If all noise is masking, the integral is extended to sigma = 0 and infinity with the network's noise level clamped to
 the ends: the reconstruction and prior terms become 0, and the cost of the two extensions is reported in their place.
-Other processes whose prior excludes a state have no finite prior term; there the integral is extended to infinity
-with the network's output at sigma_max, carried on by the process, and the extension is reported as the prior term.
+Sequences that can be in a state which the prior excludes have no finite prior term; there the integral is extended
+to infinity with the network's output at sigma_max, carried on by the process, and is reported as the prior term.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ from torch import Tensor
 from ..maths.draws import Draws
 from ..maths.numerics import LN2, student_t
 from ..model.score import ScoreModel
-from ..stages import Batch, Noise
+from ..stages import Batch, Noise, NoiseLevel
 from ..stages.data import restore_given
 from .integrand import (
     beyond,
     by_mask_count,
     by_noise,
-    has_open_end,
     held_entropy,
     log_denoised,
     masks_only,
@@ -124,14 +123,25 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
     low, high = ends.pick(0).at(x0[:, 0]), ends.pick(1).at(x0[:, 0])
     x = restore_given(graph.perturb(x0, low, draws.at(points)), x0, batch.loss_mask)
     reconstruction = -log_denoised(model, x, x0, low, loss_mask, batch.cond)
-    if not has_open_end(graph):
-        return Terms(sums[0], reconstruction, graph.prior_kl(x0, high).where(loss_mask, 0.0).sum(-1))
-    prior = torch.zeros_like(reconstruction)
-    for point in beyond(graph, noise, x0, high, draws.part("beyond"), points):
-        x = restore_given(point.x, x0, batch.loss_mask)
-        positions = graph.reachable(x, point.level) & loss_mask
-        prior += point.prior * held_entropy(model, x, x0, point.level, high, positions, batch.cond) / points
+    prior = prior_term(model, noise, batch, high, draws.part("beyond"), points)
     return Terms(sums[0], reconstruction, prior)
+
+
+def prior_term(
+    model: ScoreModel, noise: Noise, batch: Batch, end: NoiseLevel, draws: Draws, points: int
+) -> Float64[Tensor, " B"]:
+    """KL(q(. | x0) || prior) at the last level; where it is infinite, the integral from there to infinite noise."""
+    x0, graph, loss_mask = batch.tokens, model.graph, batch.full_loss_mask()
+    finite = (graph.has_finite_prior(x0, end) | ~loss_mask).all(-1)
+    prior = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    if finite.any():
+        prior[finite] = graph.prior_kl(x0[finite], end.pick(finite)).where(loss_mask[finite], 0.0).sum(-1)
+    for point in beyond(graph, noise, x0, end, draws, 0 if finite.all() else points):
+        x = restore_given(point.x, x0, batch.loss_mask)
+        positions = loss_mask & graph.reachable(x, point.level)
+        entropy = held_entropy(model, x, x0, point.level, end, positions, batch.cond)
+        prior += (point.prior * entropy / points).where(~finite, 0.0)
+    return prior
 
 
 def estimate(

@@ -61,11 +61,6 @@ def model_entropy(
     return torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy).sum(-1)
 
 
-def has_open_end(graph: Graph) -> bool:
-    """Whether the prior excludes a state, so that the prior term of the bound is infinite at any finite noise."""
-    return bool((graph.prior_law() == 0).any())
-
-
 def held_entropy(
     model: ScoreModel,
     x: Int64[Tensor, "B L"],

@@ -9,7 +9,7 @@ import torch
 from .. import checkpoints
 from ..build.workspace import Workspace
 from ..errors import UserError
-from ..evaluation.integrand import has_open_end, masks_only
+from ..evaluation.integrand import masks_only
 from ..registry.plugins import name_of
 from ..stages import Graph, Head, Noise, Sampler
 from ..training.batches import check_batch_divides
@@ -24,13 +24,12 @@ TOKENS_PER_CALL = 1024
 
 def prior_is_reached(graph: Graph, noise: Noise) -> Iterator[str]:
     """Warn if the forward process is far from the prior at t = 1: sampling starts from the prior."""
-    if masks_only(graph) or has_open_end(graph):  # the bound integrates on to infinite noise
+    level, tokens = noise(torch.ones(())), torch.arange(graph.vocab_size)
+    tokens = tokens[graph.has_finite_prior(tokens, level)]  # for others the bound integrates on to infinite noise
+    if masks_only(graph) or not len(tokens):
         return
-    level = noise(torch.ones(()))
     sigma = level.sigma
-    nats = torch.cat(
-        [graph.prior_kl(tokens, level) for tokens in torch.arange(graph.vocab_size).split(TOKENS_PER_CALL)]
-    )
+    nats = torch.cat([graph.prior_kl(part, level) for part in tokens.split(TOKENS_PER_CALL)])
     if nats.max() > LARGEST_PRIOR:
         yield (
             f"at t = 1 (sigma = {sigma.item():.3g}) noised data differs from the prior by up to "

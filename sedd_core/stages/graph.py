@@ -191,6 +191,10 @@ class Graph(nn.Module, ABC):
         probs, prior = self.transition(x0, level), self.prior_law()
         return torch.where(probs > 0, torch.xlogy(probs, probs / prior), 0.0).sum(-1)
 
+    def has_finite_prior(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Bool[Tensor, "*shape"]:
+        """Whether `prior_kl` is finite [...]: the prior excludes no state that x0 can be in at the level."""
+        return self.prior_kl(x0, level).isfinite()
+
     def score_from_mean(
         self,
         log_mean: Float[Tensor, "*shape V"],
@@ -211,8 +215,7 @@ class Graph(nn.Module, ABC):
         for rows, now, earlier in self._distinct(x, level, level if since is None else since):
             kernel = self._kernel(now, None if since is None else earlier)
             log_probs[rows] = (mean[rows] @ kernel[: mean.shape[-1]]).log()
-        log_probs = log_probs.view(*x.shape, self.num_states)
-        return log_probs - log_probs.gather(-1, x[..., None])
+        return (log_probs - log_probs.gather(-1, x.flatten()[:, None])).view(*x.shape, self.num_states)
 
     def mean_from_score(
         self, score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel
@@ -238,8 +241,7 @@ class Graph(nn.Module, ABC):
         now, then = (NoiseLevel(*(part.flatten() for part in one.at(x))) for one in (level, level_next))
         pairs, which = torch.stack([now.sigma, then.sigma]).unique(dim=1, return_inverse=True)
         for index in range(pairs.shape[1]):
-            rows = which == index
-            first = rows.nonzero()[0, 0]
+            first = (rows := which == index).nonzero()[0, 0]
             yield rows, now.pick(first), then.pick(first)
 
     def _kernel(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "S S"]:

@@ -232,6 +232,12 @@ class InterpolatingGraph(Graph):
         kept = torch.where(q_x0 > 0, q_x0 * torch.log1p(alpha * (1 - pi) / pi), 0.0)
         return kept + torch.xlogy(beta * (1 - pi), beta)
 
+    def has_finite_prior(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Bool[Tensor, "*shape"]:
+        """pi_x0 > 0 in the limit, and the limit excludes no state of the mixture."""
+        level = level.at(x0)
+        excluded = ((self.mixture(level) > 0) & (self.pi == 0)).any(-1)
+        return (self.pi[x0] > 0) & ~excluded
+
     def _entry_rate(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """rho_x: the rate per unit of noise at which every other state enters x."""
         level = level.at(x)

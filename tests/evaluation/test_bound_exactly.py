@@ -151,8 +151,8 @@ def padding(seed: int) -> None:
 
 PLANTS: dict[str, Plant] = {
     "padding in the prior term": (
-        "sedd_core.evaluation.bound:terms",
-        ".where(loss_mask, 0.0)",
+        "sedd_core.evaluation.bound:prior_term",
+        ".where(loss_mask[finite], 0.0)",
         "",
         padding,
     ),
