@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from ..maths.draws import Draws
-from ..maths.numerics import LARGEST, log1mexp
+from ..maths.numerics import LARGEST, expand_to, log1mexp
 from .graph import Graph, StepWeights
 from .mixtures import check_distribution, draw, entries
 from .noise import NoiseLevel
@@ -65,7 +65,7 @@ class InterpolatingGraph(Graph):
             since: Noise level a [...], up to and including b, where the mixture is its limit rho; None: clean data.
 
         Returns:
-            Probabilities [S] if they are the same at all levels, else [..., S].
+            Probabilities [S] if they are the same at all levels, else one distribution per level [..., S].
         """
         return self.pi
 
@@ -109,8 +109,7 @@ class InterpolatingGraph(Graph):
 
     def perturb(self, x0: Int64[Tensor, "B L"], level: NoiseLevel, draws: Draws) -> Int64[Tensor, "B L"]:
         """Replace each token with probability beta by a draw from the mixture, which may be the same token."""
-        level = level.at(x0)
-        replaced = draws.uniform("perturb", x0.shape[1]) < -torch.expm1(-level.elapsed(None))
+        replaced = draws.uniform("perturb", x0.shape[1]) < -torch.expm1(-level.at(x0).elapsed(None))
         return torch.where(replaced, draw(self.mixture(level), draws.uniform("replace", x0.shape[1])), x0)
 
     def reverse_rate(
@@ -234,11 +233,10 @@ class InterpolatingGraph(Graph):
 
     def has_finite_prior(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Bool[Tensor, "*shape"]:
         """pi_x0 > 0 in the limit, and the limit excludes no state of the mixture."""
-        level = level.at(x0)
         excluded = ((self.mixture(level) > 0) & (self.pi == 0)).any(-1)
-        return (self.pi[x0] > 0) & ~excluded
+        return (self.pi[x0] > 0) & ~expand_to(excluded, x0)
 
     def _entry_rate(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """rho_x: the rate per unit of noise at which every other state enters x."""
-        level = level.at(x)
+        expand_to(level.sigma, x)  # only to refuse other shapes: expanded, the mixture would have [*x.shape, S]
         return entries(self.mixture(level, level), x)

@@ -1,4 +1,4 @@
-"""Distributions over states [S], or one per position [..., S]: entries, draws and checks."""
+"""Distributions over states [S], or one per leading axes of states [..., S]: entries, draws and checks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,21 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from ..maths.categorical import categorical
-
 TOLERANCE = 1e-9
 """Largest accepted deviation of the sum of pi from 1."""
 
 
 def entries(probs: Float64[Tensor, "..."], x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-    """The entry x [...] of a distribution [S], or of one distribution per state [..., S]."""
-    return probs[x] if probs.ndim == 1 else probs.gather(-1, x[..., None])[..., 0]
+    """The entry x [...] of distributions [..., S], of which each serves the states with its leading axes."""
+    return probs.gather(-1, x[..., None].flatten(probs.ndim - 1)).view(x.shape)
 
 
 def draw(probs: Float64[Tensor, "..."], uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
-    """Draw states [B, L] from a distribution [S], or from one per position [B, L, S]."""
-    if probs.ndim > 1:
-        return categorical(probs.flatten(0, 1), uniform.flatten()).view(uniform.shape)
-    cumulated = probs.cumsum(0)
-    below_one = torch.nextafter(cumulated[-1], cumulated.new_zeros(()))
-    return torch.searchsorted(cumulated, (uniform * cumulated[-1]).minimum(below_one), right=True)
+    """Draw states [B, L] from a distribution [S], or from one per sequence [B, S] or position [B, L, S]."""
+    cumulated, points = probs.cumsum(-1), uniform[..., None].flatten(probs.ndim - 1)
+    total = cumulated[..., -1:]
+    below_one = torch.nextafter(total, torch.zeros_like(total))
+    return torch.searchsorted(cumulated, (points * total).minimum(below_one), right=True).view(uniform.shape)
 
 
 def check_distribution(pi: Float64[Tensor, " S"]) -> None:

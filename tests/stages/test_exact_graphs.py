@@ -247,8 +247,8 @@ def test_sigma_goes_with_states_by_its_leading_axes(name: str) -> None:
 PLANTS: dict[str, Plant] = {
     "perturb x 1.002": (
         "sedd_core.stages.interpolating:InterpolatingGraph.perturb",
-        "< -torch.expm1(-level.elapsed(None))",
-        "< -torch.expm1(-1.002 * level.elapsed(None))",
+        "< -torch.expm1(-level.at(x0).elapsed(None))",
+        "< -torch.expm1(-1.002 * level.at(x0).elapsed(None))",
         lambda seed: test_perturb_draws_its_law_to_four_digits("absorb"),
     ),
     "perturb of any graph x 1.002": (

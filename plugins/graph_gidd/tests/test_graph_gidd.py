@@ -4,6 +4,10 @@ import pytest
 import torch
 
 from sedd_core import plugin
+from sedd_core.evaluation.integrand import masks_only
+from sedd_core.maths.draws import Draws
+from sedd_core.runs.checks import prior_is_reached
+from sedd_core.sampling.conditioning import clamping_floor
 from sedd_core.stages import NoiseLevel
 from sedd_core.testing import Oracle, check_graph, check_sampler, random_joint
 
@@ -70,3 +74,22 @@ def test_without_uniform_noise_it_is_absorb() -> None:
 def test_invalid_arguments_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must"):
         plugin("graph_gidd")(**arguments)
+
+
+def test_the_mixture_is_computed_once_per_level_at_the_vocabulary_of_gpt2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks of all 50,257 tokens before a run, and noised batches: one per token or position would take 20 GB."""
+    graph, noise, sizes = plugin("graph_gidd")(vocab_size=50257), plugin("noise_gidd")(), list[int]()
+    mixture = graph.mixture
+
+    def recorded(level: NoiseLevel, since: NoiseLevel | None = None) -> torch.Tensor:
+        assert level.sigma.numel() <= 4, "one distribution per level"
+        sizes.append(level.sigma.numel())
+        return mixture(level, since)
+
+    monkeypatch.setattr(graph, "mixture", recorded)
+    assert list(prior_is_reached(graph, noise)) == []
+    assert clamping_floor(graph)
+    assert not masks_only(graph)
+    level, x0 = noise(torch.rand(4)), torch.zeros(4, 64, dtype=torch.int64)
+    assert graph.reachable(graph.perturb(x0, level, Draws(0, torch.arange(4))), level).all()
+    assert max(sizes) == 4
