@@ -24,8 +24,7 @@ from torch import Tensor
 
 from ..maths.draws import Draws
 from ..maths.numerics import LN2, student_t
-from ..model.score import ScoreModel
-from ..stages import Batch, Noise, NoiseLevel
+from ..stages import Batch, Noise, NoiseLevel, ScoreNetwork
 from ..stages.data import restore_given
 from .integrand import (
     beyond,
@@ -96,7 +95,7 @@ class Bound:
 
 
 @torch.no_grad()
-def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points: int, t_min: float) -> Terms:
+def terms(model: ScoreNetwork, noise: Noise, batch: Batch, draws: Draws, *, points: int, t_min: float) -> Terms:
     """Estimate each term of the bound for each sequence of a batch, without bias.
 
     Args:
@@ -128,7 +127,7 @@ def terms(model: ScoreModel, noise: Noise, batch: Batch, draws: Draws, *, points
 
 
 def prior_term(
-    model: ScoreModel, noise: Noise, batch: Batch, end: NoiseLevel, draws: Draws, points: int
+    model: ScoreNetwork, noise: Noise, batch: Batch, end: NoiseLevel, draws: Draws, points: int
 ) -> Float64[Tensor, " B"]:
     """KL(q(. | x0) || prior) at the last level; where it is infinite, the integral from there to infinite noise."""
     x0, graph, loss_mask = batch.tokens, model.graph, batch.full_loss_mask()
@@ -145,7 +144,7 @@ def prior_term(
 
 
 def estimate(
-    model: ScoreModel,
+    model: ScoreNetwork,
     noise: Noise,
     batches: Iterator[tuple[Int64[Tensor, " B"], Batch]],
     characters: Callable[[Batch], Int64[Tensor, " B"]],

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ..maths.categorical import row_chunks
 from ..maths.draws import Draws
-from ..model.score import ScoreModel
 from ..sampling.conditioning import score_function
-from ..stages import Graph, Noise, NoiseLevel
+from ..stages import Graph, Noise, NoiseLevel, ScoreNetwork
 from ..stages.sampler import denoising_distribution
 
 SMALLEST_TAIL = 1e-12
@@ -48,7 +47,7 @@ def masks_only(graph: Graph) -> bool:
 
 
 def model_entropy(
-    model: ScoreModel,
+    model: ScoreNetwork,
     x: Int64[Tensor, "B L"],
     x0: Int64[Tensor, "B L"],
     level: NoiseLevel,
@@ -62,7 +61,7 @@ def model_entropy(
 
 
 def held_entropy(
-    model: ScoreModel,
+    model: ScoreNetwork,
     x: Int64[Tensor, "B L"],
     x0: Int64[Tensor, "B L"],
     level: NoiseLevel,
@@ -86,7 +85,7 @@ def held_entropy(
 
 
 def log_denoised(
-    model: ScoreModel,
+    model: ScoreNetwork,
     x: Int64[Tensor, "B L"],
     x0: Int64[Tensor, "B L"],
     level: NoiseLevel,

@@ -9,15 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..model.score import ScoreModel
-from ..stages import Graph, NoiseLevel
+from ..stages import Graph, NoiseLevel, ScoreNetwork
 from ..stages.sampler import FixedTokens, ScoreFunction
 
 FixedTokenNoise = Literal["same", "none"]
 
 
 def score_function(
-    model: ScoreModel, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
+    model: ScoreNetwork, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
 ) -> ScoreFunction:
     """The model with its conditions, as samplers call it.
 

@@ -7,6 +7,7 @@ from .graph import Graph, StepWeights
 from .head import Head
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
+from .network import ScoreNetwork
 from .noise import Noise, NoiseLevel
 from .sampler import FixedTokens, Sampler, ScoreFunction
 from .sampler_stats import SamplerStats
@@ -26,6 +27,7 @@ __all__ = [
     "Sampler",
     "SamplerStats",
     "ScoreFunction",
+    "ScoreNetwork",
     "Sequences",
     "Split",
     "StepWeights",

@@ -1,0 +1,57 @@
+"""The model as contracts see it: objectives and evaluators call it, without importing it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from .backbone import Backbone
+from .graph import Graph
+from .head import Head
+from .noise import NoiseLevel
+
+
+class ScoreNetwork(Protocol):
+    """A backbone with the head that gives its logits their meaning on a graph: `model.ScoreModel`."""
+
+    backbone: Backbone
+    """Network from states and noise levels to features and logits."""
+    graph: Graph
+    """Forward process."""
+    head: Head
+    """Map from logits to log-scores."""
+
+    def __call__(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        positions: Bool[Tensor, "B L"] | None = None,
+        cond: Tensor | None = None,
+    ) -> Float[Tensor, "... S"]:
+        """Compute the log-scores log s(x) at a noise level; 0 at the current state.
+
+        Args:
+            x: States [B, L].
+            level: Noise level [B] or [B, L].
+            positions: Positions [B, L] to compute log-scores at; None: all.
+            cond: Conditions [B, ...] for the network; None without.
+
+        Returns:
+            Log-scores [B, L, S], or [N, S] at the N selected positions.
+        """
+        ...
+
+    def raw(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        positions: Bool[Tensor, "B L"],
+        cond: Tensor | None = None,
+    ) -> Float[Tensor, "N S"]:
+        """Compute the log-scores [N, S] at `positions`, with an arbitrary entry at the current state.
+
+        Args: as in `__call__`.
+        """
+        ...
