@@ -10,10 +10,11 @@ from ..maths.numerics import float64_device
 from ..stages.backbone import Backbone
 from ..stages.graph import Graph
 from ..stages.head import Head
+from ..stages.network import ScoreNetwork
 from ..stages.noise import Noise, NoiseLevel
 
 
-class ScoreModel(nn.Module):
+class ScoreModel(nn.Module, ScoreNetwork):
     """A backbone interpreted as the log-score of a graph.
 
     Args:

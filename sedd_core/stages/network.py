@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
@@ -13,6 +13,7 @@ from .head import Head
 from .noise import NoiseLevel
 
 
+@runtime_checkable
 class ScoreNetwork(Protocol):
     """A backbone with the head that gives its logits their meaning on a graph: `model.ScoreModel`."""
 
