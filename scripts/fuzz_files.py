@@ -336,8 +336,8 @@ def load() -> int:
     """Load the model, score a few tokens, and encode and decode a str."""
     import torch
 
+    from sedd_core.checkpoints.length import trained_length
     from sedd_core.checkpoints.load import load_checkpoint as load_from
-    from sedd_core.checkpoints.published import trained_length
     from sedd_core.stages import NoiseLevel
 
     loaded = load_from("case")

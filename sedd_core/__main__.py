@@ -14,7 +14,7 @@ from .errors import UserError, machine_failures_explained
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core plugins [--check] [--json]
        python -m sedd_core doctor
-       python -m sedd_core export RUN FOLDER"""
+       python -m sedd_core export RUN FOLDER [FORMAT]"""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def _run(command: str, rest: list[str]) -> int:
         from .cli.doctor import doctor
 
         return doctor()
-    if command == "export" and len(rest) == 2:
+    if command == "export" and len(rest) in (2, 3):
         from .checkpoints.export import main as export
 
         return export(*rest)

@@ -1,6 +1,9 @@
-"""Checkpoints: saving, finding, loading and export. Files are read as data; no code in them is executed."""
+"""Checkpoints: saving, finding, loading and export, in the own layout and in those of the installed formats.
 
-from .find import check_exists, find_checkpoint
+Files are read as data; no code in them is executed.
+"""
+
+from .find import Found, check_exists, find_checkpoint, newest_intact
 from .folder import (
     CONFIG,
     find_damage,
@@ -13,11 +16,12 @@ from .folder import (
     steps,
     supersede,
 )
+from .length import trained_length
 from .load import Loaded, load_checkpoint, load_model, load_weights_into
-from .tensors import read_saved, read_weights
 
 __all__ = [
     "CONFIG",
+    "Found",
     "Loaded",
     "check_exists",
     "find_checkpoint",
@@ -27,12 +31,12 @@ __all__ = [
     "load_for_resume",
     "load_model",
     "load_weights_into",
+    "newest_intact",
     "prune",
-    "read_saved",
-    "read_weights",
     "recover_renamed",
     "save",
     "step_of",
     "steps",
     "supersede",
+    "trained_length",
 ]

@@ -1,13 +1,12 @@
-"""Export of a checkpoint to the published layout, for the hub or the original's code, with a model card."""
+"""Export of a checkpoint to the layout of a format, for the hub or another program, with a model card."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from ..console import say
 from ..errors import UserError
@@ -15,27 +14,30 @@ from ..files import TEMPORARY, check_readable, write_text, writing_folder
 from ..record.node import Node
 from ..record.record import Record
 from ..text.hub import without_folders
-from .find import find_checkpoint
-from .folder import CODEC, CONFIG, MODEL
-from .load import Loaded, load_checkpoint
-from .published import published_config, trained_length
+from .find import DEFAULT, find_checkpoint
+from .folder import CODEC
+from .formats import format_named
+from .length import trained_length
+from .load import Loaded, load_found
+from .weights import state_dict_of
 
 CARD = "README.md"
 
 
-def export(path: str | Path, folder: str | Path, *, ema: bool = True) -> None:
-    """Write config.json, model.safetensors, tokenizer.json (if the checkpoint has one) and a model card to a folder.
+def export(path: str | Path, folder: str | Path, *, ema: bool = True, format: str = DEFAULT) -> None:
+    """Write a model in the layout of a format, its tokenizer.json (if it has one) and a model card to a folder.
 
     Args:
         path: Checkpoint, as for `load_checkpoint`.
         folder: New or empty folder to write.
         ema: Whether to export the averaged weights.
+        format: Name of the format to write.
 
     Raises:
-        UserError: The layout cannot express the model, or the folder is not empty or cannot be written. Nothing is
-            written then.
+        UserError: The format is not installed or is read only, the layout cannot express the model, or the folder is
+            not empty or cannot be written. Nothing is written then.
     """
-    source, target = find_checkpoint(Path(path)), Path(folder)
+    layout, found, target = format_named(format), find_checkpoint(Path(path)), Path(folder)
     staging = target.with_name(target.name + TEMPORARY)
     for location in (target, staging):
         check_readable(location)
@@ -45,20 +47,19 @@ def export(path: str | Path, folder: str | Path, *, ema: bool = True) -> None:
         raise UserError(
             f"{staging}, the temporary folder of the export, exists. Remove it, or choose another folder."
         )
-    loaded = load_checkpoint(source, ema=ema)
-    config = published_config(loaded.record)
+    loaded = load_found(found, ema=ema)
+    record = replace(loaded.record, length=trained_length(loaded.record) or 0)
     try:
         with writing_folder(target) as temporary:
-            write_text(temporary / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
-            save_file(loaded.model.backbone.state_dict(), temporary / MODEL, {"format": "pt"})
+            layout.write(temporary, record, state_dict_of(loaded.model, loaded.noise))
             if loaded.codec is not None:
                 loaded.codec.save(temporary / CODEC)
-            write_text(temporary / CARD, model_card(target.name, loaded, source, ema))
+            write_text(temporary / CARD, model_card(target.name, loaded, found.path, ema, layout.title))
     except (OSError, SafetensorError) as error:
         raise UserError(f"{target} cannot be written: {error}. Choose another folder.") from error
 
 
-def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
+def model_card(name: str, loaded: Loaded, source: Path, ema: bool, layout: str) -> str:
     """Write the text of a model card: description, training as far as recorded, and usage.
 
     Paths in the record are reduced to file names.
@@ -68,6 +69,7 @@ def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
         loaded: Checkpoint of the model.
         source: Folder of the checkpoint. The run's likelihood bound is quoted if it belongs to these weights.
         ema: Whether the weights are the averaged ones.
+        layout: Title of the format of the files.
 
     Returns:
         Markdown.
@@ -80,7 +82,7 @@ def model_card(name: str, loaded: Loaded, source: Path, ema: bool) -> str:
     if bound:
         parts.append(f"## Likelihood bound\n\n```\n{bound}\n```")
     tokenizer = "" if loaded.codec else " tokenizer=..."
-    parts.append(f"## Use\n\n{USE.format(name=name, tokenizer=tokenizer)}")
+    parts.append(f"## Use\n\n{USE.format(name=name, tokenizer=tokenizer, layout=layout)}")
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,8 +100,8 @@ USE = """    from sedd_core import load_model
     model, graph, noise = load_model("{name}")    # this folder's path, or its id on the hub
     log_score = model(x, noise(t))                # [B, L, S]: log p(x_i := y) / p(x), 0 at y = x_i
 
-Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name}{tokenizer}`. `config.json` and
-`model.safetensors` are in the layout of the published SEDD models."""
+Samples: `python launch.py --fdl_config=experiments/sample.py --checkpoint={name}{tokenizer}`. The files
+have the layout of {layout}."""
 
 
 def _model_rows(loaded: Loaded, ema: bool) -> dict[str, str]:
@@ -156,12 +158,13 @@ def _table(rows: dict[str, str]) -> str:
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
-def main(path: str, folder: str) -> int:
-    """Run `python -m sedd_core export RUN FOLDER`.
+def main(path: str, folder: str, format: str = DEFAULT) -> int:
+    """Run `python -m sedd_core export RUN FOLDER [FORMAT]`.
 
     Args:
         path: Checkpoint, as for `load_checkpoint`.
         folder: New or empty folder to write.
+        format: Name of the format to write.
 
     Returns:
         The exit code.
@@ -169,6 +172,6 @@ def main(path: str, folder: str) -> int:
     Raises:
         UserError: The export fails (see `export`).
     """
-    export(path, folder)
+    export(path, folder, format=format)
     say(f"Written to {folder}. Review {CARD} and add a license before sharing it.")
     return 0

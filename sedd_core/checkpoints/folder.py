@@ -28,8 +28,8 @@ from ..model.memory import is_exhausted
 from ..model.score import ScoreModel
 from ..record.record import Record
 from ..stages import Noise
+from ..tensors import read_saved, read_weights
 from ..text.codec import Codec
-from .tensors import read_saved, read_weights
 from .weights import load_state_into, write_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"

@@ -1,4 +1,4 @@
-"""Loading of models from run folders, checkpoints, published models, and run folders of the original."""
+"""Loading of models from run folders, checkpoints, and the layouts of installed formats."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ from ..registry.table import contracts
 from ..stages import Graph, Noise
 from ..text.codec import Codec
 from ..text.tokenizer import read_tokenizer
-from .find import PUBLISHED, find_checkpoint
-from .folder import AVERAGE, CODEC, CONFIG, MODEL
-from .original import is_original, original_record, original_weights
-from .published import is_published, published_record
-from .tensors import read_weights
+from .find import Found, find_checkpoint
 from .weights import load_module, load_state_into
 
 
@@ -37,30 +33,40 @@ class Loaded(NamedTuple):
     noise: Noise
     """Noise schedule."""
     codec: Codec | None
-    """Tokenizer; None if neither the checkpoint (a published one) nor the caller provides one."""
+    """Tokenizer; None if neither the checkpoint nor the caller provides one."""
     record: Record
     """Record of the run."""
 
 
 def load_checkpoint(
-    path: str | Path, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None
+    path: str | Path,
+    *,
+    ema: bool = True,
+    device: str = "cpu",
+    tokenizer: str | Path | None = None,
+    format: str | None = None,
 ) -> Loaded:
     """Load a checkpoint for evaluation.
 
     Args:
-        path: Run folder, checkpoint folder, folder or hub id ("louaaron/sedd-small") in the published layout, or run
-            folder of the original.
-        ema: Whether to load the averaged weights; a published model has one set of weights, which is always loaded.
+        path: Run folder, checkpoint folder, or folder, file or hub id ("louaaron/sedd-small") in the layout of an
+            installed format.
+        ema: Whether to load the averaged weights; a checkpoint with one set of weights has these loaded always.
         device: Device of the modules.
         tokenizer: Tokenizer for a checkpoint without one, as for `text.tokenizer.read_tokenizer`.
+        format: Name of the format to read the path with, such as "sedd"; None: the one that matches.
 
     Raises:
         UserError: No checkpoint exists at the path, it is damaged or contains more than data, a plugin of its record
             is not installed, or the tokenizer does not fit.
     """
-    folder = find_checkpoint(Path(path))
-    record = _record(folder)
-    stored = _stored(folder, ema)
+    return load_found(find_checkpoint(Path(path), format), ema=ema, device=device, tokenizer=tokenizer)
+
+
+def load_found(found: Found, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None) -> Loaded:
+    """Load a checkpoint that has been found; arguments and errors as for `load_checkpoint`."""
+    folder = found.path
+    record, stored = found.format.record(folder), found.format.weights(folder, ema)
     _check_size(record, stored, folder)
     graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
     if graph.num_states != backbone.head.out_features:
@@ -70,18 +76,21 @@ def load_checkpoint(
         )
     model = ScoreModel(backbone, graph, _part(record, "head"))
     load_state_into(stored, folder, model, noise)
-    codec = _codec(folder, tokenizer, graph.vocab_size)
+    codec = _codec(found, tokenizer, graph.vocab_size)
     move_to(device, model, noise)
     return Loaded(model.eval(), graph, noise.eval(), codec, record)
 
 
-def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tuple[ScoreModel, Graph, Noise]:
+def load_model(
+    path: str | Path, *, ema: bool = True, device: str = "cpu", format: str | None = None
+) -> tuple[ScoreModel, Graph, Noise]:
     """Load the model, graph and noise schedule of a checkpoint; `model(x, level)` is the log-score.
 
     Args:
         path: Checkpoint, as for `load_checkpoint`.
         ema: Whether to load the averaged weights.
         device: Device of the network; x and sigma stay on the CPU for a device without float64 (mps).
+        format: Name of the format to read the path with, as for `load_checkpoint`.
 
     Returns:
         The model, the graph and the noise schedule.
@@ -89,10 +98,10 @@ def load_model(path: str | Path, *, ema: bool = True, device: str = "cpu") -> tu
     Raises:
         UserError: The checkpoint cannot be loaded (see `load_checkpoint`).
     """
-    return load_checkpoint(path, ema=ema, device=device)[:3]
+    return load_checkpoint(path, ema=ema, device=device, format=format)[:3]
 
 
-def load_weights_into(path: Path, model: ScoreModel, noise: Noise, codec: Codec) -> None:
+def load_weights_into(path: Path, model: ScoreModel, noise: Noise, codec: Codec, format: str | None = None) -> None:
     """Initialize a model with the averaged weights of a checkpoint.
 
     Args:
@@ -101,58 +110,45 @@ def load_weights_into(path: Path, model: ScoreModel, noise: Noise, codec: Codec)
         noise: Noise schedule to load.
         codec: Tokenizer of the training data. If the checkpoint has no tokenizer (a published one), only the number
             of tokens is compared.
+        format: Name of the format to read the path with, as for `load_checkpoint`.
 
     Raises:
         UserError: The weights were trained with another tokenizer, or do not fit.
     """
-    folder = find_checkpoint(path)
-    _check_tokenizer(folder, codec)
-    load_state_into(_stored(folder, ema=True), folder, model, noise)
+    found = find_checkpoint(path, format)
+    _check_tokenizer(found, codec)
+    load_state_into(found.format.weights(found.path, True), found.path, model, noise)
 
 
-def _record(folder: Path) -> Record:
-    """Record of a folder from `find_checkpoint`, in any of the layouts."""
-    if is_original(folder):
-        return original_record(folder)
-    return published_record(folder / CONFIG) if is_published(folder / CONFIG) else Record.read(folder / CONFIG)
-
-
-def _stored(folder: Path, ema: bool) -> dict[str, Tensor]:
-    """Weights in a folder from `find_checkpoint`; the averaged ones if requested and present."""
-    if is_original(folder):
-        return original_weights(folder, ema)
-    names = [*([AVERAGE] if ema else []), MODEL, PUBLISHED]
-    return read_weights(next(folder / name for name in names if (folder / name).is_file()))
-
-
-def _codec(folder: Path, source: str | Path | None, vocab_size: int) -> Codec | None:
+def _codec(found: Found, source: str | Path | None, vocab_size: int) -> Codec | None:
     """The checkpoint's tokenizer, else that of the source. UserError if both exist, or if its size is wrong."""
-    own = folder / CODEC
-    if own.is_file() and source is not None:
-        raise UserError(f"{folder} contains its own tokenizer: omit the tokenizer {source}.")
-    if not own.is_file() and source is None:
+    own = found.format.tokenizer(found.path)
+    if own is not None and source is not None:
+        raise UserError(f"{found.path} contains its own tokenizer: omit the tokenizer {source}.")
+    chosen = own if source is None else source
+    if chosen is None:
         return None
-    codec = Codec.load(own) if source is None else read_tokenizer(source)
+    codec = read_tokenizer(chosen)
     if codec.vocab_size != vocab_size:
         raise UserError(
-            f"The tokenizer {source or own} has {codec.vocab_size} tokens, but the model in {folder} has "
+            f"The tokenizer {chosen} has {codec.vocab_size} tokens, but the model in {found.path} has "
             f"{vocab_size}: use the tokenizer that the model was trained with."
         )
     return codec
 
 
-def _check_tokenizer(folder: Path, codec: Codec) -> None:
-    """UserError if the weights in a folder from `find_checkpoint` were trained with another tokenizer."""
-    own = folder / CODEC
-    if own.is_file():
-        difference, remedy = Codec.load(own).difference(codec), f"data.tokenizer={own}"
+def _check_tokenizer(found: Found, codec: Codec) -> None:
+    """UserError if the weights of a checkpoint were trained with another tokenizer."""
+    own = found.format.tokenizer(found.path)
+    if own is not None:
+        difference, remedy = read_tokenizer(own).difference(codec), f"data.tokenizer={own}"
     else:
-        size = _part(_record(folder), "graph").vocab_size
+        size = _part(found.format.record(found.path), "graph").vocab_size
         difference = f"the checkpoint's has {size:,} tokens, the data's {codec.vocab_size:,}"
         difference, remedy = None if size == codec.vocab_size else difference, "data.tokenizer=... (published: gpt2)"
     if difference:
         raise UserError(
-            f"The tokenizer of init_from={folder} differs from that of the data: {difference}. Train with the "
+            f"The tokenizer of init_from={found.path} differs from that of the data: {difference}. Train with the "
             f"checkpoint's tokenizer ({remedy}), or without init_from."
         )
 

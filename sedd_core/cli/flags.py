@@ -26,6 +26,8 @@ _STRINGS = {
     "fdl_config_file": "Record to run again: a run's config.json or its folder.",
     "fdl_diff": "Comparison of two configs, --fdl_diff=A B; each is an experiment or a config.json.",
     "checkpoint": "Checkpoint to sample or evaluate (shorthand for the setting `checkpoint`; taken literally).",
+    "checkpoint_format": "Format to read the checkpoint with, such as sedd (shorthand for the setting of this name; "
+    "default: the one that matches).",
     "prefix": "Text at the start of each sample (shorthand for the setting `prefix`; taken literally).",
     "suffix": "Text at the end of each sample (shorthand for the setting `suffix`; taken literally).",
     "prompt": "Text with blanks to fill in (shorthand for the setting `prompt`; taken literally).",
@@ -89,7 +91,7 @@ flags.DEFINE_flag(
 )
 
 SHORT: dict[str, tuple[str, ...]] = {
-    name: (name,) for name in ("checkpoint", "prefix", "suffix", "prompt", "trajectory")
+    name: (name,) for name in ("checkpoint", "checkpoint_format", "prefix", "suffix", "prompt", "trajectory")
 }
 SHORT["steps"] = ("steps", "training.steps")
 """Flags that are shorthands for settings, each with the paths that it can stand for; the first known one is set."""

@@ -143,8 +143,8 @@ def _check(composed: Composed, options: flags.FlagValues) -> None:
     from .show import resolved
 
     description = composed.run.describe()
-    for path in composed.run.starts_from() if not options.resume else []:
-        check_exists(Path(path))
+    for path, format in composed.run.starts_from() if not options.resume else []:
+        check_exists(Path(path), format)
     if not (options.no_checks or options.resume):
         composed.run.check_contracts()
     if prints_shared_messages():

@@ -28,7 +28,7 @@ HARMLESS = (
         "sampler",
         "more_valid",
     ),
-    *("monitor", "ngpus", "init_from"),
+    *("monitor", "ngpus", "init_from", "init_format"),
 )
 """Settings that affect how training is computed, monitored or evaluated, but not what it learns."""
 

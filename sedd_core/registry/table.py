@@ -30,6 +30,7 @@ STAGES: dict[str, Stage] = {
     "model": Stage("sedd_core.stages.backbone:Backbone", "backbone", late=("num_states",)),
     "data": Stage("sedd_core.stages.data:Data", "data source"),
     "monitor": Stage("sedd_core.stages.monitor:Monitor", "monitor"),
+    "format": Stage("sedd_core.stages.format:Format", "checkpoint format"),
 }
 """Stages by name, which is the first word of their plugins' names."""
 LATE_BOUND = {name: stage.late for name, stage in STAGES.items() if stage.late}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from .. import console
-from ..checkpoints import Loaded
-from ..checkpoints.published import trained_length
+from ..checkpoints import Loaded, trained_length
 from ..errors import UserError
 from ..files import expanded
 from ..sampling import prompts

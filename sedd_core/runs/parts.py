@@ -56,6 +56,8 @@ class TrainingParts(Run):
     """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
     init_from: str | None = None
     """Run or checkpoint whose averaged weights training starts from; None: random weights."""
+    init_format: str | None = None
+    """Format to read init_from with, such as sedd; None: the one that matches."""
     seed: int = 0
     """Random seed of the run: data order, noise, dropout, samples."""
 

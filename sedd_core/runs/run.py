@@ -28,8 +28,8 @@ class Run(ABC):
         """Describe the memory per GPU, where known in advance; "" otherwise. Takes seconds: for dry runs."""
         return ""
 
-    def starts_from(self) -> list[str]:
-        """Checkpoints that must exist."""
+    def starts_from(self) -> list[tuple[str, str | None]]:
+        """Checkpoints that must exist, each with the name of its format; None: any format."""
         return []
 
     def warnings(self) -> list[str]:

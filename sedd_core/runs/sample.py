@@ -65,7 +65,11 @@ class Sample(SampleSettings):
     def _prepared(self, world: World) -> tuple[Loaded, int, list[Prompt], FixedTokens | None]:
         """Load the model; determine the tokens per sample, the prompts, and the fixed tokens."""
         loaded = load_checkpoint(
-            self.checkpoint, ema=self.ema, device=str(world.device), tokenizer=self.tokenizer or None
+            self.checkpoint,
+            ema=self.ema,
+            device=str(world.device),
+            tokenizer=self.tokenizer or None,
+            format=self.checkpoint_format,
         )
         tuple(sampler_suits(self.sampler, loaded.graph))
         length, templates = sample_length(self, loaded), prompts_of(self)

@@ -17,7 +17,9 @@ class SampleSettings(Run):
     """Checkpoint, number and form of samples, and how they are drawn."""
 
     checkpoint: str
-    """Run folder, checkpoint folder, published model (folder or hub id), or run folder of the original code."""
+    """Run folder, checkpoint folder, or folder, file or hub id in an installed format, such as a published model."""
+    checkpoint_format: str | None = None
+    """Format to read the checkpoint with, such as sedd; None: the one that matches (python -m sedd_core plugins)."""
     tokenizer: str = ""
     """Tokenizer for a model without one: a tokenizer.json, a folder or a hub id (gpt2 for the published models)."""
     sampler: Sampler
@@ -79,6 +81,6 @@ class SampleSettings(Run):
             f"{type(self.sampler).__name__}, seed {self.seed}"
         )
 
-    def starts_from(self) -> list[str]:
+    def starts_from(self) -> list[tuple[str, str | None]]:
         """Checkpoint to sample from."""
-        return [self.checkpoint]
+        return [(self.checkpoint, self.checkpoint_format)]

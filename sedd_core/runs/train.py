@@ -63,9 +63,9 @@ class Train(TrainingParts):
         """See `Run.check_processes`: every process takes an equal share of each batch."""
         check_batch_divides(self.training, processes)
 
-    def starts_from(self) -> list[str]:
+    def starts_from(self) -> list[tuple[str, str | None]]:
         """`init_from`, if it is set."""
-        return [] if self.init_from is None else [self.init_from]
+        return [] if self.init_from is None else [(self.init_from, self.init_format)]
 
     def execute(self, workspace: Workspace) -> list[Figure]:
         """See `Run.execute`: train and evaluate. Returns the likelihood bound of each validation set."""
@@ -132,7 +132,7 @@ class Train(TrainingParts):
         check_resumable(workspace, self.training, self.data.fingerprint())
         self._describe_data(workspace.record, train)
         if self.init_from is not None and not (workspace.resume and checkpoints.steps(workspace.folder)):
-            checkpoints.load_weights_into(Path(self.init_from), model, self.noise, codec)
+            checkpoints.load_weights_into(Path(self.init_from), model, self.noise, codec, self.init_format)
         return codec, train, sets, model
 
     def _describe_data(self, record: Record, train: Sequences) -> None:

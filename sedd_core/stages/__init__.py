@@ -3,6 +3,7 @@
 from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split
 from .factorized import FactorizedSampler
+from .format import Format
 from .graph import Graph, StepWeights
 from .head import Head
 from .interpolating import InterpolatingGraph
@@ -18,6 +19,7 @@ __all__ = [
     "Data",
     "FactorizedSampler",
     "FixedTokens",
+    "Format",
     "Graph",
     "Head",
     "InterpolatingGraph",

@@ -3,12 +3,14 @@
 from .conformance import check_graph, check_head, check_noise
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
+from .format_checks import check_format
 from .oracle import Oracle
 from .sampler_checks import check_sampler
 
 __all__ = [
     "Oracle",
     "check_draws",
+    "check_format",
     "check_graph",
     "check_head",
     "check_noise",

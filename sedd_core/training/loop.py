@@ -72,9 +72,7 @@ class Loop:
             UserError: The checkpoint is of another optimizer, or of another version of this code.
         """
         run, world = self.context.workspace.folder, self.trainer.world
-        found = world.agree(
-            lambda: checkpoints.find_checkpoint(run) if self.main and checkpoints.steps(run) else None
-        )
+        found = world.agree(lambda: checkpoints.newest_intact(run) if self.main and checkpoints.steps(run) else None)
         folder = world.gather(found)[0]
         if folder is None:
             self.context.workspace.record_changes(None, 0)

@@ -18,7 +18,7 @@ from sedd_core.build import trust
 from sedd_core.build.build import build
 from sedd_core.checkpoints import load as loading
 from sedd_core.checkpoints.export import export
-from sedd_core.checkpoints.published import trained_length
+from sedd_core.checkpoints.length import trained_length
 from sedd_core.cli.compose import Changes, compose
 from sedd_core.cli.main import main
 from sedd_core.record import Node, Record

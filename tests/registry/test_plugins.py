@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import sedd_core.stages  # noqa: F401 - the fixture forgets modules that a test imports
 from sedd_core import UserError
 from sedd_core.cli import doctor
 from sedd_core.registry import plugins
 from sedd_core.registry.installed import find_plugin, installed, variants
 from sedd_core.registry.plugins import plugin
 from sedd_core.registry.table import STAGES, contracts
+from tests.support.distributions import Distributions, distributions_in
 
 GOOD = """
 from sedd_core import hookimpl
@@ -38,31 +39,10 @@ def sedd_noise():
 """
 
 
-class Distributions:
-    """Distributions that exist as metadata and modules in a folder on the path."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def add(self, distribution: str, names: dict[str, str], version: str = "1.0") -> None:
-        """names: the source of each plugin's module, by its name."""
-        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
-        points = "\n".join(f"{name} = {name}" for name in names)
-        (info / "entry_points.txt").write_text(f"[sedd]\n{points}\n")
-        for name, source in names.items():
-            (self.folder / f"{name}.py").write_text(source)
-
-
 @pytest.fixture
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Distributions:
-    monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-    yield Distributions(tmp_path)
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
-    plugin.cache_clear()
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
+    with distributions_in(tmp_path, monkeypatch) as toys:
+        yield toys
 
 
 def test_a_plugin_elsewhere_is_found_by_name(toys: Distributions) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from scipy.stats import kstest
 from torch import nn
 
-from sedd_core import UserError, checkpoints, plugin
+from sedd_core import UserError, plugin
 from sedd_core.checkpoints.weights import load_state_into, state_dict_of
 from sedd_core.data.sequences import DocumentSequences
 from sedd_core.maths.draws import Draws
@@ -20,6 +20,7 @@ from sedd_core.model.ema import EMA
 from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
 from sedd_core.stages import InterpolatingGraph, Noise, NoiseLevel
+from sedd_core.tensors import read_weights
 from sedd_core.training.batches import ShuffledIndices, draw_times
 from sedd_core.training.objective import ScoreEntropy
 from sedd_core.training.settings import Optimizer, Training
@@ -181,7 +182,7 @@ def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, 
     model, noise = trainer("absorb", "loglinear", scale=True).objective.model, Power(2.0)
     save_file(state_dict_of(model, noise), tmp_path / "model.safetensors")
     again, other = Power(1.0), trainer("absorb", "loglinear", scale=True, seed=1).objective.model
-    load_state_into(checkpoints.read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
+    load_state_into(read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
     assert again.p.item() == 2.0
     arguments = {"count": 3, "length": 8, "steps": 4, "t_min": 1e-3, "seed": seed, "batch_size": 3, "grid": "equal"}
     drawn = [sample(m, n, plugin("sampler_analytic")(), **arguments) for m, n in ((model, noise), (other, again))]

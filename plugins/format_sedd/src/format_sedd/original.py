@@ -1,7 +1,7 @@
 """Run folders of the original implementation: `.hydra/config.yaml` and `checkpoints-meta/checkpoint.pth`.
 
-The checkpoint is read without executing code (see `tensors`). Its optimizer state contains one type that torch's
-weights-only unpickler rejects by default: the learning rate is a NumPy scalar.
+The checkpoint is read without executing code (see `sedd_core.tensors`). Its optimizer state contains one type that
+torch's weights-only unpickler rejects by default: the learning rate is a NumPy scalar.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ import numpy as np
 from numpy._core.multiarray import scalar
 from torch import Tensor
 
-from ..errors import UserError
-from ..record.record import Record
+from sedd_core import UserError
+from sedd_core.files import check_readable
+from sedd_core.record import Record
+from sedd_core.tensors import is_plain, read_saved
+
 from .published import record_of_config
-from .tensors import is_plain, read_saved
 
 CONFIG, STATE = Path(".hydra/config.yaml"), Path("checkpoints-meta/checkpoint.pth")
 LONGEST_CONFIG = 100_000
@@ -33,9 +35,15 @@ NUMBERS: list[Any] = [
 """Classes and functions that a pickled NumPy scalar references."""
 
 
-def is_original(folder: Path) -> bool:
-    """Whether a folder is a run folder of the original (or of another program that uses Hydra)."""
+def has_config(folder: Path) -> bool:
+    """Whether a folder has the config that Hydra writes into a run folder."""
+    check_readable(folder / CONFIG)
     return (folder / CONFIG).is_file()
+
+
+def is_original(folder: Path) -> bool:
+    """Whether a folder is a run folder of the original: other programs use Hydra, but no checkpoints-meta/."""
+    return has_config(folder) and (folder / STATE).parent.is_dir()
 
 
 def original_record(folder: Path) -> Record:

@@ -1,4 +1,4 @@
-"""Safe reading of tensors from safetensors files and from files written by torch.save.
+"""Safe reading of tensors from safetensors files, whole or in shards, and from files written by torch.save.
 
 Files of torch.save (.bin, .pt, .pth, .ckpt) are pickles, which can contain code. They are read with torch's
 weights-only unpickler, which accepts tensors, numbers, strings and containers and executes no code, and are
@@ -7,6 +7,7 @@ memory-mapped, so that no storage extends beyond the file, even if the sizes in 
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Sequence
@@ -18,26 +19,31 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..errors import UserError
-from ..files import check_readable
+from .errors import UserError
+from .files import check_readable
 
 SAVED = (".bin", ".pt", ".pth", ".ckpt")
 """Suffixes of files written by torch.save."""
+INDEX = ".safetensors.index.json"
+"""Suffix of the index of a state dict in shards: a JSON object with `weight_map`, the file of each tensor."""
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a state dict.
 
     Args:
-        path: File of safetensors or torch.save; the suffix determines the format.
+        path: File of safetensors or torch.save, or the index of safetensors shards (model.safetensors.index.json);
+            the suffix determines the format.
 
     Returns:
         Tensors by name, on the CPU.
 
     Raises:
-        UserError: The file is missing or damaged, or contains code or anything other than named tensors.
+        UserError: A file is missing or damaged, or contains code or anything other than named tensors.
     """
     check_readable(path)
+    if path.name.endswith(INDEX):
+        return _read_shards(path)
     if path.suffix in SAVED:
         stored = read_saved(path)
         if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
@@ -95,6 +101,41 @@ def is_plain(value: Any) -> bool:
     """Whether a value is a dense, unquantized tensor on the CPU (meta tensors are not)."""
     is_tensor = type(value) in (Tensor, torch.nn.Parameter)
     return is_tensor and value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """Read the tensors that an index lists, each from the shard that it names."""
+    owners = _weight_map(index)
+    shards = sorted(set(owners.values()))
+    for shard in shards:
+        check_readable(index.with_name(shard))
+    missing = [shard for shard in shards if not index.with_name(shard).is_file()]
+    if missing:
+        raise UserError(
+            f"{index} lists {', '.join(missing)}, missing beside it. Copy all {len(shards)} shards there."
+        )
+    content = {shard: read_weights(index.with_name(shard)) for shard in shards}
+    for name, shard in owners.items():
+        if name not in content[shard]:
+            raise UserError(
+                f"{index} lists {name!r} in {shard}, which does not contain it. Download both files anew."
+            )
+    return {name: content[shard][name] for name, shard in owners.items()}
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """The shard of each tensor, by an index. UserError unless all shards are safetensors files beside the index."""
+    try:
+        owners = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(owners.values()))
+    except OSError as error:
+        raise UserError(f"{index} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{index} is damaged: it has no 'weight_map' from tensors to files.") from error
+    for shard in shards:
+        if not isinstance(shard, str) or not re.fullmatch(r"[\w.-]+\.safetensors", shard):
+            raise UserError(f"{index} lists {shard!r}, which is not the name of a safetensors file in its folder.")
+    return owners
 
 
 def _line(error: Exception) -> str:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import inspect
 import json
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..build.build import class_of
-from ..errors import UserError
-from ..files import check_readable
-from ..record.limits import MOST_LENGTH
-from ..record.node import Node
-from ..record.record import Record
+from safetensors.torch import save_file
+from torch import Tensor
 
+from sedd_core import UserError, plugin
+from sedd_core.files import check_readable, write_text
+from sedd_core.record import Node, Record
+from sedd_core.tensors import read_weights
+
+CONFIG, SAFE, PICKLED, TOKENIZER = "config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json"
+KEYS = ("graph", "noise", "model")
 SIZES = ("hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout")
 SUPPORTED: dict[str, tuple[str, ...]] = {
     "graph_absorb": ("vocab_size",),
@@ -32,15 +35,34 @@ SUPPORTED: dict[str, tuple[str, ...]] = {
 at our defaults."""
 
 
-def is_published(path: Path) -> bool:
-    """Whether a config.json is a config of the original implementation, as opposed to the record of a run.
+def is_published(folder: Path) -> bool:
+    """Whether a folder has weights and a config.json of the original implementation.
 
     Args:
-        path: Path of the config.json.
+        folder: Folder, or any other path.
 
     Raises:
-        UserError: The file is missing or damaged, or neither of the two.
+        UserError: The user may not read the config.
     """
+    check_readable(folder / CONFIG)
+    try:
+        content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    has_weights = any((folder / name).is_file() for name in (SAFE, PICKLED))
+    return has_weights and isinstance(content, dict) and set(KEYS) <= set(content) and "format" not in content
+
+
+def published_record(folder: Path) -> Record:
+    """Convert a published config.json to a record of its model.
+
+    Args:
+        folder: Folder of the model.
+
+    Raises:
+        UserError: The config is missing, damaged, incomplete, or not one of the original.
+    """
+    path = folder / CONFIG
     check_readable(path)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -50,27 +72,40 @@ def is_published(path: Path) -> bool:
         ) from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged: {error}.") from error
-    if isinstance(content, dict) and "format" in content:
-        return False
-    if isinstance(content, dict) and {"graph", "noise", "model"} <= set(content):
-        return True
-    keys = ", ".join(map(str, list(content)[:6])) or "none" if isinstance(content, dict) else "none, it is not a dict"
-    raise UserError(
-        f"{path} is not the config of a SEDD model, which has the keys graph, noise and model (present: {keys}). "
-        "Give a run folder, a checkpoint folder, or the folder of a published SEDD model."
-    )
+    if not (isinstance(content, dict) and set(KEYS) <= set(content)):
+        keys = ", ".join(list(content)[:6]) or "none" if isinstance(content, dict) else "none, it is not a dict"
+        raise UserError(
+            f"{path} is not the config of a SEDD model, which has the keys {', '.join(KEYS)} (present: {keys}). "
+            "Give the folder of a published SEDD model."
+        )
+    return record_of_config(content, path)
 
 
-def published_record(path: Path) -> Record:
-    """Convert a published config.json to a record of its model.
+def published_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a published model: safetensors, or else the pickle.
 
     Args:
-        path: Path of the config.json.
+        folder: Folder of the model.
 
     Raises:
-        UserError: The config is incomplete, invalid, or not one of the original.
+        UserError: The weights are missing or damaged, or contain more than data.
     """
-    return record_of_config(json.loads(path.read_text(encoding="utf-8")), path)
+    return read_weights(next((folder / name for name in (SAFE, PICKLED) if (folder / name).is_file()), folder / SAFE))
+
+
+def write_published(folder: Path, record: Record, weights: Mapping[str, Tensor]) -> None:
+    """Write config.json and model.safetensors.
+
+    Args:
+        folder: Existing folder.
+        record: Record of the model.
+        weights: Weights by name.
+
+    Raises:
+        UserError: The layout cannot express the model.
+    """
+    write_text(folder / CONFIG, json.dumps(published_config(record), indent=2, allow_nan=False) + "\n")
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / SAFE, {"format": "pt"})
 
 
 def record_of_config(config: Any, path: Path) -> Record:
@@ -103,10 +138,10 @@ def record_of_config(config: Any, path: Path) -> Record:
         }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a valid config of a SEDD model: {_reason(error)}.") from error
-    for plugin in plugins:
-        if plugin not in SUPPORTED:
+    for name in plugins:
+        if name not in SUPPORTED:
             raise UserError(
-                f"{path} uses {plugin}, which the original implementation does not support (supported: "
+                f"{path} uses {name}, which the original implementation does not support (supported: "
                 f"{', '.join(SUPPORTED)})."
             )
     return Record(run=Node("core", "Train", nodes))
@@ -135,46 +170,15 @@ def published_config(record: Record) -> dict[str, Any]:
         "model": {
             "type": kinds["model"],
             **{name: model[name] for name in SIZES},
-            "length": trained_length(record),
+            "length": record.length or record.run.args.get("length"),
             "scale_by_sigma": head["scale_by_sigma"],
         },
     }
 
 
-def trained_length(record: Record) -> int | None:
-    """Length of the sequences that a model was trained on.
-
-    The class of the data is not required: its code may be missing or untrusted. Records of earlier versions omit a
-    length that equals the class's default; for these, the default is looked up if the class can be loaded.
-
-    Args:
-        record: Record of a run or of a published model.
-
-    Returns:
-        Number of tokens per sequence; None if the record does not state it.
-
-    Raises:
-        UserError: The stated length is not a valid sequence length.
-    """
-    arguments = record.run.args
-    if "data" in arguments:
-        node = record.node("data")
-        arguments = {"length": record.length} if record.length else node.args
-        if "length" not in arguments:
-            with suppress(UserError):
-                arguments = _arguments(node)
-    length = arguments.get("length")
-    if length is not None and not (type(length) is int and 1 <= length <= MOST_LENGTH):
-        raise UserError(
-            f"The record is damaged: its training length is {length!r}; it must be an int from 1 to "
-            f"{MOST_LENGTH:,} (tokens)."
-        )
-    return length
-
-
 def _arguments(node: Node) -> dict[str, Any]:
     """A node's arguments, completed with the defaults of omitted ones."""
-    parameters = inspect.signature(class_of(node)).parameters
+    parameters = inspect.signature(plugin(node.name)).parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
     return defaults | node.args
 
@@ -183,7 +187,7 @@ def _check_supported(stage: str, node: Node) -> None:
     """UserError if the layout cannot express a stage, or an argument that differs from its default."""
     if node.kind != "plugin" or node.name not in SUPPORTED:
         raise _unsupported(f"the {stage} {node.name}")
-    parameters = inspect.signature(class_of(node)).parameters
+    parameters = inspect.signature(plugin(node.name)).parameters
     for name, value in node.args.items():
         if name not in SUPPORTED[node.name] and value != parameters[name].default:
             raise _unsupported(f"{stage}.{name}={value!r}")
