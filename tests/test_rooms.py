@@ -14,20 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").iterdir() if folder.is_dir())
 ORDER = (
-    *(
-        "errors",
-        "console",
-        "files",
-        "tensors",
-        "maths",
-        "text",
-        "distributed",
-        "record",
-        "stages",
-        "registry",
-        "data",
-    ),
-    *("trajectory", "build", "model", "sampling", "checkpoints", "evaluation", "testing", "training", "runs", "cli"),
+    *("errors", "console", "files", "tensors", "maths", "text", "distributed", "record", "stages", "registry"),
+    *("data", "trajectory", "build", "model", "sampling", "checkpoints", "evaluation", "testing", "training"),
+    *("runs", "cli"),
 )
 """The rooms of sedd_core, from the ground up: none imports one that comes after it."""
 PUBLIC = ("stages", "maths", "text", "data", "evaluation", "record", "files", "tensors", "console", "testing")

@@ -54,6 +54,7 @@ def test_the_flags_are_frozen() -> None:
         *(
             "allow_changes",
             "checkpoint",
+            "checkpoint_format",
             "dry_run",
             "fdl_config",
             "fdl_config_file",

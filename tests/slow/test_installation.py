@@ -89,7 +89,7 @@ SWAPS = {
 """What stands for a stage once the quickstart's own choice is gone."""
 
 
-@pytest.mark.parametrize("name", PLUGINS)
+@pytest.mark.parametrize("name", [name for name in PLUGINS if not name.startswith("format_")])
 def test_without_a_plugin_all_that_does_not_name_it_works(
     environment: Environment, name: str, tmp_path: Path
 ) -> None:
@@ -113,6 +113,21 @@ def test_without_a_plugin_all_that_does_not_name_it_works(
             assert result.returncode == 0, result.stderr
     finally:
         environment.pip("install", f"-e{ROOT / 'plugins' / name}")
+
+
+def test_without_a_format_its_checkpoints_say_what_to_install(environment: Environment, tmp_path: Path) -> None:
+    settings = [f"--checkpoint={ROOT / 'tests' / 'golden' / 'models' / 'uniform'}", "steps=2", "format=ids"]
+    command = [f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", *settings, f"--run_folder={tmp_path / 'out'}"]
+    environment.pip("uninstall", "sedd-format-sedd")
+    try:
+        result = environment.launch(*command)
+        assert result.returncode == 1
+        assert "looks like a SEDD model, for which the plugin format_sedd is not installed" in result.stderr
+        assert "pip install -e plugins/format_sedd" in result.stderr
+        assert result.stderr.count("\n") == 1
+    finally:
+        environment.pip("install", f"-e{ROOT / 'plugins' / 'format_sedd'}")
+    assert environment.launch(*command).returncode == 0
 
 
 def test_the_plugin_of_the_readme_works_after_one_install(environment: Environment, tmp_path: Path) -> None:
