@@ -31,6 +31,7 @@ def config() -> fdl.Config[Train]:
         graph=stage("graph_absorb"),
         model=small(),
         head=stage("head_score", scale_by_sigma=True),
+        objective=stage("objective_score_entropy"),
         sampler=stage("sampler_euler"),
         optimizer=fdl.Config(
             Optimizer, lr=3e-4, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, warmup=2500, clip=1.0

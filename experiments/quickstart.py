@@ -23,6 +23,7 @@ def config() -> fdl.Config[Train]:
         graph=stage("graph_absorb"),
         model=tiny(),
         head=stage("head_score", scale_by_sigma=True),
+        objective=stage("objective_score_entropy"),
         sampler=stage("sampler_analytic"),
         optimizer=fdl.Config(Optimizer, lr=2e-3, beta2=0.95, warmup=100),
         training=fdl.Config(Training, steps=1500, batch_size=8, ema_decay=0.999, log_every=100),

@@ -16,7 +16,7 @@ from ..build.trust import file_node
 from ..errors import UserError
 from ..record.node import Node
 from ..record.recordable import recordable_classes
-from ..registry.installed import installed
+from ..registry.installed import installed, variants
 from ..registry.plugins import name_of, plugin
 from ..registry.table import STAGES
 
@@ -103,8 +103,9 @@ def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
         and name not in config.__arguments__
     ]
     if missing:
-        missing_path = f"{path}.{missing[0]}".lstrip(".")
-        raise UserError(f"{missing_path} must be set: --fdl_set={missing_path}=...")
+        missing_path, known = f"{path}.{missing[0]}".lstrip("."), variants(missing[0])
+        one_of = f" (installed: {', '.join(known)})" if known else ""
+        raise UserError(f"{missing_path} must be set: --fdl_set={missing_path}=...{one_of}")
     arguments = {str(name): node_of(v, f"{path}.{name}".lstrip(".")) for name, v in config.__arguments__.items()}
     return replace(node, args=arguments)
 

@@ -53,6 +53,8 @@ class Draws:
     """Training or sampling step."""
     parts: tuple[str, ...] = ()
     """Names of the parts of the step, outermost first; see `part`."""
+    batch_size: int | None = None
+    """Number of sequences in the global batch, over which `strata` are stratified; None: they are independent."""
 
     def at(self, step: int) -> Draws:
         """The draws of the same sequences at another step."""
@@ -61,6 +63,15 @@ class Draws:
     def part(self, name: str) -> Draws:
         """Independent draws for one named part of a step, such as the corrector of a predictor-corrector sampler."""
         return replace(self, parts=(*self.parts, name))
+
+    def strata(self, stream: str) -> Float64[Tensor, " B"]:
+        """One uniform number [B] per sequence, in (0, 1): each in its own of `batch_size` equal parts, by its index.
+
+        Args:
+            stream: Name of the purpose of the numbers; streams are independent.
+        """
+        uniform = self.uniform(stream, 1)[:, 0]
+        return uniform if self.batch_size is None else (self.indices + uniform) / self.batch_size
 
     def uniform(self, stream: str, *shape: int) -> Float64[Tensor, " B *shape"]:
         """Uniform numbers [B, *shape] in the open interval (0, 1), of 52 bits.

@@ -22,6 +22,8 @@ RENAMED: dict[str, dict[str, str]] = {
 """Settings and checkpoint entries renamed in format 2: by class, from the old to the new name."""
 PLUGINS = {"ScoreHead": "head_score"}
 """Classes of the core that became plugins in format 2."""
+ADDED = {"Train": {"objective": "objective_score_entropy"}}
+"""Stages that format 2 added: by class, with the plugin that was hard-wired before."""
 RENAMED_PATHS = {
     "score.scale_by_sigma": "head.scale_by_sigma",
     "training.ema": "training.ema_decay",
@@ -42,7 +44,8 @@ def upgrade(run: Node) -> Node:
         return replace(run, args=args)
     if run.name in PLUGINS:
         return Node("plugin", PLUGINS[run.name], args)
-    return replace(run, args=with_new_names(run.name, args))
+    added = {name: Node("plugin", plugin) for name, plugin in ADDED.get(run.name, {}).items()}
+    return replace(run, args=added | with_new_names(run.name, args))
 
 
 def with_new_names(cls: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ STAGES: dict[str, Stage] = {
     "noise": Stage("sedd_core.stages.noise:Noise", "noise schedule"),
     "graph": Stage("sedd_core.stages.graph:Graph", "forward process", late=("vocab_size",)),
     "head": Stage("sedd_core.stages.head:Head", "head"),
+    "objective": Stage("sedd_core.stages.objective:Objective", "training objective"),
     "sampler": Stage("sedd_core.stages.sampler:Sampler", "sampler"),
     "model": Stage("sedd_core.stages.backbone:Backbone", "backbone", late=("num_states",)),
     "data": Stage("sedd_core.stages.data:Data", "data source"),

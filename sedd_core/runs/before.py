@@ -9,6 +9,7 @@ import torch
 
 from ..build.build import bind
 from ..model.score import ScoreModel
+from ..registry.plugins import name_of
 from . import budget, contracts
 from .checks import CHECKS, WITHOUT_VALUES
 from .parts import TrainingParts
@@ -38,11 +39,20 @@ def describe(run: TrainingParts) -> str:
         [
             *lines,
             f"states   {graph.num_states}: {vocab_size} tokens{mask}",
+            f"loss     {_loss(run)}",
             f"steps    {run.training.steps:,} of {run.training.batch_size} sequences of {run.data.length} tokens",
             f"model    {count:,} parameters",
             *(f"  {name:<44}{list(p.shape)}" for name, p in backbone.named_parameters()),
         ]
     )
+
+
+def _loss(run: TrainingParts) -> str:
+    """The name of the objective, and how its expectation relates to the likelihood bound."""
+    objective, t_min = run.objective, run.training.t_min
+    name = name_of(type(objective)) or type(objective).__name__
+    without = f", without {objective.leaves_out}" if objective.leaves_out else ""
+    return f"{name}: {'not ' if objective.bound_factor(t_min) is None else ''}the likelihood bound{without}"
 
 
 def warnings(run: TrainingParts) -> list[str]:

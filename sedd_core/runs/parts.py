@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..distributed.rank import process_rank
-from ..stages import Backbone, Data, Graph, Head, Monitor, Noise, Sampler
+from ..stages import Backbone, Data, Graph, Head, Monitor, Noise, Objective, Sampler
 from ..training.settings import (
     Checkpoints,
     Optimizer,
@@ -36,6 +36,8 @@ class TrainingParts(Run):
     """Network; the run sets its number of states, which the graph determines."""
     head: Head
     """Meaning of the network's logits, as log-scores."""
+    objective: Objective
+    """Loss whose gradient trains the network."""
     sampler: Sampler
     """Sampler of the samples drawn during and after training."""
     optimizer: Optimizer

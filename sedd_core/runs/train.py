@@ -75,7 +75,7 @@ class Train(TrainingParts):
         codec, train, sets, model = world.agree(lambda: self._prepared(workspace))
         workspace.open()
         move_to(world.device, model, self.noise)
-        trainer = Trainer(model, self.noise, train, self.optimizer, self.training, self.seed, world)
+        trainer = Trainer(model, self.noise, self.objective, train, self.optimizer, self.training, self.seed, world)
         valid = next(iter(sets.values()))
         console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
         console.say(f"model    {sum(p.numel() for p in trainer.parameters):,} parameters on {_where(workspace)}")
@@ -102,12 +102,12 @@ class Train(TrainingParts):
     def _train(self, loop: Loop, first: int) -> list[Figure]:
         """Train from step `first` to the last one, then evaluate."""
         trainer = loop.trainer
-        trainer.objective.train()
+        trainer.model.train()
         if first < self.training.steps:
             trainer.world.agree(lambda: rehearse(loop, loop.evaluators, first))
         with memory.explained("training", TRAINING):
             loop.run(first)
-        trainer.objective.eval()
+        trainer.model.eval()
         with trainer.ema.in_place():
             return [figure for one in loop.evaluators for figure in one.conclude(self.training.steps)]
 

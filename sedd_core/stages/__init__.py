@@ -10,6 +10,7 @@ from .interpolating import InterpolatingGraph
 from .monitor import Monitor
 from .network import ScoreNetwork
 from .noise import Noise, NoiseLevel
+from .objective import DenoisingObjective, Objective
 from .sampler import FixedTokens, Sampler, ScoreFunction
 from .sampler_stats import SamplerStats
 
@@ -17,6 +18,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "Data",
+    "DenoisingObjective",
     "FactorizedSampler",
     "FixedTokens",
     "Format",
@@ -26,6 +28,7 @@ __all__ = [
     "Monitor",
     "Noise",
     "NoiseLevel",
+    "Objective",
     "Sampler",
     "SamplerStats",
     "ScoreFunction",

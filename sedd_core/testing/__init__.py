@@ -4,6 +4,7 @@ from .conformance import check_graph, check_head, check_noise
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
 from .format_checks import check_format
+from .objective_checks import check_objective
 from .oracle import Oracle
 from .sampler_checks import check_sampler
 
@@ -14,6 +15,7 @@ __all__ = [
     "check_graph",
     "check_head",
     "check_noise",
+    "check_objective",
     "check_sampler",
     "random_joint",
     "total_variation",

@@ -188,7 +188,7 @@ class Oracle:
         Source: SEDD, theorem 3.6.
         """
         diffusion = torch.zeros_like(self.p0)
-        for sigma, weight in _lambda_nodes(nodes) if masking else _log_nodes(nodes, *sigmas):
+        for sigma, weight in _lambda_nodes(nodes) if masking else log_nodes(nodes, *sigmas):
             diffusion += weight * self._entropy(sigma)
         if masking:
             return BoundTerms(diffusion, torch.zeros_like(diffusion), torch.zeros_like(diffusion))
@@ -233,7 +233,7 @@ def level_of(sigma: float) -> NoiseLevel:
     return NoiseLevel.of_sigma(torch.tensor(sigma, dtype=torch.float64))
 
 
-def _log_nodes(nodes: int, low: float, high: float) -> list[tuple[float, float]]:
+def log_nodes(nodes: int, low: float, high: float) -> list[tuple[float, float]]:
     """Quadrature nodes sigma and weights for an integral over sigma of a function smooth in log sigma."""
     points, weights = np.polynomial.legendre.leggauss(nodes)
     middle, half = (math.log(low) + math.log(high)) / 2, (math.log(high) - math.log(low)) / 2

@@ -1,4 +1,4 @@
-"""The sequences, times and microbatches of an update."""
+"""The sequences, strata and microbatches of an update."""
 
 from __future__ import annotations
 
@@ -69,32 +69,29 @@ def microbatches(training: Training, world: World) -> list[Int64[Tensor, " b"]]:
     )
 
 
-def draw_times(draws: Draws, training: Training) -> Float64[Tensor, " B"]:
-    """Draw one time in (t_min, 1) per sequence: independent, or stratified: one in each of batch_size equal parts.
+def draws_of(training: Training, seed: int, indices: Int64[Tensor, " B"], step: int) -> Draws:
+    """Random numbers of sequences at a step, with strata over the global batch where times are stratified.
 
     Args:
-        draws: Random numbers of the sequences, at their indices in the global batch.
         training: Batch settings.
-
-    Returns:
-        Times [B].
+        seed: Random seed of the run.
+        indices: Indices [B] of the sequences in the global batch.
+        step: Index of the step, from 0.
     """
-    uniform = draws.uniform("time", 1)[:, 0]
-    if training.times == "stratified":
-        uniform = (draws.indices + uniform) / training.batch_size
-    return training.t_min + (1 - training.t_min) * uniform
+    return Draws(seed, indices, step, batch_size=training.batch_size if training.times == "stratified" else None)
 
 
-def loss_by_time_bin(t: Float64[Tensor, " B"], values: Float64[Tensor, "N B"]) -> Float64[Tensor, "N bins"]:
+def loss_by_time_bin(t: Float64[Tensor, " B"] | None, values: Float64[Tensor, "N B"]) -> Float64[Tensor, "N bins"]:
     """Sum values of sequences in each of TIME_BINS equal bins of their times.
 
     Args:
-        t: Times [B].
+        t: Times [B]; None: all sequences are in the first bin.
         values: Values [N, B].
 
     Returns:
         Sums [N, TIME_BINS].
     """
+    t = values.new_zeros(values.shape[1]) if t is None else t
     time_bin = (t * TIME_BINS).long().clamp(max=TIME_BINS - 1)
     return values @ (time_bin[:, None] == torch.arange(TIME_BINS, device=t.device)).double()
 

@@ -77,9 +77,7 @@ class Loop:
         if folder is None:
             self.context.workspace.record_changes(None, 0)
             return 0
-        state = checkpoints.load_for_resume(
-            folder, self.trainer.objective.model, self.trainer.noise, self.trainer.ema
-        )
+        state = checkpoints.load_for_resume(folder, self.trainer.model, self.trainer.noise, self.trainer.ema)
         try:
             self.trainer.load(state["trainer"])
             self.meter.load(state["meter"])
@@ -172,7 +170,7 @@ class Loop:
 
     def _evaluate(self, done: int) -> None:
         """Run the evaluators. After a stop in between, the evaluation is repeated on resuming."""
-        self.trainer.objective.eval()
+        self.trainer.model.eval()
         try:
             with self.trainer.ema.in_place():
                 for evaluator in self.evaluators:
@@ -182,7 +180,7 @@ class Loop:
                 self.save(done)
             raise
         finally:
-            self.trainer.objective.train()
+            self.trainer.model.train()
 
     def _log(self, done: int, progress: TrainingProgress) -> None:
         figures = self.meter.figures()
@@ -219,7 +217,7 @@ class Loop:
             shutil.rmtree(self.context.workspace.samples_folder(done), ignore_errors=True)
         state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
         target = checkpoints.folder_of(folder, done)
-        parts = (trainer.objective.model, trainer.noise, trainer.ema, self.codec, self.context.workspace.record)
+        parts = (trainer.model, trainer.noise, trainer.ema, self.codec, self.context.workspace.record)
         checkpoints.save(target, *parts, state)
         checkpoints.prune(folder, done, self.settings.is_temporary, max(self.settings.keep, 2))
 

@@ -93,6 +93,11 @@ class Meter:
             "train_speed/data_wait": self.data_seconds / seconds,
             **_gpu_figures(self.trainer, speed * self.flops),
         }
+        return figures | self._by_time() if self.trainer.timed else figures
+
+    def _by_time(self) -> dict[str, float]:
+        """Mean loss per token in each bin of diffusion time that has any."""
+        figures = {}
         for time_bin, (loss, tokens) in enumerate(zip(self.loss_by_time_bin, self.tokens_by_time_bin, strict=True)):
             if tokens:
                 start, end = time_bin / TIME_BINS, (time_bin + 1) / TIME_BINS
@@ -148,17 +153,17 @@ def flops_per_token(trainer: Trainer, length: int) -> float:
     draws = Draws(trainer.seed, indices.to(trainer.device))
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
-        x = trainer.objective.model.graph.prior(draws, length)
+        x = trainer.model.graph.prior(draws, length)
         level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device))
-        trainer.objective.model.backbone(x, level.to(torch.float32), batch.cond)
+        trainer.model.backbone(x, level.to(torch.float32), batch.cond)
     trunk = counter.get_total_flops() / length
-    head = 2 * trainer.objective.model.backbone.head.weight.numel()
+    head = 2 * trainer.model.backbone.head.weight.numel()
     return 3 * (trunk + head * _reachable_share(trainer))
 
 
 def _reachable_share(trainer: Trainer) -> float:
     """Share of positions at which the head runs (the reachable ones), averaged over times."""
-    graph = trainer.objective.model.graph
+    graph = trainer.model.graph
     t = (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64
     x0 = torch.zeros(64, 64, dtype=torch.int64, device=trainer.device)
     level = trainer.noise(t)

@@ -35,11 +35,12 @@ def check_finite(
         return
     file = workspace.folder / f"bad_step_{step:09d}_rank_{trainer.world.rank}.safetensors"
     x0, t = trainer.batch_at(step)
+    tensors = {"step": torch.tensor(step), "tokens": x0, **({} if t is None else {"times": t})}
     with writing(file) as temporary:
-        save_file({"step": torch.tensor(step), "tokens": x0, "times": t}, temporary)
+        save_file(tensors, temporary)
     raise UserError(
         f"Loss or gradient was not finite in {in_a_row} consecutive updates (loss {result.loss}, gradient norm "
-        f"{result.grad_norm}); these updates were skipped. The last batch and its times are in {file}. "
+        f"{result.grad_norm}); these updates were skipped. The last batch is in {file}. "
         + _remedy(workspace, float(trainer.schedule.base_lrs[0]), updated_at)
     )
 

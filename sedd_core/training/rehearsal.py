@@ -15,8 +15,8 @@ from torch import Tensor
 
 from .. import checkpoints
 from ..console import say
-from ..maths.draws import Draws
 from ..model.memory import GIB, explained
+from .batches import draws_of
 from .evaluation import Evaluators
 from .loop import Loop
 from .trainer import Trainer
@@ -42,11 +42,11 @@ def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
     with torch.random.fork_rng(devices=[trainer.device] if cuda else []), update_memory(trainer) as moments:
         with explained("training", TRAINING):
             full_pass(trainer, step)
-        trainer.objective.eval()
+        trainer.model.eval()
         with trainer.ema.in_place():
             for evaluator in evaluators:
                 evaluator.rehearse()
-        trainer.objective.train()
+        trainer.model.train()
         if loop.main:
             _save(loop, step, moments)
     peak = ""
@@ -80,15 +80,12 @@ def update_memory(trainer: Trainer) -> Iterator[list[Tensor]]:
 
 
 def full_pass(trainer: Trainer, step: int) -> None:
-    """Run one microbatch forward and backward with every position in the loss: t = 1, no padding."""
+    """Run one microbatch forward and backward with nearly every position in the loss: t = 1, no padding."""
     indices = trainer.microbatches[0]
-    batch = trainer.batch(step, indices).to(trainer.device)
-    draws = Draws(trainer.seed, indices.to(trainer.device), step)
-    x = trainer.objective.model.graph.prior(draws, batch.tokens.shape[1])
-    level = trainer.noise(torch.ones(len(x), dtype=torch.float64, device=trainer.device))
+    batch = trainer.batch(step, indices).to(trainer.device)._replace(loss_mask=None)
+    draws = draws_of(trainer.training, trainer.seed, indices.to(trainer.device), step)
     with trainer.unsynchronized():
-        with torch.autocast(trainer.world.device.type, torch.bfloat16, enabled=trainer.bf16):
-            loss, _ = trainer.wrapped(x, batch.tokens, level, level.rate, None, batch.cond)
+        loss, _ = trainer.forward(batch, draws, t_min=1.0)
         loss.backward()
     trainer.optimizer.zero_grad()  # free the gradients, as in a run
 
@@ -100,7 +97,7 @@ def _save(loop: Loop, step: int, moments: list[Tensor]) -> None:
     state = {"step": step, "trainer": trainer.state(), "meter": loop.meter.state(), "moments": moments}
     shutil.rmtree(aside, ignore_errors=True)  # left by a killed run
     try:
-        parts = (trainer.objective.model, trainer.noise, trainer.ema, loop.codec, workspace.record)
+        parts = (trainer.model, trainer.noise, trainer.ema, loop.codec, workspace.record)
         checkpoints.save(aside / "checkpoint", *parts, state)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
@@ -20,10 +20,9 @@ from ..maths.draws import Draws, key
 from ..maths.numerics import float64_device, to_float64
 from ..model.ema import EMA
 from ..model.score import ScoreModel
-from ..stages import Batch, Graph, Noise, Sequences
-from ..stages.data import restore_given
-from .batches import TIME_BINS, ShuffledIndices, draw_times, loss_by_time_bin, microbatches
-from .objective import ScoreEntropy
+from ..stages import Batch, Graph, Noise, Objective, Sequences
+from .batches import TIME_BINS, ShuffledIndices, draws_of, loss_by_time_bin, microbatches
+from .loss import Loss
 from .settings import Optimizer, Training
 from .state import check_optimizer_state
 
@@ -37,7 +36,8 @@ class StepResult:
     grad_norm: float
     """Gradient norm before clipping."""
     loss_by_time_bin: list[float]
-    """Sum of the losses of the sequences whose time lies in each of TIME_BINS equal bins, in nats."""
+    """Sum of the losses of the sequences whose time lies in each of TIME_BINS equal bins, in nats; without
+    times, all are in the first bin."""
     tokens_by_time_bin: list[float]
     """Number of tokens, without padding, of the sequences in each bin."""
     updated: bool
@@ -56,6 +56,7 @@ class Trainer:
     Args:
         model: Score model to train.
         noise: Noise schedule, without trainable parameters.
+        objective: Training objective.
         data: Training sequences.
         optimizer: Optimizer settings and learning-rate schedule.
         training: Batch, time and precision settings.
@@ -70,6 +71,7 @@ class Trainer:
         self,
         model: ScoreModel,
         noise: Noise,
+        objective: Objective,
         data: Sequences,
         optimizer: Optimizer,
         training: Training,
@@ -78,12 +80,13 @@ class Trainer:
     ) -> None:
         check_process_is_fixed(noise, model.graph)
         self.world = world or World(device=next(model.parameters()).device)
-        self.objective = ScoreEntropy(model)
+        self.model = model
         self.noise = noise
+        self.objective = objective
         self.data = data
         self.training = training
         self.seed = seed
-        self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.clip = optimizer.clip
         self.optimizer = optimizer.make(self.parameters)
         self.factor = lambda step: optimizer.factor(step, training.steps)
@@ -94,12 +97,17 @@ class Trainer:
         self.bf16 = training.precision == "bf16" or (training.precision == "auto" and self.device.type == "cuda")
         if training.compile:
             model.backbone.compile()
-        self.wrapped = self.world.wrap(self.objective)
+        self.loss = self.world.wrap(Loss(model, noise, objective))
 
     @property
     def device(self) -> torch.device:
         """Device of data, draws and noise levels: the network's, or the CPU if that one has no float64."""
         return float64_device(self.world.device)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the objective noises each sequence to one time, by which its loss is reported."""
+        return self.objective.times(Draws(self.seed, torch.arange(1)), self.training.t_min) is not None
 
     def step(self, step: int, stop_requested: bool = False) -> StepResult:
         """Perform one update: accumulate the gradient over the microbatches, then `update`.
@@ -116,34 +124,25 @@ class Trainer:
             started = time.monotonic()
             batch = self.data.batch(order[indices]).to(self.device)
             data_seconds += time.monotonic() - started
-            draws = Draws(self.seed, indices.to(self.device), step)
+            draws = draws_of(self.training, self.seed, indices.to(self.device), step)
             last = number == len(self.microbatches) - 1
             with nullcontext() if last else self.unsynchronized():
-                loss, losses, t = self.loss(batch.tokens, draws, batch.loss_mask, batch.cond)
+                loss, losses = self.forward(batch, draws, self.training.t_min)
                 (loss / len(self.microbatches)).backward()
-            stats += loss_by_time_bin(t, torch.stack([losses.detach(), batch.full_text_mask().sum(-1).double()]))
+            t, tokens = self.objective.times(draws, self.training.t_min), batch.full_text_mask().sum(-1)
+            stats += loss_by_time_bin(t, torch.stack([losses.detach().double(), tokens.double()]))
         return self.update(stats, stop_requested, data_seconds)
 
-    def loss(
-        self, x0: Int64[Tensor, "B L"], draws: Draws, loss_mask: Tensor | None, cond: Tensor | None
-    ) -> tuple[Float64[Tensor, ""], Float64[Tensor, " B"], Float64[Tensor, " B"]]:
-        """Estimate the loss: t ~ U(t_min, 1), x ~ q_sigma(t)(. | x0), score entropy weighted by dsigma/dt.
+    def forward(self, batch: Batch, draws: Draws, t_min: float) -> tuple[Float[Tensor, ""], Float[Tensor, " B"]]:
+        """Estimate the objective in the precision of training: its mean, and the loss of each sequence [B], in nats.
 
         Args:
-            x0: Clean tokens [B, L].
+            batch: Clean sequences.
             draws: Random numbers of these sequences at this step.
-            loss_mask: Positions [B, L] that are noised and in the loss; None: all.
-            cond: Conditions [B, ...] for the network; None without.
-
-        Returns:
-            The mean loss and the loss of each sequence [B], in nats, and the times [B].
+            t_min: Smallest diffusion time.
         """
-        t = draw_times(draws, self.training)
-        level = self.noise(t)
-        x = restore_given(self.objective.model.graph.perturb(x0, level, draws), x0, loss_mask)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
-            loss, losses = self.wrapped(x, x0, level, level.rate, loss_mask, cond)
-        return loss, losses, t
+            return self.loss(batch, draws, t_min)
 
     def update(
         self, stats: Float64[Tensor, "2 bins"], stop_requested: bool = False, data_seconds: float = 0.0
@@ -171,10 +170,11 @@ class Trainer:
         """Read the sequences at these indices [b] of a step's global batch, on the CPU."""
         return self.data.batch(self.shuffled.indices(step, self.training.batch_size)[indices])
 
-    def batch_at(self, step: int) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"]]:
-        """Reproduce the tokens [B, L] and times [B] of this process's sequences at any step."""
+    def batch_at(self, step: int) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"] | None]:
+        """Reproduce the tokens [B, L] and times [B], if it has any, of this process's sequences at any step."""
         indices = torch.cat(self.microbatches)
-        return self.batch(step, indices).tokens, draw_times(Draws(self.seed, indices, step), self.training)
+        draws = draws_of(self.training, self.seed, indices, step)
+        return self.batch(step, indices).tokens, self.objective.times(draws, self.training.t_min)
 
     def state(self) -> dict[str, Any]:
         """What resuming needs besides weights and averages: everything else is a function of the step."""
@@ -207,7 +207,7 @@ class Trainer:
 
     def unsynchronized(self) -> Any:
         """Within: gradients stay local; the last microbatch of an update averages them over the processes."""
-        return self.wrapped.no_sync() if isinstance(self.wrapped, DistributedDataParallel) else nullcontext()
+        return self.loss.no_sync() if isinstance(self.loss, DistributedDataParallel) else nullcontext()
 
 
 def check_process_is_fixed(noise: Noise, graph: Graph) -> None:

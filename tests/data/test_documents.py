@@ -8,6 +8,7 @@ from itertools import chain, product
 import pytest
 import torch
 from head_score import ScoreHead
+from objective_score_entropy import ScoreEntropy
 from torch import Tensor, nn
 
 from sedd_core import plugin
@@ -106,8 +107,8 @@ def test_training_never_noises_what_is_given(graph: str, seed: int) -> None:
     backbone = Watching(batch.tokens, True)
     model = ScoreModel(backbone, process, ScoreHead(scale_by_sigma=False))
     training = Training(steps=1, batch_size=len(DOCUMENTS), precision="fp32")
-    trainer = Trainer(model, NOISE, sequences, Optimizer(), training, seed)
-    trainer.loss(batch.tokens, Draws(seed, torch.arange(len(DOCUMENTS))), batch.loss_mask, None)
+    trainer = Trainer(model, NOISE, ScoreEntropy(), sequences, Optimizer(), training, seed)
+    trainer.forward(batch, Draws(seed, torch.arange(len(DOCUMENTS))), t_min=1e-3)
     given, changed = ~batch.full_loss_mask(), backbone.seen[0] != batch.tokens
     assert given.any()
     assert changed[~given].any()

@@ -20,9 +20,8 @@ from sedd_core.build.workspace import Workspace
 from sedd_core.cli.processes import command_of
 from sedd_core.distributed.rank import process_rank
 from sedd_core.distributed.world import World
-from sedd_core.maths.draws import Draws
 from sedd_core.record import Node, Record
-from sedd_core.training.batches import accumulation, draw_times, microbatches
+from sedd_core.training.batches import accumulation, draws_of, microbatches
 from sedd_core.training.settings import Training
 from tests.support.planted import Plant, check_found
 from tests.support.runs import ROOT, TINY, apart, log, losses, points, run, weights, write_text
@@ -323,11 +322,13 @@ def test_every_sequence_of_a_batch_is_taken_once() -> None:
 def test_every_process_and_every_part_sees_all_times_alike(accum: int) -> None:
     """Each of 8 processes has one time in each of its parts' equal shares of (0, 1), as the whole batch has."""
     training, size = Training(steps=1, batch_size=256, accum=accum, t_min=1e-9), 8
-    whole = draw_times(Draws(0, torch.arange(256)), training)
+    whole = draws_of(training, 0, torch.arange(256), step=0).strata("time")
     each = 256 // (size * accum)
     for part in (part for rank in range(size) for part in microbatches(training, World(rank=rank, size=size))):
         assert (whole[part] * each).floor().tolist() == list(range(each))
-        assert torch.equal(draw_times(Draws(0, part), training), whole[part])  # the same batch, divided otherwise
+        assert torch.equal(
+            draws_of(training, 0, part, step=0).strata("time"), whole[part]
+        )  # the same batch, divided otherwise
 
 
 def test_places(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -359,7 +360,7 @@ def test_parts_of_a_batch_are_synchronized_once(tmp_path: Path) -> None:
 
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
-        learner.wrapped = DistributedDataParallel(learner.objective)
+        learner.loss = DistributedDataParallel(learner.loss)
         learner.wrapped.register_comm_hook(None, count)
         learner.step(0)
         assert exchanged.count(0) == 1

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from head_score import ScoreHead
+from objective_score_entropy import ScoreEntropy
 from scipy.stats import beta, kstest
 from torch import Tensor, nn
 
@@ -15,7 +16,6 @@ from sedd_core.evaluation.bound import terms
 from sedd_core.maths.draws import Draws
 from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Backbone, Batch, NoiseLevel
-from sedd_core.training.objective import ScoreEntropy
 from tests.support.bounds import exact_uniform
 from tests.support.graphs import chi_square
 from tests.support.lattice import COUNT, Lattice
@@ -81,7 +81,8 @@ def test_the_training_loss_is_no_bound(t: float) -> None:
     model, x0 = absorb(), torch.arange(5)[:, None]
     level = plugin("noise_loglinear")()(torch.full((5,), t))
     masked = -torch.expm1(-level.sigma)  # without a mask there is no loss
-    _, losses = ScoreEntropy(model)(torch.full_like(x0, 5), x0, level, level.rate * masked)
+    weighted = level._replace(rate=level.rate * masked)
+    losses = ScoreEntropy().integrand(model, torch.full_like(x0, 5), weighted, Batch(x0))
     torch.testing.assert_close(losses, -0.999 * PROBABILITIES.log(), rtol=1e-6, atol=0)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from head_score import ScoreHead
+from objective_score_entropy import ScoreEntropy
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
@@ -145,7 +146,14 @@ def test_training_gives_the_same_weights(graph: str, noise: str) -> None:
         place = next(model.parameters()).device
         training = Training(steps=3, batch_size=4, accum=2)
         trainer = Trainer(
-            model, plugin(f"noise_{noise}")(), data, Optimizer(lr=1e-2, warmup=1), training, 0, World(device=place)
+            model,
+            plugin(f"noise_{noise}")(),
+            ScoreEntropy(),
+            data,
+            Optimizer(lr=1e-2, warmup=1),
+            training,
+            0,
+            World(device=place),
         )
         losses = [trainer.step(step).loss for step in range(3)]
         weights = [parameter.detach().to("cpu").flatten() for parameter in trainer.parameters]

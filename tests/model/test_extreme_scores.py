@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from head_score import ScoreHead
+from objective_score_entropy import ScoreEntropy
 from torch import Tensor
 
 from sedd_core import UserError, plugin
@@ -18,7 +19,6 @@ from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
 from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
 from sedd_core.stages.sampler import denoising_distribution
-from sedd_core.training.objective import ScoreEntropy
 from tests.support.graphs import GRAPHS, level_of
 from tests.support.networks import Table
 
@@ -50,7 +50,7 @@ def test_a_padded_vocabulary_has_the_loss_and_gradient_of_one_without(graph: str
         x0 = torch.tensor([[0, 1, 2, 0, 1]])
         x = torch.tensor([[0, 1, 2, 1, 2]]) if graph == "uniform" else torch.full_like(x0, model.graph.mask)
         level = NoiseLevel(*(torch.tensor([part]).double() for part in (0.5, 0.7, 1.3)))
-        loss, _ = ScoreEntropy(model)(x, x0, level, level.rate)
+        loss = ScoreEntropy().integrand(model, x, level, Batch(x0)).mean()
         loss.backward()
         losses.append(loss.item())
         slopes.append(model.backbone.head.bias.grad[:3])

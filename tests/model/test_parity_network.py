@@ -6,15 +6,15 @@ import json
 
 import pytest
 import torch
+from objective_score_entropy import ScoreEntropy
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from sedd_core import load_model, plugin
 from sedd_core.data.sequences import PackedSequences
 from sedd_core.model.score import ScoreModel
-from sedd_core.stages import NoiseLevel
+from sedd_core.stages import Batch, NoiseLevel
 from sedd_core.training.batches import TIME_BINS
-from sedd_core.training.objective import ScoreEntropy
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
 from tests.support.golden_figures import GOLDEN, arrays, close
@@ -82,7 +82,8 @@ def test_loss_and_gradients(name: str) -> None:
 def check_loss(model: ScoreModel, level: NoiseLevel, golden: dict[str, Tensor], norms: dict) -> None:
     close(level.sigma, golden["sigma_f64"], rtol=2e-6)
     close(level.rate, golden["dsigma_f64"], rtol=2e-6)
-    loss, each = ScoreEntropy(model)(golden["perturbed_batch"], golden["batch"], level, level.rate)
+    each = ScoreEntropy().integrand(model, golden["perturbed_batch"], level, Batch(golden["batch"]))
+    loss = each.mean()
     close(each, golden["loss_f64"], rtol=1e-5, atol=1e-8)
     close(loss, torch.tensor(norms["loss_mean_f64"]), rtol=1e-5)
 
@@ -113,7 +114,7 @@ def test_every_parameter_gets_a_gradient_where_nothing_counts() -> None:
     model, _, noise = load_model(GOLDEN / "models" / "absorb_scaled")
     x0 = torch.zeros(2, 8, dtype=torch.int64)
     level = noise(torch.tensor([0.5, 0.5]))
-    loss, _ = ScoreEntropy(model)(x0, x0, level, level.rate)  # nothing is masked
+    loss = ScoreEntropy().integrand(model, x0, level, Batch(x0)).mean()  # nothing is masked
     loss.backward()
     assert loss.item() == 0
     for name, parameter in model.backbone.named_parameters():
@@ -125,10 +126,10 @@ def test_positions_that_do_not_count_are_left_out() -> None:
     model, _, noise = load_model(GOLDEN / "models" / "absorb_scaled")
     golden = arrays("loss_absorb_scaled")
     level = noise(golden["t"])
-    objective, (x, x0) = ScoreEntropy(model), (golden["perturbed_batch"], golden["batch"])
+    x, x0 = golden["perturbed_batch"], golden["batch"]
     counts = torch.zeros_like(x, dtype=torch.bool)
     counts[:, ::2] = True
-    part, other = (objective(x, x0, level, level.rate, c)[1] for c in (counts, ~counts))
+    part, other = (ScoreEntropy().integrand(model, x, level, Batch(x0, c)) for c in (counts, ~counts))
     close(part + other, golden["loss_f64"], rtol=1e-5, atol=1e-8)
     assert (part < golden["loss_f64"]).any()
 
@@ -139,9 +140,9 @@ class Replay(Trainer):
     def replay(self, golden: dict[str, Tensor], step: int) -> tuple[float, float]:
         level = self.noise(golden["t"][step])
         x, x0 = golden["perturbed_batch"][step].long(), golden["batch"][step].long()
-        loss, losses = self.objective(x, x0, level, level.rate)
+        losses = ScoreEntropy().integrand(self.model, x, level, Batch(x0))
         self.optimizer.zero_grad()
-        loss.backward()
+        losses.mean().backward()
         stats = torch.zeros(2, TIME_BINS, dtype=torch.float64)
         stats[0, 0] = losses.detach().sum()
         result = self.update(stats)
@@ -154,7 +155,8 @@ def replayed(**changes: float) -> tuple[Replay, dict[str, Tensor], list[float], 
     ema_decay = changes.pop("ema_decay", 0.9999)
     optimizer = Optimizer(**{"lr": 3e-4, "warmup": 10, "clip": 1.0, **changes})
     training = Training(steps=20, batch_size=8, ema_decay=ema_decay)
-    trainer = Replay(model, noise, PackedSequences(golden["batch"].flatten(), 32), optimizer, training, seed=0)
+    data = PackedSequences(golden["batch"].flatten(), 32)
+    trainer = Replay(model, noise, ScoreEntropy(), data, optimizer, training, seed=0)
     losses, norms = zip(*(trainer.replay(golden, step) for step in range(20)), strict=True)
     return trainer, golden, list(losses), list(norms)
 
@@ -164,7 +166,7 @@ def check_weights(trainer: Replay) -> None:
         load_file(GOLDEN / "trajectory_final.safetensors"),
         load_file(GOLDEN / "trajectory_ema.safetensors"),
     )
-    backbone = trainer.objective.model.backbone
+    backbone = trainer.model.backbone
     for name, parameter in backbone.named_parameters():
         close(parameter, final[name], rtol=0, atol=5e-6)
     with trainer.ema.in_place():
@@ -179,8 +181,8 @@ def test_twenty_training_steps_with_warm_up_clipping_and_average() -> None:
     check_weights(trainer)
     step = golden["batch"][19].long(), golden["perturbed_batch"][19].long(), trainer.noise(golden["t"][19])
     with trainer.ema.in_place(), torch.no_grad():
-        loss, _ = trainer.objective(step[1], step[0], step[2], step[2].rate)
-    close(loss, golden["ema_eval_loss_f64"], rtol=1e-5)
+        losses = ScoreEntropy().integrand(trainer.model, step[1], step[2], Batch(step[0]))
+    close(losses.mean(), golden["ema_eval_loss_f64"], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sedd_core import UserError
-from sedd_core.record import FORMAT, Node, Record
-from sedd_core.record.upgrade import RENAMED, RENAMED_PATHS, upgrade, with_new_names
+from sedd_core.record import Node, Record
+from sedd_core.record.upgrade import ADDED, FORMAT, RENAMED, RENAMED_PATHS, upgrade, with_new_names
 
 TRAINING = {"core": "Training", "args": {"steps": 3, "batch_size": 1, "ema": 0.5, "snapshot_every": 2}}
 OLD: dict[str, Any] = {
@@ -51,8 +51,15 @@ def test_settings_of_every_class_have_the_new_names(cls: str) -> None:
     old = {name: index for index, name in enumerate(RENAMED[cls])}
     new = dict(zip(RENAMED[cls].values(), old.values(), strict=True))
     assert with_new_names(cls, old | {"other": 9}) == new | {"other": 9}
-    assert upgrade(Node("core", cls, old)).args == new
-    assert upgrade(Node("core", cls, new)).args == new
+    added = {name: Node("plugin", plugin) for name, plugin in ADDED.get(cls, {}).items()}
+    assert upgrade(Node("core", cls, old)).args == added | new
+    assert upgrade(Node("core", cls, new)).args == added | new
+
+
+def test_the_loss_of_format_1_is_the_plugin_score_entropy(tmp_path: Path) -> None:
+    assert read(tmp_path, OLD).node("objective") == Node("plugin", "objective_score_entropy")
+    other = Node("plugin", "objective_of_mine")
+    assert upgrade(Node("core", "Train", {"objective": other})).args == {"objective": other}
 
 
 @pytest.mark.parametrize("kind", ["plugin", "file"])
@@ -109,4 +116,5 @@ def test_odd_values_of_renamed_settings_are_read(args: dict[str, Any]) -> None:
 def test_the_score_head_of_format_1_is_the_plugin_of_this_name(tmp_path: Path) -> None:
     score = {"core": "ScoreHead", "args": {"scale_by_sigma": False}}
     record = read(tmp_path, {"format": 1, "run": {"core": "Train", "args": {"score": score}}})
-    assert record.run.args == {"head": Node("plugin", "head_score", {"scale_by_sigma": False})}
+    assert record.node("head") == Node("plugin", "head_score", {"scale_by_sigma": False})
+    assert "score" not in record.run.args

@@ -111,7 +111,7 @@ def test_two_distributions_of_one_name_are_both_named(toys: Distributions) -> No
             ["Did you mean 'graph_absorb'?", "graph_absorb, graph_gidd, graph_hybrid, graph_uniform"],
         ),
         ("graph_ring", ["graph_absorb, graph_gidd, graph_hybrid, graph_uniform"]),
-        ("grahp_absorb", ["<stage>_<variant>", "noise, graph, head, sampler, model, data"]),
+        ("grahp_absorb", ["<stage>_<variant>", ", ".join(STAGES)]),
         ("graph", ["<stage>_<variant>"]),
         ("graph_absorb.__init__", ["There is no plugin"]),
         ("os.system", ["not a plugin name"]),

@@ -15,8 +15,8 @@ import torch
 from sedd_core import UserError, checkpoints
 from sedd_core.build.workspace import Workspace
 from sedd_core.record import Change, Node, Record
+from sedd_core.training.loss import Loss
 from sedd_core.training.meter import Meter
-from sedd_core.training.objective import ScoreEntropy
 from sedd_core.training.trainer import StepResult, Trainer
 from tests.support.runs import TINY, assert_same, log, run, weights, write_text
 
@@ -38,10 +38,10 @@ def append(file: Path, text: str) -> None:
 
 def ruin(patch: pytest.MonkeyPatch, number: int) -> None:
     """The update of this number is finite and ruins the weights, so that all later losses are not finite."""
-    forward, update, calls = ScoreEntropy.forward, Trainer.update, iter(range(1000))
+    forward, update, calls = Loss.forward, Trainer.update, iter(range(1000))
     ruined: list[int] = []
 
-    def spoiled(self: ScoreEntropy, *arguments: object) -> tuple:
+    def spoiled(self: Loss, *arguments: object) -> tuple:
         loss, losses = forward(self, *arguments)
         return (loss * math.nan, losses * math.nan) if ruined else (loss, losses)
 
@@ -51,7 +51,7 @@ def ruin(patch: pytest.MonkeyPatch, number: int) -> None:
             ruined.append(number)
         return result
 
-    patch.setattr(ScoreEntropy, "forward", spoiled)
+    patch.setattr(Loss, "forward", spoiled)
     patch.setattr(Trainer, "update", ruining)
 
 
@@ -104,13 +104,13 @@ def test_no_checkpoint_is_made_of_weights_that_a_rate_too_high_has_ruined(capsys
 
 def spoil(patch: pytest.MonkeyPatch, bad: set[int]) -> None:
     """The loss is not a number in these updates, from 0; the first call is the rehearsal's."""
-    forward, calls = ScoreEntropy.forward, iter(range(-1, 1000))
+    forward, calls = Loss.forward, iter(range(-1, 1000))
 
-    def spoiled(self: ScoreEntropy, *arguments: object) -> tuple:
+    def spoiled(self: Loss, *arguments: object) -> tuple:
         loss, losses = forward(self, *arguments)
         return (loss * math.nan, losses * math.nan) if next(calls) in bad else (loss, losses)
 
-    patch.setattr(ScoreEntropy, "forward", spoiled)
+    patch.setattr(Loss, "forward", spoiled)
 
 
 def test_a_save_that_falls_due_meanwhile_follows_the_next_update(monkeypatch: pytest.MonkeyPatch) -> None:

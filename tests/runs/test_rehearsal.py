@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from objective_score_entropy import ScoreEntropy
 from torch.nn.parallel import DistributedDataParallel
 
 from sedd_core import checkpoints
 from sedd_core.runs import sample as sampling_run
 from sedd_core.runs import train
-from sedd_core.stages import Data
+from sedd_core.stages import Batch, Data
 from sedd_core.training import rehearsal, samples, validation
-from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.loss import Loss
 from sedd_core.training.trainer import Trainer
 from tests.support.runs import TINY, assert_same, run, weights, write_text
 
@@ -63,7 +64,7 @@ def test_it_leaves_every_state_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Non
             [vars(one).get("sampler") and vars(one.sampler).copy() for one in evaluators],
             trainer.schedule.last_epoch,
         ]
-        return [tensors, repr(others), [p.grad is None for p in trainer.parameters], trainer.objective.training]
+        return [tensors, repr(others), [p.grad is None for p in trainer.parameters], trainer.model.training]
 
     def watched(loop: Any, evaluators: Any, step: int) -> None:
         before = state(loop, evaluators)
@@ -82,20 +83,21 @@ def test_it_leaves_every_state_as_it_was(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("graph", ["absorb", "uniform"])
 def test_its_pass_is_the_largest_there_is(graph: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of a part's sequences, every position in the loss, with gradients and moments in memory as in an update."""
-    forward, calls = ScoreEntropy.forward, []
+    integrand, calls = ScoreEntropy.integrand, []
 
-    def watched(self: ScoreEntropy, x: Any, x0: Any, level: Any, weight: Any, counts: Any, cond: Any) -> Any:
+    def watched(self: ScoreEntropy, model: Any, x: Any, level: Any, batch: Batch) -> Any:
         if not calls:
-            assert all(p.grad is not None for p in self.parameters())
-        calls.append((x.clone(), counts, self.model.graph.reachable(x, level).all().item(), level.sigma.min().item()))
-        return forward(self, x, x0, level, weight, counts, cond)
+            assert all(p.grad is not None for p in model.parameters())
+        share = model.graph.reachable(x, level).double().mean().item()
+        calls.append((x.clone(), batch.loss_mask, share, level.sigma.min().item()))
+        return integrand(self, model, x, level, batch)
 
-    monkeypatch.setattr(ScoreEntropy, "forward", watched)
+    monkeypatch.setattr(ScoreEntropy, "integrand", watched)
     run(*TINY, f"graph={graph}", "--run_folder=run", "training.microbatch=4", "training.steps=1")
-    x, counts, everywhere, sigma = calls[0]
+    x, counts, share, sigma = calls[0]
     assert x.shape == (4, 16)
     assert counts is None
-    assert everywhere
+    assert share > 0.95
     assert sigma > 6.9
     saved = checkpoints.save
     sizes = []
@@ -127,8 +129,8 @@ def test_processes_exchange_nothing(tmp_path: Path) -> None:
         for rehearsed in (True, False):
             learner = trainer("absorb", "loglinear", scale=True)
             learner.microbatches = list(torch.arange(learner.training.batch_size).view(2, -1))
-            wrapped = DistributedDataParallel(learner.objective, gradient_as_bucket_view=True)
-            learner.wrapped = wrapped
+            wrapped = DistributedDataParallel(learner.loss, gradient_as_bucket_view=True)
+            learner.loss = wrapped
             wrapped.register_comm_hook(None, count)
             exchanged.clear()
             if rehearsed:
@@ -164,7 +166,7 @@ LATE = {
         "Out of memory in validation: CUDA out of memory. Tried to allocate",
     ),
     "a sample": (samples, "sample", MEMORY, "Lower samples.count, or data.length."),
-    "a pass": (ScoreEntropy, "forward", MEMORY, "Lower training.microbatch (or raise training.accum)"),
+    "a pass": (Loss, "forward", MEMORY, "Lower training.microbatch (or raise training.accum)"),
     "a save": (
         checkpoints.folder.torch,
         "save",

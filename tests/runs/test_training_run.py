@@ -29,7 +29,7 @@ from sedd_core.evaluation.bound import Terms
 from sedd_core.evaluation.ngrams import ngram_bits_per_character
 from sedd_core.record.record import Record
 from sedd_core.training.loop import Loop
-from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.loss import Loss
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
 from tests.support.runs import ROOT, TINY, log, losses, metrics, points, run, weights, write_text
@@ -43,13 +43,13 @@ def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spoil(monkeypatch: pytest.MonkeyPatch, bad: set[int]) -> None:
     """The loss is not a number in these updates; the first call is the rehearsal's."""
-    forward, calls = ScoreEntropy.forward, iter(range(-1, 1000))
+    forward, calls = Loss.forward, iter(range(-1, 1000))
 
-    def spoiled(self: ScoreEntropy, *arguments: object) -> tuple:
+    def spoiled(self: Loss, *arguments: object) -> tuple:
         loss, losses = forward(self, *arguments)
         return (loss * math.nan, losses * math.nan) if next(calls) in bad else (loss, losses)
 
-    monkeypatch.setattr(ScoreEntropy, "forward", spoiled)
+    monkeypatch.setattr(Loss, "forward", spoiled)
 
 
 def test_a_loss_that_is_no_number_leaves_the_weights_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from head_score import ScoreHead
+from objective_score_entropy import ScoreEntropy
 
 from sedd_core import plugin
 from sedd_core.data.sequences import PackedSequences
@@ -21,4 +22,6 @@ def trainer(graph: str, noise: str, *, scale: bool, seed: int = 0) -> Trainer:
     model = ScoreModel(backbone, process, ScoreHead(scale_by_sigma=scale))
     tokens = torch.arange(4).repeat(200)  # 0 1 2 3 0 1 2 3: nothing to guess once one token is seen
     settings = Optimizer(lr=3e-3, warmup=10), Training(steps=1, batch_size=16)
-    return Trainer(model, plugin(f"noise_{noise}")(), PackedSequences(tokens, 8), *settings, seed=seed)
+    return Trainer(
+        model, plugin(f"noise_{noise}")(), ScoreEntropy(), PackedSequences(tokens, 8), *settings, seed=seed
+    )

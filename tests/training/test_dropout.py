@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from head_score import ScoreHead
+from objective_score_entropy import ScoreEntropy
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -51,7 +52,9 @@ def masks(rank: int, step: int) -> list[tuple[float, ...]]:
     backbone = Dropping(5)
     model = ScoreModel(backbone, plugin("graph_absorb")(vocab_size=4), ScoreHead())
     data, training = PackedSequences(torch.arange(4).repeat(20), 8), Training(steps=1, batch_size=8, accum=2)
-    Trainer(model, plugin("noise_loglinear")(), data, Optimizer(), training, 0, OneOfTwo(rank, 2)).step(step)
+    Trainer(
+        model, plugin("noise_loglinear")(), ScoreEntropy(), data, Optimizer(), training, 0, OneOfTwo(rank, 2)
+    ).step(step)
     return backbone.kept
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from objective_score_entropy import ScoreEntropy
 from safetensors.torch import save_file
 from scipy.stats import kstest
 from torch import nn
@@ -15,14 +16,12 @@ from torch import nn
 from sedd_core import UserError, plugin
 from sedd_core.checkpoints.weights import load_state_into, state_dict_of
 from sedd_core.data.sequences import DocumentSequences
-from sedd_core.maths.draws import Draws
 from sedd_core.model.ema import EMA
 from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
-from sedd_core.stages import InterpolatingGraph, Noise, NoiseLevel
+from sedd_core.stages import Batch, InterpolatingGraph, Noise, NoiseLevel
 from sedd_core.tensors import read_weights
-from sedd_core.training.batches import ShuffledIndices, draw_times
-from sedd_core.training.objective import ScoreEntropy
+from sedd_core.training.batches import ShuffledIndices, draws_of
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
 from tests.support.planted import Plant, check_found
@@ -44,8 +43,8 @@ def test_every_epoch_sees_every_sequence_once_in_another_order() -> None:
 @pytest.mark.parametrize("kind", ["stratified", "iid"])
 def test_times_fill_the_interval(kind: str, seed: int) -> None:
     training = Training(steps=1, batch_size=4, times=kind, t_min=0.1)
-    draws = Draws(seed, torch.arange(4))
-    drawn = torch.stack([draw_times(draws.at(step), training) for step in range(2000)])
+    four, objective = torch.arange(4), ScoreEntropy()
+    drawn = torch.stack([objective.times(draws_of(training, seed, four, step), 0.1) for step in range(2000)])
     assert drawn.min() > 0.1
     assert drawn.max() < 1.0
     assert abs(drawn.mean().item() - 0.55) < 4 * 0.26 / 8000**0.5
@@ -114,20 +113,20 @@ class Power(Noise):
         return (-torch.expm1(-sigma) / 0.999) ** (1 / self.p)
 
 
-def expected_loss(objective: ScoreEntropy, noise: Noise, *, law_moves: bool) -> torch.Tensor:
+def expected_loss(model: ScoreModel, noise: Noise, *, law_moves: bool) -> torch.Tensor:
     """E of the trainer's loss over t in (0, 1) and x ~ q(. | x0), by quadrature and over all states.
 
     law_moves: whether gradients see that the law of x depends on the schedule; backpropagation in training does not.
     """
     places, gauss = np.polynomial.legendre.leggauss(48)
-    graph, x0 = objective.model.graph, torch.tensor([0, 1])
+    graph, x0 = model.graph, torch.tensor([0, 1])
     x = torch.cartesian_prod(*[torch.arange(graph.num_states)] * 2)
     total = torch.zeros((), dtype=torch.float64)
     for t, weight in zip((places + 1) / 2, gauss / 2, strict=True):
         level = noise(torch.full((len(x),), t, dtype=torch.float64))
         rows = graph.transition(x0, level.pick(0))
         law = rows[0, x[:, 0]] * rows[1, x[:, 1]]
-        _, losses = objective(x, x0.expand_as(x), level, level.rate)
+        losses = ScoreEntropy().integrand(model, x, level, Batch(x0.expand_as(x)))
         total = total + weight * ((law if law_moves else law.detach()) * losses).sum()
     return total
 
@@ -138,13 +137,13 @@ def test_backpropagation_has_a_wrong_gradient_for_a_schedule() -> None:
     So the true derivative is 0 (by finite differences, and where the law of x is differentiated as well); what
     training would follow is as large as the loss itself.
     """
-    objective, noise = trainer("absorb", "loglinear", scale=True).objective, Power()
+    model, noise = trainer("absorb", "loglinear", scale=True).model, Power()
 
     def slope(law_moves: bool) -> float:
-        return torch.autograd.grad(expected_loss(objective, noise, law_moves=law_moves), noise.p)[0].item()
+        return torch.autograd.grad(expected_loss(model, noise, law_moves=law_moves), noise.p)[0].item()
 
     with torch.no_grad():
-        loss, above, below = (expected_loss(objective, Power(p), law_moves=True).item() for p in (1.0, 1.01, 0.99))
+        loss, above, below = (expected_loss(model, Power(p), law_moves=True).item() for p in (1.0, 1.01, 0.99))
     assert loss > 2
     assert (above - below) / 0.02 == pytest.approx(0, abs=5e-3)
     assert slope(law_moves=True) == pytest.approx(0, abs=5e-3)
@@ -161,12 +160,12 @@ class LearnedPi(InterpolatingGraph):
 
 def test_trainable_parameters_of_the_process_are_refused() -> None:
     learner = trainer("absorb", "loglinear", scale=True)
-    model, settings = learner.objective.model, (Optimizer(), Training(steps=1, batch_size=4))
+    model, settings = learner.model, (Optimizer(), Training(steps=1, batch_size=4))
     with pytest.raises(UserError, match=r"noise Power has trainable parameters \(p\).*no exact gradient"):
-        Trainer(model, Power(), learner.data, *settings, seed=0)
+        Trainer(model, Power(), ScoreEntropy(), learner.data, *settings, seed=0)
     learned = ScoreModel(model.backbone, LearnedPi(), model.head)
     with pytest.raises(UserError, match=r"graph LearnedPi has trainable parameters \(logit\)"):
-        Trainer(learned, learner.noise, learner.data, *settings, seed=0)
+        Trainer(learned, learner.noise, ScoreEntropy(), learner.data, *settings, seed=0)
 
 
 def test_constants_of_the_process_are_kept_and_never_trained(seed: int) -> None:
@@ -174,15 +173,16 @@ def test_constants_of_the_process_are_kept_and_never_trained(seed: int) -> None:
     learner = trainer("absorb", "loglinear", scale=True)
     fixed = Power(2.0).requires_grad_(False)
     settings = Optimizer(warmup=1), Training(steps=1, batch_size=4)
-    Trainer(learner.objective.model, fixed, learner.data, *settings, seed=0).step(0)
+    Trainer(learner.model, fixed, ScoreEntropy(), learner.data, *settings, seed=0).step(0)
     assert fixed.p.item() == 2.0
 
 
 def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, seed: int) -> None:
-    model, noise = trainer("absorb", "loglinear", scale=True).objective.model, Power(2.0)
+    model, noise = trainer("absorb", "loglinear", scale=True).model, Power(2.0)
     save_file(state_dict_of(model, noise), tmp_path / "model.safetensors")
-    again, other = Power(1.0), trainer("absorb", "loglinear", scale=True, seed=1).objective.model
-    load_state_into(read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
+from sedd_core.stages import Batch, InterpolatingGraph, Noise, NoiseLevel
+from sedd_core.tensors import read_weights
+from sedd_core.training.batches import ShuffledIndices, draws_of
     assert again.p.item() == 2.0
     arguments = {"count": 3, "length": 8, "steps": 4, "t_min": 1e-3, "seed": seed, "batch_size": 3, "grid": "equal"}
     drawn = [sample(m, n, plugin("sampler_analytic")(), **arguments) for m, n in ((model, noise), (other, again))]
@@ -192,9 +192,9 @@ def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, 
 
 PLANTS: dict[str, Plant] = {
     "times without jitter": (
-        "sedd_core.training.batches:draw_times",
-        "(draws.indices + uniform)",
-        "(draws.indices + 0.5 + 0 * uniform)",
+        "sedd_core.maths.draws:Draws.strata",
+        "(self.indices + uniform)",
+        "(self.indices + 0.5 + 0 * uniform)",
         lambda seed: test_times_fill_the_interval("stratified", seed),
     ),
 }

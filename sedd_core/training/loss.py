@@ -1,0 +1,37 @@
+"""The training loss as a module: the whole computation that needs gradients, in one call."""
+
+from __future__ import annotations
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ..maths.draws import Draws
+from ..model.score import ScoreModel
+from ..stages import Batch, Noise, Objective
+
+
+class Loss(nn.Module):
+    """The objective of a model. Its `forward` is what DistributedDataParallel wraps.
+
+    Args:
+        model: Score model to train.
+        noise: Noise schedule.
+        objective: Training objective.
+    """
+
+    def __init__(self, model: ScoreModel, noise: Noise, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.noise = noise
+        self.objective = objective
+
+    def forward(self, batch: Batch, draws: Draws, t_min: float) -> tuple[Float[Tensor, ""], Float[Tensor, " B"]]:
+        """The mean over the batch, and the loss of each sequence [B], in nats.
+
+        Args:
+            batch: Clean sequences.
+            draws: Random numbers of these sequences at this step.
+            t_min: Smallest diffusion time.
+        """
+        losses = self.objective.losses(self.model, self.noise, batch, draws, t_min)
+        return losses.mean(), losses
