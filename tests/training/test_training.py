@@ -180,9 +180,8 @@ def test_constants_of_the_process_are_kept_and_never_trained(seed: int) -> None:
 def test_a_checkpoint_with_a_learned_schedule_loads_and_samples(tmp_path: Path, seed: int) -> None:
     model, noise = trainer("absorb", "loglinear", scale=True).model, Power(2.0)
     save_file(state_dict_of(model, noise), tmp_path / "model.safetensors")
-from sedd_core.stages import Batch, InterpolatingGraph, Noise, NoiseLevel
-from sedd_core.tensors import read_weights
-from sedd_core.training.batches import ShuffledIndices, draws_of
+    again, other = Power(1.0), trainer("absorb", "loglinear", scale=True, seed=1).model
+    load_state_into(read_weights(tmp_path / "model.safetensors"), tmp_path, other, again)
     assert again.p.item() == 2.0
     arguments = {"count": 3, "length": 8, "steps": 4, "t_min": 1e-3, "seed": seed, "batch_size": 3, "grid": "equal"}
     drawn = [sample(m, n, plugin("sampler_analytic")(), **arguments) for m, n in ((model, noise), (other, again))]
