@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from head_score import ScoreHead
@@ -27,7 +28,7 @@ LOGLINEAR = Node("plugin", "noise_loglinear")
 BOUND = "Likelihood bound of 2 sequences\nterm\tnats/token\nbound\t5.7352 ± 0.0122"
 
 
-def write_run(folder: Path, graph: Node, noise: Node, scale: bool) -> Path:
+def write_run(folder: Path, graph: Node, noise: Node, scale: bool, **model: Any) -> Path:
     """A run folder with one checkpoint, of the last of 7 steps, its weights and averages drawn."""
     states = 5 + (graph.name == "graph_absorb")
     nodes = {
@@ -35,7 +36,7 @@ def write_run(folder: Path, graph: Node, noise: Node, scale: bool) -> Path:
         "graph": graph,
         "noise": noise,
         "head": Node("plugin", "head_score", {"scale_by_sigma": scale}),
-        "model": Node("plugin", "model_ddit", {**SIZES, "num_states": states}),
+        "model": Node("plugin", "model_ddit", {**SIZES, "num_states": states, **model}),
         "training": Node("core", "Training", {"steps": 7, "batch_size": 32}),
     }
     parts = ScoreModel(

@@ -94,6 +94,16 @@ def test_models_that_the_layout_does_not_support(
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.parametrize("reads", ["time", "nothing"])
+def test_a_network_that_reads_something_else_than_sigma_is_not_exported(tmp_path: Path, reads: str) -> None:
+    """The original's code would feed it sigma."""
+    run = write_run(tmp_path / "run", ABSORB, LOGLINEAR, True, reads=reads)
+    assert scores(run).isfinite().all()
+    with pytest.raises(UserError, match=f"does not support model.reads='{reads}'"):
+        export(run, tmp_path / "export")
+    assert not (tmp_path / "export").exists()
+
+
 def test_a_plugin_that_the_layout_does_not_support(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ S states; M = 1 for one noise level per sequence, M = L for one per position.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from einops import rearrange
@@ -22,6 +23,7 @@ from sedd_core.stages import Backbone, NoiseLevel
 
 FREQUENCIES = 128
 """Number of frequencies in the sinusoidal embedding of the noise level."""
+Reads = Literal["sigma", "time", "nothing"]
 
 
 class LayerNorm(nn.Module):
@@ -58,7 +60,7 @@ class TokenEmbedding(nn.Module):
 
 
 class NoiseEmbedding(nn.Module):
-    """Embedding of the noise level sigma: 128 cosines and 128 sines, followed by a two-layer MLP.
+    """Embedding of sigma or of the time: 128 cosines and 128 sines, followed by a two-layer MLP.
 
     Args:
         width: Width C of the embedding.
@@ -68,9 +70,9 @@ class NoiseEmbedding(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, sigma: Float32[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
-        fractions = torch.arange(FREQUENCIES, dtype=torch.float32, device=sigma.device) / FREQUENCIES
-        angles = sigma[..., None] * torch.exp(-math.log(10000.0) * fractions)
+    def forward(self, value: Float32[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
+        fractions = torch.arange(FREQUENCIES, dtype=torch.float32, device=value.device) / FREQUENCIES
+        angles = value[..., None] * torch.exp(-math.log(10000.0) * fractions)
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
 
 
@@ -210,12 +212,15 @@ class DDiT(Backbone):
         n_heads: Number of attention heads; hidden_size / n_heads must be even.
         cond_dim: Width of the embedding of the noise level.
         dropout: Dropout probability after attention and after each block's MLP.
+        reads: Part of the noise level that the network is given: sigma (SEDD, Duo, UDLM), time (GIDD), or nothing
+            (MDLM, RADD), for which it embeds zeros.
 
     Raises:
         ValueError: A size is below 1, n_heads does not divide hidden_size into heads of an even size, or dropout is
             not in [0, 1).
 
-    Source: SEDD, appendix C; DiT (Peebles and Xie 2023).
+    Source: SEDD, appendix C; DiT (Peebles and Xie 2023); zeros in place of sigma: MDLM (Sahoo et al. 2024,
+    arXiv 2406.07524) without time conditioning.
     """
 
     def __init__(
@@ -227,6 +232,7 @@ class DDiT(Backbone):
         n_heads: int = 12,
         cond_dim: int = 128,
         dropout: float = 0.1,
+        reads: Reads = "sigma",
     ) -> None:
         super().__init__()
         sizes = {"hidden_size": hidden_size, "n_blocks": n_blocks, "n_heads": n_heads, "cond_dim": cond_dim}
@@ -237,6 +243,7 @@ class DDiT(Backbone):
             raise ValueError(f"n_heads={n_heads} must divide hidden_size={hidden_size} into heads of an even size")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+        self.reads: Reads = reads
         self.vocab_embed = TokenEmbedding(num_states, hidden_size)
         self.sigma_map = NoiseEmbedding(cond_dim)
         self.rotary_emb = Rotary(hidden_size // n_heads)
@@ -265,13 +272,17 @@ class DDiT(Backbone):
             raise UserError(
                 "model_ddit takes no condition: leave cond unset, or choose a model that supports conditions."
             )
-        c = F.silu(self.sigma_map(level.sigma))
+        c = F.silu(self.sigma_map(self._read(level)))
         c = c[:, None] if level.sigma.ndim == 1 else c
         rotation = self.rotary_emb(x.shape[1])
         features = self.vocab_embed(x)
         for block in self.blocks:
             features = block(features, c, rotation)
         return self.output_layer(features, c)
+
+    def _read(self, level: NoiseLevel) -> Float32[Tensor, "*shape"]:
+        """What the network is given of the noise level [B] or [B, L]."""
+        return {"sigma": level.sigma, "time": level.t, "nothing": torch.zeros_like(level.sigma)}[self.reads]
 
 
 def zeroed(linear: nn.Linear) -> nn.Linear:
