@@ -1,19 +1,23 @@
 """Test kit for the core and for plugins: exact distributions on small state spaces, and conformance checks."""
 
 from .conformance import check_graph, check_head, check_noise
+from .data_checks import check_data
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
 from .format_checks import check_format
+from .model_checks import check_model
 from .objective_checks import check_objective
 from .oracle import Oracle
 from .sampler_checks import check_sampler
 
 __all__ = [
     "Oracle",
+    "check_data",
     "check_draws",
     "check_format",
     "check_graph",
     "check_head",
+    "check_model",
     "check_noise",
     "check_objective",
     "check_sampler",

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from sedd_core import UserError, plugin
 from sedd_core.stages import Data
+from sedd_core.testing import check_data
 from sedd_core.text.builtin import byte_codec
 
 DOCUMENTS = [f"Document {i} says hello, and goodbye." for i in range(40)]
@@ -71,6 +72,25 @@ def text_of(source: Data, split: str) -> str:
     return "".join(
         source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist()
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"tokenizer": "char", "vocab": None},
+        {"valid_name": None, "valid_split": "train", "valid_documents": 5},
+        {"packing": "document", "length": 48},
+        {"packing": "document", "length": 48, "padding": "conditioned"},
+        {"packing": "document", "length": 20, "padding": "conditioned", "long_documents": "split"},
+    ],
+    ids=str,
+)
+def test_conformance(folder: Path, arguments: dict[str, Any]) -> None:
+    other = data(
+        folder, **{**arguments, "length": 12, "name": str(folder / "valid.jsonl"), "valid_name": "train.jsonl"}
+    )
+    check_data(lambda: data(folder, **arguments), other=other, repeats=arguments.get("long_documents") == "split")
 
 
 def test_documents_end_and_are_packed(folder: Path) -> None:

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from sedd_core import UserError, plugin
 from sedd_core.data.cache import content_hash, corpus_key
 from sedd_core.stages import Data
+from sedd_core.testing import check_data
 from sedd_core.text.builtin import bpe_codec, byte_codec, character_codec
 from sedd_core.text.codec import Codec
 
@@ -41,6 +42,15 @@ def text_of(source: Data, split: str) -> str:
     return "".join(
         source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist()
     )
+
+
+@pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
+def test_conformance(file: str, tmp_path: Path, tokenizer: str) -> None:
+    (tmp_path / "other.txt").write_text(TEXT.replace("cat", "dog"))
+    settings = {"tokenizer": tokenizer, "vocab": 300, "length": 50}  # a line has up to 35 characters
+    other = data(paths=(str(tmp_path / "other.txt"),), **settings)
+    check_data(lambda: data(paths=(file,), **settings), other=other)
+    check_data(lambda: data(paths=(file,), valid_paths=(str(tmp_path / "other.txt"),), **settings))
 
 
 @pytest.mark.parametrize(("tokenizer", "vocab"), [("char", None), ("byte", 256), ("bpe", 300)])

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import data_text8
+import numpy as np
 import pytest
 import torch
 
 from sedd_core import UserError, plugin
 from sedd_core.stages import Data
+from sedd_core.testing import check_data
 
 TEXT = " anarchism originated as a term of abuse" * 10_000
 
@@ -35,6 +37,13 @@ def write(path: Path, text: str) -> Path:
         with (gzip.open if path.suffix == ".gz" else open)(path, "wt") as file:
             file.write(text)
     return path
+
+
+def test_conformance(tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).choice(list(data_text8.CHARACTERS), 310_000)
+    for name, text in (("one", "".join(letters)), ("other", "".join(letters[::-1]))):
+        write(tmp_path / name, text)
+    check_data(lambda: data(tmp_path / "one"), other=data(tmp_path / "other"))
 
 
 def test_another_text_of_the_same_letters_is_not_called_text8(tmp_path: Path) -> None:

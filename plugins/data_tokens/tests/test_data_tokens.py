@@ -14,6 +14,7 @@ import torch
 from sedd_core import UserError, plugin
 from sedd_core.data.sequences import PackedSequences
 from sedd_core.stages import Data
+from sedd_core.testing import check_data
 from sedd_core.text.builtin import byte_codec
 
 IDS = np.arange(1000) % 300
@@ -26,6 +27,17 @@ def data(path: Path, **arguments: Any) -> Data:
 def tokens_of(source: Data, split: Any) -> list[int]:
     sequences = source.split(split)
     return sequences.batch(torch.arange(len(sequences))).tokens.flatten().tolist()
+
+
+@pytest.mark.parametrize("ending", ["npy", "bin"])
+def test_conformance(tmp_path: Path, ending: str) -> None:
+    ids = np.random.default_rng(0).integers(300, size=1000).astype(np.uint16)
+    for name, content in (("one", ids), ("other", ids[::-1].copy())):
+        np.save(tmp_path / f"{name}.npy", content)
+        content.tofile(tmp_path / f"{name}.bin")
+    one, other = (tmp_path / f"{name}.{ending}" for name in ("one", "other"))
+    check_data(lambda: data(one), other=data(other))
+    check_data(lambda: data(one, valid_path=str(other)))
 
 
 @pytest.mark.parametrize("kind", ["uint16", "uint32", "int32", "int64", "uint64"])
