@@ -57,7 +57,7 @@ class SampleSettings(Run):
     ema: bool = True
     """Whether the averaged weights are used."""
     cond: int | tuple[float, ...] | None = None
-    """Condition of all samples, for a network that takes one: an int (a class) or a tuple of floats (a vector)."""
+    """Condition of every sample, for a network that takes one: an int (classes [B]) or floats (vectors [B, n])."""
     ngpus: int | None = None
     """Number of processes that share the samples; None: all GPUs of this machine, or one process on a CPU."""
 
