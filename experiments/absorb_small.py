@@ -12,7 +12,7 @@ import fiddle as fdl
 from experiments.models import small
 from sedd_core.cli import stage
 from sedd_core.runs import Train
-from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Validation
+from sedd_core.training import Checkpoints, Optimizer, Samples, Training
 
 
 def config() -> fdl.Config[Train]:
@@ -47,7 +47,7 @@ def config() -> fdl.Config[Train]:
             eval_every=50_000,
         ),
         checkpoints=fdl.Config(Checkpoints, every=2500, keep=2, milestone_every=50_000),
-        validation=fdl.Config(Validation, sequences=256, points=16),
+        evaluator=stage("evaluator_bound", sequences=256, points=16),
         samples=fdl.Config(Samples, count=4, steps=128, t_min=1e-5),
         monitor=stage("monitor_tensorboard"),
         seed=0,

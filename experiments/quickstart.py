@@ -11,7 +11,7 @@ import fiddle as fdl
 from experiments.models import tiny
 from sedd_core.cli import stage
 from sedd_core.runs import Train
-from sedd_core.training import Checkpoints, Optimizer, Samples, Training, Validation
+from sedd_core.training import Checkpoints, Optimizer, Samples, Training
 
 
 def config() -> fdl.Config[Train]:
@@ -28,7 +28,7 @@ def config() -> fdl.Config[Train]:
         optimizer=fdl.Config(Optimizer, lr=2e-3, beta2=0.95, warmup=100),
         training=fdl.Config(Training, steps=1500, batch_size=8, ema_decay=0.999, log_every=100),
         checkpoints=fdl.Config(Checkpoints, every=250),
-        validation=fdl.Config(Validation, sequences=256, points=16, references=True),
+        evaluator=stage("evaluator_bound", sequences=256, points=16, references=True),
         samples=fdl.Config(Samples, count=2, steps=128),
         monitor=stage("monitor_tensorboard"),
         seed=0,

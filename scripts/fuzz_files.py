@@ -44,8 +44,8 @@ KINDS = {
 TINY = (
     *(f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}", "data.paths=text.txt", "data.tokenizer=char"),
     *("data.length=16", "model.hidden_size=16", "model.n_heads=2", "model.n_blocks=1", "training.batch_size=4"),
-    *("training.steps=2", "training.eval_every=0", "validation.sequences=4", "validation.points=1"),
-    *("validation.references=false", "samples.steps=2", "samples.count=1", "monitor=None"),
+    *("training.steps=2", "training.eval_every=0", "evaluator.sequences=4", "evaluator.points=1"),
+    *("evaluator.references=false", "samples.steps=2", "samples.count=1", "monitor=None"),
 )
 
 

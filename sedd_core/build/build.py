@@ -11,7 +11,7 @@ import math
 import sys
 from collections import ChainMap
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from functools import partial
 from typing import Any, get_type_hints
 
@@ -20,6 +20,7 @@ from ..record import Node, recordable_classes
 from ..record.limits import MOST_PARAMETERS, MOST_TOKENS
 from ..registry.plugins import plugin
 from ..registry.table import STAGES, contracts
+from .compare import as_call
 from .limits import at_most
 from .trust import class_of_file
 from .types import coerce, describe_type
@@ -42,6 +43,7 @@ def build(value: Any, path: str = "") -> Any:
     """
     if isinstance(value, Node):
         cls = class_of(value, path)
+        _check_no_repetition(value, path)
         built = value.map_args(build, path)
         arguments = {name: _typed(cls, name, argument, path) for name, argument in built.items()}
         return partial(cls, **arguments) if is_late_bound(cls) else construct(cls, arguments, path)
@@ -50,6 +52,28 @@ def build(value: Any, path: str = "") -> Any:
     if value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise UserError(f"{path or 'The record'} contains {value!r}, which cannot be stored in a record.")
+
+
+def _check_no_repetition(node: Node, path: str) -> None:
+    """UserError for a stage given twice with the same settings, as `monitor` and in `monitors`, or twice there."""
+    for stage in STAGES:
+        several = node.args.get(f"{stage}s")
+        if not isinstance(several, tuple):
+            continue
+        paths = {stage: node.args.get(stage), **{f"{stage}s[{index}]": item for index, item in enumerate(several)}}
+        seen: dict[str, str] = {}
+        for name, value in paths.items():
+            if isinstance(value, Node):
+                call = as_call(replace(value, args=_with_defaults(class_of(value, name), value.args)))
+                if call in seen:
+                    where = f"{path}.{name}".lstrip(".")
+                    raise UserError(f"{where} repeats {seen[call]}, {call}. Remove one, or give it other settings.")
+                seen[call] = name
+
+
+def _with_defaults(cls: type, args: dict[str, Any]) -> dict[str, Any]:
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: args.get(p.name, p.default) for p in parameters if p.name in args or p.default is not p.empty}
 
 
 def is_late_bound(cls: type) -> bool:

@@ -45,6 +45,23 @@ def parse_call(text: str, expected: str) -> Call:
     raise UserError(f"{expected}, not '{text}': write a name, or name(argument=value, ...) in quotes.")
 
 
+def split_calls(text: str, expected: str) -> list[str]:
+    """Split `(name, name(argument=value))` into the texts of its items; a single item needs no brackets.
+
+    Args:
+        text: Text to split.
+        expected: Beginning of the error message: what takes which names.
+
+    Raises:
+        UserError: The text is not a Python expression.
+    """
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        raise UserError(f"{expected}, not '{text}': write (a, b) or (a, b(argument=value)) in quotes.") from None
+    return [ast.unparse(item) for item in (tree.elts if isinstance(tree, ast.Tuple | ast.List) else [tree])]
+
+
 def typed_arguments(function: Callable[..., Any], texts: dict[str, str], path: str, skip: int = 0) -> dict[str, Any]:
     """Parse arguments to the types of a function's annotations.
 

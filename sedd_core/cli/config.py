@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -71,8 +72,8 @@ def node_of(value: Any, path: str = "") -> Any:
 
 
 def _check_not_stage_name(text: str, path: str) -> None:
-    """UserError for `run.sampler = "euler"`, which works on the command line only."""
-    name = path.rpartition(".")[2]
+    """UserError for `run.sampler = "euler"` or in a tuple, which works on the command line only."""
+    name = re.sub(r"s\[\d+\]$", "", path.rpartition(".")[2])
     if name in STAGES and (full := text if text.startswith(f"{name}_") else f"{name}_{text}") in installed():
         raise UserError(f"{path} is the str '{text}'; write a stage as stage(\"{full}\").")
 

@@ -32,19 +32,22 @@ SYNONYMS = {
     **dict.fromkeys(("predictor",), "sampler"),
     **dict.fromkeys(("gpus", "num_gpus"), "ngpus"),
     "sampling.steps": "samples.steps",
-    "eval.batch_size": "validation.batch_size",
+    "eval.batch_size": "evaluator.batch_size",
     "data.train": "data.name",
     "data.valid": "data.valid_name",
     "tokens": "data.vocab",
 }
 """Settings by the names that the original implementation and other programs use."""
-HEAD = 'is a plugin now: head=stage("head_score")'
-"""What became of the class ScoreHead of version 0.1."""
+PLUGINS = {
+    "ScoreHead": 'is a plugin now: head=stage("head_score")',
+    "Validation": 'is a plugin now: evaluator=stage("evaluator_bound")',
+}
+"""What became of classes of version 0.1."""
 MOVED = {
     "sedd_core.runs.settings": "sedd_core.training",
     "sedd_core.runs.train": "sedd_core.runs",
     "sedd_core.runs.sample": "sedd_core.runs",
-    "sedd_core.score": f"sedd_core.model; ScoreHead {HEAD}",
+    "sedd_core.score": f"sedd_core.model; ScoreHead {PLUGINS['ScoreHead']}",
 }
 """Modules that experiments of version 0.1 import, with the rooms that export their names now."""
 
@@ -53,8 +56,9 @@ def renamed(error: BaseException) -> str:
     """A clause with the new name of a module or setting of version 0.1; "" for other errors."""
     if isinstance(error, ModuleNotFoundError) and error.name in MOVED:
         return f"; import its names from {MOVED[error.name]}"
-    if isinstance(error, ImportError) and "'ScoreHead'" in str(error):
-        return f"; it {HEAD}"
+    missing = re.search(r"cannot import name '(\w+)'", str(error)) if isinstance(error, ImportError) else None
+    if missing and missing[1] in PLUGINS:
+        return f"; it {PLUGINS[missing[1]]}"
     found = re.search(r"\.(\w+)'>: got an unexpected keyword argument '(\w+)'", str(error))
     new = RENAMED.get(found[1], {}).get(found[2]) if found else None
     return f"; the setting has been renamed to {new}" if new else ""

@@ -23,12 +23,13 @@ HARMLESS = (
         "training.bad_steps",
         "training.profile",
         "checkpoints",
-        "validation",
+        "evaluator",
+        "evaluators",
         "samples",
         "sampler",
         "more_valid",
     ),
-    *("monitor", "ngpus", "init_from", "init_format"),
+    *("monitor", "monitors", "ngpus", "init_from", "init_format"),
 )
 """Settings that affect how training is computed, monitored or evaluated, but not what it learns."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import typing
 from collections.abc import Callable, Iterable
@@ -19,7 +18,7 @@ from ..record.upgrade import RENAMED_PATHS
 from ..registry.installed import installed, variants
 from ..registry.plugins import name_of, plugin
 from ..registry.table import LATE_BOUND, contracts
-from .calls import parse_call, typed_arguments
+from .calls import parse_call, split_calls, typed_arguments
 from .config import stage
 from .hints import check_known, parameters
 from .values import parse_value, wants_tuple
@@ -36,7 +35,8 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
 
     Args:
         config: Config of the run.
-        setting: `path=value`; for a stage, the value is a variant or a named size, with or without arguments.
+        setting: `path=value`; for a stage, the value is a variant or a named size, with or without arguments; for
+            several of a stage, a tuple of these.
         sizes: Named sizes of a stage.
 
     Returns:
@@ -59,6 +59,12 @@ def apply(config: fdl.Config[Any], setting: str, sizes: Sizes = lambda stage: {}
     current = owner.__arguments__.get(name)
     if is_stage(owner, name) and not (text == "None" and may_be_none(owner, name)):
         return _swap(owner, name, text, sizes(name))
+    several = stage_of_items(owner, name)
+    if several:
+        expected = f"{path} takes variants of the stage {several}"
+        items = [_variant(several, item, sizes(several))[0] for item in split_calls(text, expected)]
+        _set(owner, name, tuple(items))
+        return []
     if isinstance(current, fdl.Buildable) and not is_stage(owner, name):
         inner = ", ".join(f"{path}.{known}" for known in parameters(current))
         raise UserError(f"{path} is a group of settings, not a value. Set one of: {inner}.")
@@ -138,6 +144,13 @@ def is_stage(owner: fdl.Buildable[Any], name: str) -> bool:
     return contracts().get(name) in (hint, *typing.get_args(hint))
 
 
+def stage_of_items(owner: fdl.Buildable[Any], name: str) -> str | None:
+    """The stage of the items of an argument that is a tuple of stages, such as `monitors`; None for any other."""
+    hint = annotation(owner, name)
+    items = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+    return next((stage_name for stage_name, contract in contracts().items() if contract in items), None)
+
+
 def may_be_none(owner: fdl.Buildable[Any], name: str) -> bool:
     """Whether an argument may be None."""
     return type(None) in typing.get_args(annotation(owner, name))
@@ -160,33 +173,36 @@ def _descend(config: fdl.Buildable[Any], parents: list[str], setting: str) -> fd
     return owner
 
 
-def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> list[str]:
-    """Set a stage to another variant; arguments that both variants have are kept. Returns the lines to print."""
+def _variant(name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> tuple[fdl.Buildable[Any], bool]:
+    """The config of a variant or a named size of a stage, and whether it is a variant."""
     known = ", ".join([*variants(name), *sizes])
     variant, texts = parse_call(text, f"{name} takes the name of a variant ({known})")
     full = variant if variant.startswith(f"{name}_") else f"{name}_{variant}"
     if variant in sizes and full not in installed():
-        _set(owner, name, sizes[variant](**typed_arguments(sizes[variant], texts, f"{name}={variant}")))
-        return []
+        return sizes[variant](**typed_arguments(sizes[variant], texts, f"{name}={variant}")), False
     new = plugin(full) if not sizes else _plugin_or_size(full, variant, sizes)
-    given = typed_arguments(new, texts, f"{name}={variant}")
-    old: Any = owner.__arguments__.get(name)
-    before = arguments_of(old) if isinstance(old, fdl.Buildable) else {}
-    kept = {
-        key: value for key, value in before.items() if key in inspect.signature(new).parameters and key not in given
-    }
-    dropped = [key for key in before if key not in kept and key not in given]
     config = stage(full)
+    for key, value in typed_arguments(new, texts, f"{name}={variant}").items():
+        _set(config, key, value)
+    return config, True
+
+
+def _swap(owner: fdl.Buildable[Any], name: str, text: str, sizes: dict[str, Callable[..., Any]]) -> list[str]:
+    """Set a stage to another variant; arguments that both variants have are kept. Returns the lines to print."""
+    config, is_variant = _variant(name, text, sizes)
+    old: Any = owner.__arguments__.get(name)
+    _set(owner, name, config)
+    if not is_variant or not isinstance(old, fdl.Buildable):
+        return []
+    given, before, new = arguments_of(config), arguments_of(old), parameters(config)
+    kept = {key: value for key, value in before.items() if key in new and key not in given}
+    dropped = [key for key in before if key not in kept and key not in given]
     for key, value in kept.items():
         _set(config, key, value, values_of(old, key)[-1].location)
-    for key, value in given.items():
-        _set(config, key, value)
-    _set(owner, name, config)
     parts = [f"kept {', '.join(f'{key}={value!r}' for key, value in kept.items())}"] if kept else []
     parts += [f"dropped {', '.join(dropped)}"] if dropped else []
-    if not isinstance(old, fdl.Buildable) or name_of(_callable(old)) == full or not parts:
-        return []
-    return [f"{name}: {name_of(_callable(old))} -> {full}, {'; '.join(parts)}"]
+    names = [name_of(_callable(one)) for one in (old, config)]
+    return [f"{name}: {names[0]} -> {names[1]}, {'; '.join(parts)}"] if parts and names[0] != names[1] else []
 
 
 def _set(config: fdl.Buildable[Any], name: str, value: Any, origin: history.Location = _COMMAND_LINE) -> None:

@@ -13,7 +13,7 @@ from ..build.types import describe_type
 from ..registry.installed import variants
 from ..registry.plugins import name_of
 from .meaning import first_sentence, meanings
-from .settings import Sizes, annotation, is_stage, may_be_none, values_of
+from .settings import Sizes, annotation, is_stage, may_be_none, stage_of_items, values_of
 from .tags import tagged
 
 
@@ -75,7 +75,10 @@ def settable(config: fdl.Buildable[Any], sizes: Sizes = lambda stage: {}) -> str
         description = meanings(_class(owner)).get(name, "")
         if isinstance(inner, fdl.Buildable):
             description = first_sentence(_class(inner))
-        if is_stage(owner, name):
+        several = stage_of_items(owner, name)
+        if several:
+            kind = f"tuple of {', '.join([*variants(several), *sizes(several)])}"
+        elif is_stage(owner, name):
             none = ["None"] if may_be_none(owner, name) else []
             kind = f"one of {', '.join([*variants(name), *sizes(name), *none])}"
         elif isinstance(inner, fdl.Buildable):
@@ -101,15 +104,24 @@ def _arguments(config: fdl.Buildable[Any]) -> Iterator[tuple[fdl.Buildable[Any],
     """The owner and the name of the argument in each line of `resolved`."""
     for name in inspect.signature(fdl.get_callable(config)).parameters:
         yield config, name
-        inner = config.__arguments__.get(name)
-        if isinstance(inner, fdl.Buildable):
+        for _, inner in _inner(config.__arguments__.get(name)):
             yield from _arguments(inner)
+
+
+def _inner(value: Any) -> list[tuple[str, fdl.Buildable[Any]]]:
+    """The configs in a value, with the ends of their paths: itself, or the items of a tuple."""
+    if isinstance(value, fdl.Buildable):
+        return [("", value)]
+    items = enumerate(value) if isinstance(value, tuple) else ()
+    return [(f"[{index}]", item) for index, item in items if isinstance(item, fdl.Buildable)]
 
 
 def _short(value: Any) -> str:
     if isinstance(value, fdl.Buildable):
         cls: Any = fdl.get_callable(value)
         return name_of(cls) or cls.__name__
+    if _inner(value):
+        return f"({', '.join(map(_short, value))}{',' if len(value) == 1 else ''})"
     return repr(value)
 
 
@@ -128,12 +140,9 @@ def _lines(config: fdl.Buildable[Any], path: str) -> Iterator[tuple[str, str]]:
                 "default",
             )
             continue
-        if isinstance(value, fdl.Buildable):
-            inner: Any = fdl.get_callable(value)
-            yield f"{inner_path} = {name_of(inner) or inner.__name__}", origin
-            yield from _lines(value, inner_path)
-        else:
-            yield f"{inner_path} = {value!r}", origin
+        yield f"{inner_path} = {_short(value)}", origin
+        for end, inner in _inner(value):
+            yield from _lines(inner, f"{inner_path}{end}")
 
 
 def _origin(config: fdl.Buildable[Any], name: str) -> str:

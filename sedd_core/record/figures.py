@@ -24,6 +24,8 @@ class Figure:
     """Name of the sequences that the figure was measured on; None if it is not measured on sequences."""
     n: int | None = None
     """Number of these sequences; None if the figure is not measured on sequences."""
+    protocol: str | None = None
+    """Description of the measurement, such as "16 noise levels per sequence"; None if there is nothing to add."""
 
     @property
     def title(self) -> str:

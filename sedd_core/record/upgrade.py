@@ -14,13 +14,13 @@ from .node import Node
 FORMAT = 2
 """Record format that this version writes."""
 RENAMED: dict[str, dict[str, str]] = {
-    "Train": {"score": "head"},
+    "Train": {"score": "head", "validation": "evaluator"},
     "Training": {"ema": "ema_decay", "snapshot_every": "eval_every"},
     "Sample": {"given_noise": "fixed_token_noise"},
     "Meter": {"by_time": "loss_by_time_bin", "tokens": "tokens_by_time_bin"},
 }
 """Settings and checkpoint entries renamed in format 2: by class, from the old to the new name."""
-PLUGINS = {"ScoreHead": "head_score"}
+PLUGINS = {"ScoreHead": "head_score", "Validation": "evaluator_bound"}
 """Classes of the core that became plugins in format 2."""
 ADDED = {"Train": {"objective": "objective_score_entropy"}}
 """Stages that format 2 added: by class, with the plugin that was hard-wired before."""
@@ -29,6 +29,7 @@ RENAMED_PATHS = {
     "training.ema": "training.ema_decay",
     "training.snapshot_every": "training.eval_every",
     "given_noise": "fixed_token_noise",
+    **{f"validation.{name}": f"evaluator.{name}" for name in ("sequences", "points", "batch_size", "references")},
 }
 """Settings renamed in format 2: from the old to the new path on command lines and in histories."""
 

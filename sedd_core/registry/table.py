@@ -30,6 +30,7 @@ STAGES: dict[str, Stage] = {
     "sampler": Stage("sedd_core.stages.sampler:Sampler", "sampler"),
     "model": Stage("sedd_core.stages.backbone:Backbone", "backbone", late=("num_states",)),
     "data": Stage("sedd_core.stages.data:Data", "data source"),
+    "evaluator": Stage("sedd_core.stages.evaluator:Evaluator", "evaluator"),
     "monitor": Stage("sedd_core.stages.monitor:Monitor", "monitor"),
     "format": Stage("sedd_core.stages.format:Format", "checkpoint format"),
 }

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..distributed.rank import process_rank
-from ..stages import Backbone, Data, Graph, Head, Monitor, Noise, Objective, Sampler
+from ..stages import Backbone, Data, Evaluator, Graph, Head, Monitor, Noise, Objective, Sampler
 from ..training.settings import (
     Checkpoints,
     Optimizer,
     Samples,
     Training,
-    Validation,
     check_at_least,
     check_seed,
 )
@@ -46,14 +45,18 @@ class TrainingParts(Run):
     """Length, batches and numerics of training."""
     checkpoints: Checkpoints
     """When and how many checkpoints are saved."""
-    validation: Validation
-    """Evaluation of the likelihood bound on validation data."""
+    evaluator: Evaluator
+    """Evaluation on validation data; a table of runs is sorted by its first figure."""
     samples: Samples
     """Samples drawn during and after training."""
+    evaluators: tuple[Evaluator, ...] = ()
+    """Further evaluations, made after the first."""
     more_valid: tuple[Data, ...] = ()
     """Further data sets whose validation splits are evaluated too."""
     monitor: Monitor | None = None
     """Receiver of metrics and texts, such as TensorBoard; None: only the log."""
+    monitors: tuple[Monitor, ...] = ()
+    """Further receivers of the same metrics and texts."""
     ngpus: int | None = None
     """Number of processes, one per GPU; None: all GPUs of this machine, or one process on a CPU."""
     init_from: str | None = None

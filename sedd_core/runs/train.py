@@ -1,4 +1,4 @@
-"""The training run: compose, train, measure the bound, draw samples."""
+"""The training run: compose, train, evaluate, draw samples."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ..evaluation.report import characters
 from ..model import memory
 from ..model.score import ScoreModel, move_to
 from ..record import Figure, Node, Record, recordable
-from ..stages import Monitor, Sequences
+from ..stages import EvalData, Monitor, Sequences
 from ..text.codec import Codec
 from ..training.batches import check_batch_divides
 from ..training.context import RunContext
-from ..training.evaluation import Evaluators, Subject
+from ..training.evaluation import Evaluations, Subject
 from ..training.loop import Loop
 from ..training.meter import Meter
-from ..training.monitoring import FailSafeMonitor
+from ..training.monitoring import FailSafeMonitors
 from ..training.rehearsal import TRAINING, rehearse
-from ..training.samples import SampleEvaluator
+from ..training.samples import SampleEvaluation
 from ..training.trainer import Trainer
-from ..training.validation import BoundEvaluator
+from ..training.validation import FigureEvaluation
 from . import before, budget
 from .checks import check_resumable
 from .parts import TrainingParts
@@ -41,7 +41,7 @@ from .parts import TrainingParts
 @recordable
 @dataclass(frozen=True, kw_only=True)
 class Train(TrainingParts):
-    """Train a model, then report its likelihood bound on validation data and some samples, from averaged weights."""
+    """Train a model, then report figures on validation data and some samples, from averaged weights."""
 
     def describe(self) -> str:
         """See `before.describe`."""
@@ -68,7 +68,7 @@ class Train(TrainingParts):
         return [] if self.init_from is None else [(self.init_from, self.init_format)]
 
     def execute(self, workspace: Workspace) -> list[Figure]:
-        """See `Run.execute`: train and evaluate. Returns the likelihood bound of each validation set."""
+        """See `Run.execute`: train and evaluate. Returns the figures of the evaluators."""
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
         world.agree(self._check_caches)
@@ -81,10 +81,11 @@ class Train(TrainingParts):
         console.say(f"model    {sum(p.numel() for p in trainer.parameters):,} parameters on {_where(workspace)}")
         console.say(f"folder   {workspace.folder}")
 
-        context = RunContext(workspace, self._fail_safe_monitor(world), Stop(), self.seed)
-        evaluators = self._evaluators(Subject(model, self.noise, codec, train, sets, self.training.t_min), context)
+        context = RunContext(workspace, self._fail_safe_monitors(world), Stop(), self.seed)
+        data = EvalData(codec=codec, train=train, valid_sets=sets)
+        evaluations = self._evaluations(Subject(model, self.noise, data, self.training.t_min), context)
         meter = Meter(trainer, self.data.length, _tokens_per_character(codec, train))
-        loop = Loop(trainer, context, self.checkpoints, codec, meter, evaluators)
+        loop = Loop(trainer, context, self.checkpoints, codec, meter, evaluations)
         first = loop.resume() if workspace.resume else 0
         _print_resume_step(context, first)
         with _monitored(context, first), context.stop.listening():
@@ -104,22 +105,24 @@ class Train(TrainingParts):
         trainer = loop.trainer
         trainer.model.train()
         if first < self.training.steps:
-            trainer.world.agree(lambda: rehearse(loop, loop.evaluators, first))
+            trainer.world.agree(lambda: rehearse(loop, loop.evaluations, first))
         with memory.explained("training", TRAINING):
             loop.run(first)
         trainer.model.eval()
         with trainer.ema.in_place():
-            return [figure for one in loop.evaluators for figure in one.conclude(self.training.steps)]
+            return [figure for one in loop.evaluations for figure in one.conclude(self.training.steps)]
 
-    def _evaluators(self, subject: Subject, context: RunContext) -> Evaluators:
+    def _evaluations(self, subject: Subject, context: RunContext) -> Evaluations:
+        further = {f"evaluators[{index}]": evaluator for index, evaluator in enumerate(self.evaluators)}
         return (
-            BoundEvaluator(self.validation, subject, context),
-            SampleEvaluator(self.samples, self.sampler, self.data.length, self.data.end(), subject, context),
+            FigureEvaluation({"evaluator": self.evaluator, **further}, subject, context),
+            SampleEvaluation(self.samples, self.sampler, self.data.length, self.data.end(), subject, context),
         )
 
-    def _fail_safe_monitor(self, world: World) -> Monitor | None:
-        """The monitor in the main process; None in the others."""
-        return FailSafeMonitor(self.monitor) if self.monitor is not None and world.main else None
+    def _fail_safe_monitors(self, world: World) -> Monitor | None:
+        """The monitors in the main process; None in the others, and without a monitor."""
+        monitors = [*([] if self.monitor is None else [self.monitor]), *self.monitors]
+        return FailSafeMonitors(monitors) if monitors and world.main else None
 
     def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
         """Load the data, and build the model with its initial weights; their sizes go to the workspace's record."""

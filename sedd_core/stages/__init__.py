@@ -2,6 +2,7 @@
 
 from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split
+from .evaluator import EvalContext, EvalData, Evaluator
 from .factorized import FactorizedSampler
 from .format import Format
 from .graph import Graph, StepWeights
@@ -19,6 +20,9 @@ __all__ = [
     "Batch",
     "Data",
     "DenoisingObjective",
+    "EvalContext",
+    "EvalData",
+    "Evaluator",
     "FactorizedSampler",
     "FixedTokens",
     "Format",

@@ -4,6 +4,7 @@ from .conformance import check_graph, check_head, check_noise
 from .data_checks import check_data
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
+from .evaluator_checks import check_evaluator
 from .format_checks import check_format
 from .model_checks import check_model
 from .objective_checks import check_objective
@@ -14,6 +15,7 @@ __all__ = [
     "Oracle",
     "check_data",
     "check_draws",
+    "check_evaluator",
     "check_format",
     "check_graph",
     "check_head",

@@ -1,5 +1,5 @@
 """Training: settings, one step, the loop, evaluations and the log."""
 
-from .settings import Checkpoints, Optimizer, Samples, Training, Validation
+from .settings import Checkpoints, Optimizer, Samples, Training
 
-__all__ = ["Checkpoints", "Optimizer", "Samples", "Training", "Validation"]
+__all__ = ["Checkpoints", "Optimizer", "Samples", "Training"]

@@ -1,21 +1,33 @@
-"""The context that a training loop and its evaluators share."""
+"""The context that a training loop and its evaluations share, and what evaluators see of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar, cast
 
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from .. import console
 from ..build.workspace import Workspace
-from ..distributed.preemption import Stop
+from ..distributed.preemption import Stop, run_on_all_ranks
 from ..distributed.world import World
-from ..stages import Monitor
+from ..errors import Stopped, UserError, machine_failures_explained
+from ..model.memory import explained
+from ..registry.plugins import name_of
+from ..stages import Evaluator, Monitor
 from .log import RunLog
+
+T = TypeVar("T")
 
 
 @dataclass
 class RunContext:
-    """The folder, outputs, stop signal and seed of a run, shared by its loop and its evaluators."""
+    """The folder, outputs, stop signal and seed of a run, shared by its loop and its evaluations."""
 
     workspace: Workspace
     """The run's folder and record."""
@@ -53,3 +65,103 @@ class RunContext:
         self.on_main(lambda: self.log.write_metrics(line, metrics, step))
         if self.monitor is not None:
             self.monitor.scalars(metrics, step)
+
+
+@dataclass
+class EvaluatorContext:
+    """What an evaluator sees of a run: see `stages.EvalContext`."""
+
+    evaluator: Evaluator
+    """Evaluator that is called."""
+    path: str
+    """Path of the evaluator in the run, for messages."""
+    run: RunContext
+    """Context of the run."""
+    t_min: float
+    """Smallest diffusion time of training and validation."""
+    final: bool
+    """Whether this is the evaluation at the end of the run."""
+    reports: list[str] = field(default_factory=list)
+    """Texts for validation.txt."""
+    _failed_together: bool = False
+    """Whether `gather` has raised an error that all processes know of."""
+
+    @property
+    def seed(self) -> int:
+        """Random seed of the run."""
+        return self.run.seed
+
+    @property
+    def device(self) -> torch.device:
+        """Device of this process."""
+        return self.run.world.device
+
+    def share(self, count: int) -> Int64[Tensor, " n"]:
+        """See `EvalContext.share`."""
+        return self.run.world.share(count)
+
+    def gather(self, work: Callable[[], T]) -> list[T]:
+        """See `EvalContext.gather`."""
+
+        def guarded() -> T:
+            with self.guarded():
+                return work()
+
+        try:
+            return run_on_all_ranks(self.run.world, guarded)
+        except Exception:
+            self._failed_together = True
+            raise
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Call the evaluator in every process. A failure in one ends all, wherever the others are.
+
+        Args:
+            work: Function that calls the evaluator; it may call `gather`.
+        """
+        result, failure = None, None
+        try:
+            with self.guarded():
+                result = work()
+        except Exception as error:
+            if self._failed_together:
+                raise
+            failure = error
+
+        def outcome() -> T:
+            if failure is not None:
+                raise failure
+            return cast(T, result)
+
+        return self.run.world.agree(outcome)
+
+    def track(self, items: Sequence[T], title: str) -> Iterator[T]:
+        """See `EvalContext.track`."""
+        for item in console.track(items, title):
+            self.run.stop.check()
+            yield item
+
+    def report(self, text: str) -> None:
+        """See `EvalContext.report`."""
+        if self.final:
+            self.reports.append(text)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Within: any error of the evaluator is a UserError that names it. Without gradients."""
+        name = name_of(type(self.evaluator)) or type(self.evaluator).__name__
+        lower = f"the batch size of {self.path}, or data.length"
+        try:
+            with (
+                machine_failures_explained(self.run.workspace.folder),
+                explained(f"validation ({name})", lower),
+                torch.no_grad(),
+            ):
+                yield
+        except (UserError, Stopped):
+            raise
+        except Exception as error:
+            raise UserError(
+                f"The evaluator {name} ({self.path}) failed ({type(error).__name__}: {error}). Correct it, or leave "
+                "it out; saved checkpoints are intact."
+            ) from error

@@ -1,4 +1,4 @@
-"""Evaluators: what is measured and sampled with the averaged weights, during training and at its end."""
+"""Evaluations: what is measured and sampled with the averaged weights, during training and at its end."""
 
 from __future__ import annotations
 
@@ -8,34 +8,25 @@ from dataclasses import dataclass
 
 from ..model.score import ScoreModel
 from ..record.figures import Figure
-from ..stages import Noise, Sequences
-from ..text.codec import Codec
+from ..stages import EvalData, Noise
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What evaluators evaluate: the model and its data."""
+    """What is evaluated: the model on its data."""
 
     model: ScoreModel
-    """Score model; while an evaluator runs, its parameters are the averaged ones."""
+    """Score model; during an evaluation, its parameters are the averaged ones."""
     noise: Noise
     """Noise schedule."""
-    codec: Codec
-    """Tokenizer."""
-    train: Sequences
-    """Training sequences."""
-    valid_sets: dict[str, Sequences]
-    """Validation sequences by name of the data set; the run's own data comes first."""
+    data: EvalData
+    """Codec, training sequences and validation sets."""
     t_min: float
     """Smallest diffusion time of training and validation."""
 
 
-class Evaluator(ABC):
-    """Abstract evaluation. All processes share the work; the main process writes the results.
-
-    To add a metric, subclass this (as `training.validation.BoundEvaluator` does) and list it in
-    `runs.train.Train._evaluators`.
-    """
+class Evaluation(ABC):
+    """Abstract task between updates. All processes share the work; the main process writes the results."""
 
     @abstractmethod
     def evaluate(self, step: int) -> None:
@@ -61,4 +52,4 @@ class Evaluator(ABC):
         """Run the most expensive step of an evaluation once and discard the result; see `training.rehearsal`."""
 
 
-Evaluators = Sequence[Evaluator]
+Evaluations = Sequence[Evaluation]

@@ -19,7 +19,7 @@ from ..model.memory import is_exhausted
 from ..record.record import Record
 from ..text.codec import Codec
 from .context import RunContext
-from .evaluation import Evaluators
+from .evaluation import Evaluations
 from .log import change_line, figures_line
 from .meter import Meter
 from .nonfinite import check_finite
@@ -37,7 +37,7 @@ class Loop:
         settings: When checkpoints are saved.
         codec: Tokenizer, saved with each checkpoint.
         meter: Sums of the figures for the log.
-        evaluators: Evaluations during training.
+        evaluations: Evaluations during training.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class Loop:
         settings: Checkpoints,
         codec: Codec,
         meter: Meter,
-        evaluators: Evaluators,
+        evaluations: Evaluations,
     ) -> None:
         self.trainer, self.context, self.settings = trainer, context, settings
-        self.codec, self.meter, self.evaluators = codec, meter, evaluators
+        self.codec, self.meter, self.evaluations = codec, meter, evaluations
         self.training, self.main = trainer.training, trainer.world.main
         self._updated_at = 0
         """Number of steps done when an update last succeeded."""
@@ -169,12 +169,12 @@ class Loop:
         return self.trainer.world.gather(not self.context.workspace.samples_folder(done).exists())[0]
 
     def _evaluate(self, done: int) -> None:
-        """Run the evaluators. After a stop in between, the evaluation is repeated on resuming."""
+        """Run the evaluations. After a stop in between, the evaluation is repeated on resuming."""
         self.trainer.model.eval()
         try:
             with self.trainer.ema.in_place():
-                for evaluator in self.evaluators:
-                    evaluator.evaluate(done)
+                for evaluation in self.evaluations:
+                    evaluation.evaluate(done)
         except Stopped:
             if not self.meter.in_a_row:
                 self.save(done)

@@ -1,8 +1,8 @@
-"""A monitor that cannot end the run it monitors."""
+"""Monitors that cannot end the run they monitor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..console import say
@@ -10,15 +10,15 @@ from ..registry.plugins import name_of
 from ..stages import Monitor
 
 
-class FailSafeMonitor(Monitor):
-    """Forwards every call to a monitor until one fails; then warns once and drops all later calls.
+class FailSafeMonitors(Monitor):
+    """Forwards every call to several monitors. One that fails is warned of once and receives no later calls.
 
     Args:
-        monitor: The monitor to forward to.
+        monitors: The monitors to forward to.
     """
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor: Monitor | None = monitor
+    def __init__(self, monitors: Sequence[Monitor]) -> None:
+        self._monitors = list(monitors)
 
     def start(self, folder: Path, step: int) -> None:
         """See `Monitor.start`."""
@@ -26,7 +26,7 @@ class FailSafeMonitor(Monitor):
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """See `Monitor.scalars`."""
-        self._call("scalars", lambda monitor: monitor.scalars(values, step))
+        self._call("scalars", lambda monitor: monitor.scalars(dict(values), step))
 
     def text(self, name: str, text: str, step: int) -> None:
         """See `Monitor.text`."""
@@ -34,7 +34,7 @@ class FailSafeMonitor(Monitor):
 
     def hyperparameters(self, values: Mapping[str, bool | int | float | str], figures: Mapping[str, float]) -> None:
         """See `Monitor.hyperparameters`."""
-        self._call("hyperparameters", lambda monitor: monitor.hyperparameters(values, figures))
+        self._call("hyperparameters", lambda monitor: monitor.hyperparameters(dict(values), dict(figures)))
 
     def flush(self) -> None:
         """See `Monitor.flush`."""
@@ -45,14 +45,13 @@ class FailSafeMonitor(Monitor):
         self._call("close", lambda monitor: monitor.close())
 
     def _call(self, method: str, call: Callable[[Monitor], None]) -> None:
-        if self._monitor is None:
-            return
-        try:
-            call(self._monitor)
-        except (Exception, SystemExit) as error:
-            name = name_of(type(self._monitor)) or type(self._monitor).__name__
-            self._monitor = None
-            say(
-                f"warning: {name} failed in {method} ({type(error).__name__}: {error}). The run continues without "
-                "it: log.txt and the results are complete, its charts are not."
-            )
+        for monitor in tuple(self._monitors):
+            try:
+                call(monitor)
+            except (Exception, SystemExit) as error:
+                self._monitors = [other for other in self._monitors if other is not monitor]
+                name = name_of(type(monitor)) or type(monitor).__name__
+                say(
+                    f"warning: {name} failed in {method} ({type(error).__name__}: {error}). The run continues "
+                    "without it: log.txt and the results are complete, its charts are not."
+                )

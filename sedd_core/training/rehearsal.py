@@ -17,7 +17,7 @@ from .. import checkpoints
 from ..console import say
 from ..model.memory import GIB, explained
 from .batches import draws_of
-from .evaluation import Evaluators
+from .evaluation import Evaluations
 from .loop import Loop
 from .trainer import Trainer
 
@@ -25,12 +25,12 @@ TRAINING = "training.microbatch (or raise training.accum) or data.length, or set
 """Settings to lower if an update runs out of memory."""
 
 
-def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
+def rehearse(loop: Loop, evaluations: Evaluations, step: int) -> None:
     """Try a training pass, the evaluations and a checkpoint; the state of the run is unchanged.
 
     Args:
         loop: Training loop of the run.
-        evaluators: Evaluations during training.
+        evaluations: Evaluations during training.
         step: Number of updates already done.
 
     Raises:
@@ -44,8 +44,8 @@ def rehearse(loop: Loop, evaluators: Evaluators, step: int) -> None:
             full_pass(trainer, step)
         trainer.model.eval()
         with trainer.ema.in_place():
-            for evaluator in evaluators:
-                evaluator.rehearse()
+            for evaluation in evaluations:
+                evaluation.rehearse()
         trainer.model.train()
         if loop.main:
             _save(loop, step, moments)

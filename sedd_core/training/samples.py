@@ -19,14 +19,14 @@ from ..sampling.report import before_end, report_samples
 from ..sampling.sample import sample
 from ..stages import Batch, FixedTokens, Sampler, SamplerStats
 from .context import RunContext
-from .evaluation import Evaluator, Subject
+from .evaluation import Evaluation, Subject
 from .settings import Samples
 
 REMEDY = "samples.count, or data.length"
 """Settings to lower if sampling runs out of memory."""
 
 
-class SampleEvaluator(Evaluator):
+class SampleEvaluation(Evaluation):
     """Draws samples for the monitor and for files.
 
     Args:
@@ -51,11 +51,11 @@ class SampleEvaluator(Evaluator):
         self.subject, self.context = subject, context
 
     def evaluate(self, step: int) -> None:
-        """Draw samples for the monitor and for files; see `Evaluator.evaluate`."""
+        """Draw samples for the monitor and for files; see `Evaluation.evaluate`."""
         self._write(self.draw(), step)
 
     def conclude(self, step: int) -> list[Figure]:
-        """Draw samples and also print them; see `Evaluator.conclude`."""
+        """Draw samples and also print them; see `Evaluation.conclude`."""
         texts = self.draw()
         if self.context.world.main:
             report_samples(texts, self.sampler)
@@ -76,7 +76,7 @@ class SampleEvaluator(Evaluator):
                     advance()
 
                 tokens = self._sample(self.sampler, self.settings.steps, on_step)
-            texts = [self.subject.codec.decode(before_end(row, self.end)) for row in tokens.tolist()]
+            texts = [self.subject.data.codec.decode(before_end(row, self.end)) for row in tokens.tolist()]
             return texts, self.sampler.stats
 
         texts, stats = zip(*run_on_all_ranks(world, share), strict=True)
@@ -88,7 +88,7 @@ class SampleEvaluator(Evaluator):
         """Run one step and the final denoising, with a copy of the sampler: samplers accumulate statistics."""
         tokens = self._sample(deepcopy(self.sampler), 1, lambda x: None)
         for row in tokens.tolist():
-            self.subject.codec.decode(row)
+            self.subject.data.codec.decode(row)
 
     def _sample(
         self, sampler: Sampler, steps: int, on_step: Callable[[Int64[Tensor, "B L"]], None]
@@ -117,7 +117,7 @@ class SampleEvaluator(Evaluator):
 
         One per sample, repeated if there are fewer; None for no samples.
         """
-        own = next(iter(self.subject.valid_sets.values()))
+        own = next(iter(self.subject.data.valid_sets.values()))
         count = self.settings.count
         return own.batch(torch.arange(count) % len(own)) if count else None
 

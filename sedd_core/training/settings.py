@@ -201,25 +201,6 @@ class Checkpoints:
 
 @recordable
 @dataclass(frozen=True, kw_only=True)
-class Validation:
-    """The likelihood bound on validation data, during and after training."""
-
-    sequences: int = 256
-    """Number of validation sequences, spread evenly over the split; the same in every evaluation."""
-    points: int = 16
-    """Number of noise levels drawn per sequence."""
-    batch_size: int = 32
-    """Sequences per network call."""
-    references: bool = False
-    """Whether the bits per character of character n-grams are printed for comparison."""
-
-    def __post_init__(self) -> None:
-        require(self.sequences >= 2, f"sequences must be at least 2 (for a standard error), not {self.sequences}")
-        check_at_least(1, points=self.points, batch_size=self.batch_size)
-
-
-@recordable
-@dataclass(frozen=True, kw_only=True)
 class Samples:
     """Samples drawn during and after training."""
 

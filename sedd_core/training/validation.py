@@ -1,135 +1,95 @@
-"""The likelihood bound on validation data."""
+"""Figures of the run's evaluators: measured, logged, charted and reported."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-import torch
-from jaxtyping import Int64
-from torch import Tensor
-
 from .. import console
-from ..distributed.preemption import run_on_all_ranks
-from ..evaluation import bound
-from ..evaluation.bound import Bound
-from ..evaluation.integrand import model_entropy
-from ..evaluation.report import bound_figures, characters, report_bound, report_references
-from ..maths.draws import Draws
-from ..maths.numerics import LN2
-from ..model.memory import explained
+from ..evaluation.charts import BOUND, by_set, chart_unit, charts, check_distinct, numbered
 from ..record.figures import Figure
-from ..stages import Batch, Sequences
-from .context import RunContext
-from .evaluation import Evaluator, Subject
+from ..stages import Evaluator
+from .context import EvaluatorContext, RunContext
+from .evaluation import Evaluation, Subject
 from .log import clock
-from .settings import Validation
-
-REMEDY = "validation.batch_size, or data.length"
-"""Settings to lower if validation runs out of memory."""
 
 
-class BoundEvaluator(Evaluator):
-    """Estimates the likelihood bound of each validation set; see `evaluation.bound`.
+class FigureEvaluation(Evaluation):
+    """Runs the evaluators of a run in order, and writes their figures to log, monitor and terminal.
 
     Args:
-        settings: Number of sequences and of noise levels.
-        subject: The model and the validation sets.
+        evaluators: Evaluators by their paths in the run.
+        subject: The model and its data.
         context: Outputs and seed of the run.
     """
 
-    def __init__(self, settings: Validation, subject: Subject, context: RunContext) -> None:
-        self.settings, self.subject, self.context = settings, subject, context
+    def __init__(self, evaluators: Mapping[str, Evaluator], subject: Subject, context: RunContext) -> None:
+        self.evaluators, self.subject, self.context = evaluators, subject, context
 
     def evaluate(self, step: int) -> None:
-        """Write the bounds to the log, the monitor and the terminal; see `Evaluator.evaluate`."""
-        for name, sequences in self.subject.valid_sets.items():
-            console.say(self._log(name, self.bound(name, sequences), step))
+        """See `Evaluation.evaluate`."""
+        for line in self._log(self._measure([]), step):
+            console.say(line)
 
     def conclude(self, step: int) -> list[Figure]:
-        """Also write a table of the terms of each bound to validation.txt, and print the references."""
-        figures: list[Figure] = []
-        tables: list[str] = []
-        times = torch.tensor([self.subject.t_min, 1.0], dtype=torch.float64, device=self.context.world.device)
-        ends = self.subject.noise(times).sigma
-        for name, sequences in self.subject.valid_sets.items():
-            result = self.bound(name, sequences)
-            self._log(name, result, step)
-            if self.context.world.main:
-                tables.append(report_bound(name, result, ends.tolist(), sequences.conditioned_on))
-                figures += bound_figures(name, result, sequences.conditioned_on)
-        self.context.on_main(lambda: self._report_rest("".join(tables)))
+        """Also write the evaluators' reports to validation.txt; see `Evaluation.conclude`."""
+        reports: list[str] = []
+        figures = self._measure(reports, final=True)
+        self._log(figures, step)
+        text = "".join(reports)
+        self.context.on_main(lambda: self.context.workspace.write_side_file("validation.txt", text))
         return figures
 
-    def bound(self, name: str, sequences: Sequences) -> Bound:
-        """Estimate the bound on sequences spread over a set: always the same sequences and noise levels.
-
-        Args:
-            name: Name of the validation set, for the progress bar.
-            sequences: The validation set.
-        """
-        world, subject = self.context.world, self.subject
-        which = sequences.spread(self.settings.sequences)
-        mine = which[world.share(len(which))]
-
-        @explained("validation", REMEDY)
-        def share() -> Bound | None:
-            if not len(mine):
-                return None
-            batches = console.track(mine.split(self.settings.batch_size), name)
-            return bound.estimate(
-                subject.model,
-                subject.noise,
-                (self._batch(sequences, indices) for indices in batches),
-                partial(characters, subject.codec),
-                seed=self.context.seed,
-                points=self.settings.points,
-                t_min=subject.t_min,
-            )
-
-        return bound.merge([part for part in run_on_all_ranks(world, share) if part is not None])
-
-    @explained("validation", REMEDY)
-    @torch.no_grad()
     def rehearse(self) -> None:
-        """Compute every term of the bound for one batch of each set at one noise level, and the largest pass."""
-        model, noise, world = self.subject.model, self.subject.noise, self.context.world
-        for sequences in self.subject.valid_sets.values():
-            which = sequences.spread(self.settings.sequences)
-            mine = which[world.share(len(which))][: self.settings.batch_size]
-            if not len(mine):
-                continue
-            batch, draws = sequences.batch(mine).to(world.device), Draws(self.context.seed, mine.to(world.device))
-            bound.terms(model, noise, batch, draws, points=1, t_min=self.subject.t_min)
-            characters(self.subject.codec, batch)
-            x = model.graph.prior(draws, batch.tokens.shape[1])
-            level = noise(torch.ones(len(x), dtype=torch.float64, device=world.device))
-            model_entropy(model, x, batch.tokens, level, model.graph.reachable(x, level), batch.cond)
+        """Rehearse every evaluator; see `Evaluation.rehearse`."""
+        subject = self.subject
+        for path, evaluator in self.evaluators.items():
+            context = self._context(path, final=False)
+            with context.guarded():
+                evaluator.rehearse(subject.model, subject.noise, subject.data, context)
 
-    def _batch(self, sequences: Sequences, indices: Int64[Tensor, " B"]) -> tuple[Int64[Tensor, " B"], Batch]:
-        self.context.stop.check()
-        device = self.context.world.device
-        return indices.to(device), sequences.batch(indices).to(device)
+    def _context(self, path: str, final: bool) -> EvaluatorContext:
+        return EvaluatorContext(self.evaluators[path], path, self.context, self.subject.t_min, final)
 
-    def _log(self, name: str, result: Bound, step: int) -> str:
-        """Write a bound and its standard error to the log and the monitor. Returns the line of the log."""
-        figures = ", ".join(f"{figure} {figure.unit}" for figure in bound_figures(name, result))
-        line = f"step {step:>7}  {name}: {figures} (± standard error, n = {len(result.nats)}){clock()}"
-        nats, error = result.per(result.tokens)
-        values = {
-            "nats_per_token": nats,
-            "nats_per_token_error": error,
-            "perplexity": float(torch.tensor(nats).exp()),
-            "bits_per_token": nats / LN2,
-        }
-        if result.characters.any():
-            values |= zip(("bits_per_character", "bits_per_character_error"), result.bits_per_character, strict=True)
-        metrics = {f"valid_{name}/{unit}": value for unit, value in values.items()}
-        self.context.log_metrics(line, metrics, step)
-        self.context.last_metrics |= metrics
-        return line
+    def _measure(self, reports: list[str], final: bool = False) -> list[Figure]:
+        """The figures of all evaluators; their reports are appended to `reports`."""
+        figures: list[Figure] = []
+        for path in self.evaluators:
+            context = self._context(path, final)
+            found = context.call(partial(self._figures_of, self.evaluators[path], context))
+            figures += numbered(self.context.world.gather(found)[0], figures)
+            reports += context.reports
+        return figures
 
-    def _report_rest(self, tables: str) -> None:
-        self.context.workspace.write_side_file("validation.txt", tables)
-        if self.settings.references:
-            valid = next(iter(self.subject.valid_sets.values()))
-            report_references(self.subject.codec, self.subject.train, valid, self.settings.sequences)
+    def _figures_of(self, evaluator: Evaluator, context: EvaluatorContext) -> list[Figure]:
+        figures = list(evaluator.evaluate(self.subject.model, self.subject.noise, self.subject.data, context))
+        check_distinct(figures)
+        return figures
+
+    def _log(self, figures: Sequence[Figure], step: int) -> list[str]:
+        """Write each set's figures to the log and the monitor. Returns the lines of the log."""
+        lines = []
+        for group in by_set(figures):
+            line, metrics = line_of(group, step), charts(group)
+            self.context.log_metrics(line, metrics, step)
+            self.context.last_metrics |= metrics
+            lines.append(line)
+        return lines
+
+
+def line_of(figures: Sequence[Figure], step: int) -> str:
+    """The line of log.txt on figures of one set.
+
+    Args:
+        figures: Figures of one set and number of sequences.
+        step: Number of updates done.
+    """
+    shown = [
+        f"{'' if figure.name == BOUND else f'{figure.name} '}{figure} {chart_unit(figure)}".rstrip()
+        for figure in figures
+    ]
+    notes = ["± standard error"] if any(figure.standard_error is not None for figure in figures) else []
+    notes += [f"n = {figures[0].n}"] if figures[0].n is not None else []
+    title = figures[0].set or "evaluation"
+    note = f" ({', '.join(notes)})" if notes else ""
+    return f"step {step:>7}  {title}: {', '.join(shown)}{note}{clock()}"

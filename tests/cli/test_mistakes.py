@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "a setting without its group": (
         [QUICKSTART, "batch_size=4"],
-        ["Did you mean 'training.batch_size' or 'validation.batch_size'?"],
+        ["Did you mean 'training.batch_size' or 'evaluator.batch_size'?"],
     ),
     "a step that is not a number": (
         [QUICKSTART, "--run_folder=run", "--resume=x"],

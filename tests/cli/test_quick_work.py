@@ -55,7 +55,7 @@ def config():
     run.noise = fdl.Config(Linear, top=7.0)
     run.data.paths, run.data.tokenizer, run.data.length = ("text.txt",), "char", 16
     run.model.hidden_size, run.model.n_heads, run.model.n_blocks = 16, 2, 1
-    run.training.steps, run.validation.sequences, run.validation.points = 1, 4, 1
+    run.training.steps, run.evaluator.sequences, run.evaluator.points = 1, 4, 1
     run.samples.steps, run.samples.count = 1, 1
     return run
 
@@ -63,7 +63,7 @@ def own_data():
     run = quickstart()
     run.data = fdl.Config(Text)
     run.model.hidden_size, run.model.n_heads, run.model.n_blocks = 16, 2, 1
-    run.training.steps, run.validation.sequences, run.validation.points = 1, 4, 1
+    run.training.steps, run.evaluator.sequences, run.evaluator.points = 1, 4, 1
     run.samples.steps, run.samples.count = 1, 1
     return run
 

@@ -32,8 +32,8 @@ SMALL = [
             "model.n_heads=2",
             "training.batch_size=8",
             "training.log_every=2",
-            "validation.sequences=8",
-            "validation.points=2",
+            "evaluator.sequences=8",
+            "evaluator.points=2",
             "samples.steps=4",
             "samples.count=2",
         ]

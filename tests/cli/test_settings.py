@@ -314,7 +314,9 @@ def test_old_names_of_settings_are_accepted_with_a_warning(
     old: str, new: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = "sample" if new == "fixed_token_noise" else "quickstart"
-    value = {"fixed_token_noise": "none", "head.scale_by_sigma": "false"}.get(new, "0")
+    value = {"fixed_token_noise": "none", "head.scale_by_sigma": "false", "evaluator.references": "false"}.get(
+        new, "0"
+    )
     config = load_experiment(str(EXPERIMENTS[0].parent / f"{experiment}.py"))
     settings.apply(config, f"{old}={value}")
     assert f"the setting {old} has been renamed to {new}; use the new name" in capsys.readouterr().err

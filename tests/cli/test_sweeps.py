@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 QUICKSTART = str(ROOT / "experiments" / "quickstart.py")
 SMALL = [
     *("data.paths=text.txt", "data.tokenizer=char", "data.length=16", "model.hidden_size=16", "model.n_heads=2"),
-    *("model.n_blocks=1", "training.steps=1", "validation.sequences=4", "validation.points=1", "samples.steps=1"),
+    *("model.n_blocks=1", "training.steps=1", "evaluator.sequences=4", "evaluator.points=1", "samples.steps=1"),
 ]
 
 

@@ -70,11 +70,11 @@ def test_lengths_are_part_of_the_data_or_given(capsys: pytest.CaptureFixture[str
 
 def test_ids_without_a_tokenizer_have_no_figures_per_character() -> None:
     np.save("ids.npy", np.arange(2000) % 7)
-    settings = [setting for setting in TINY if not setting.startswith(("data.", "validation.references"))]
+    settings = [setting for setting in TINY if not setting.startswith(("data.", "evaluator.references"))]
     run(
         *settings,
         *("data=tokens", "data.path=ids.npy", "data.vocab=7", "data.tokenizer=None", "data.length=16"),
-        "validation.references=true",
+        "evaluator.references=true",
         *("training.steps=2", "training.eval_every=0", "--run_folder=run"),
     )
     assert "nats/token" in Path("run/validation.txt").read_text()

@@ -15,7 +15,7 @@ SHORT = [
     "training.steps=1",
     "training.log_every=1",
     "optimizer.warmup=1",
-    "validation.sequences=2",
+    "evaluator.sequences=2",
     "samples.count=0",
 ]
 

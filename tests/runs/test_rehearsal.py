@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import evaluator_bound
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,7 +18,7 @@ from sedd_core import checkpoints
 from sedd_core.runs import sample as sampling_run
 from sedd_core.runs import train
 from sedd_core.stages import Batch, Data
-from sedd_core.training import rehearsal, samples, validation
+from sedd_core.training import rehearsal, samples
 from sedd_core.training.loss import Loss
 from sedd_core.training.trainer import Trainer
 from tests.support.runs import TINY, assert_same, run, weights, write_text
@@ -55,21 +56,21 @@ def test_a_run_is_the_same_with_and_without_it(
 def test_it_leaves_every_state_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     rehearse, seen = rehearsal.rehearse, []
 
-    def state(loop: Any, evaluators: Any) -> list[Any]:
+    def state(loop: Any, evaluations: Any) -> list[Any]:
         trainer = loop.trainer
         tensors = [t.clone() for t in [*trainer.parameters, *trainer.ema.average, torch.get_rng_state()]]
         others = [
             trainer.state(),
             loop.meter.state(),
-            [vars(one).get("sampler") and vars(one.sampler).copy() for one in evaluators],
+            [vars(one).get("sampler") and vars(one.sampler).copy() for one in evaluations],
             trainer.schedule.last_epoch,
         ]
         return [tensors, repr(others), [p.grad is None for p in trainer.parameters], trainer.model.training]
 
-    def watched(loop: Any, evaluators: Any, step: int) -> None:
-        before = state(loop, evaluators)
-        rehearse(loop, evaluators, step)
-        after = state(loop, evaluators)
+    def watched(loop: Any, evaluations: Any, step: int) -> None:
+        before = state(loop, evaluations)
+        rehearse(loop, evaluations, step)
+        after = state(loop, evaluations)
         assert all(torch.equal(one, other) for one, other in zip(before[0], after[0], strict=True))
         assert before[1:] == after[1:]
         seen.append(step)
@@ -160,10 +161,10 @@ def failing(error: Exception, original: Callable[..., Any] | None = None) -> Cal
 MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 LATE = {
     "the bound": (
-        validation.bound,
+        evaluator_bound,
         "terms",
         MEMORY,
-        "Out of memory in validation: CUDA out of memory. Tried to allocate",
+        "Out of memory in validation (evaluator_bound): CUDA out of memory. Tried to allocate",
     ),
     "a sample": (samples, "sample", MEMORY, "Lower samples.count, or data.length."),
     "a pass": (Loss, "forward", MEMORY, "Lower training.microbatch (or raise training.accum)"),
@@ -201,7 +202,12 @@ OUT = {
         "Out of memory in training: ",
         "Lower training.microbatch (or raise training.accum)",
     ),
-    "validation": (validation.bound, "estimate", "Out of memory in validation: ", "Lower validation.batch_size"),
+    "validation": (
+        evaluator_bound,
+        "estimate",
+        "Out of memory in validation (evaluator_bound): ",
+        "Lower the batch size of evaluator",
+    ),
     "a sample": (samples, "sample", "Out of memory in sampling: ", "Lower samples.count"),
     "the data": (Data, "check_cache", "Out of memory in the run: ", "Lower the size of the model, or data.length."),
 }

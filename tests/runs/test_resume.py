@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import evaluator_bound
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,7 +23,6 @@ from sedd_core import checkpoints
 from sedd_core.build.workspace import Workspace
 from sedd_core.files import digest
 from sedd_core.record import Node, Record
-from sedd_core.training import validation
 from sedd_core.training.log import RunLog, figures_line
 from sedd_core.training.settings import Checkpoints
 from sedd_core.training.trainer import Trainer
@@ -78,7 +78,7 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(
 
 def signal_at(patch: pytest.MonkeyPatch, moment: str, number: int, times: int) -> None:
     """This process gets the signal, so many times, in its fifth step or at its first evaluation."""
-    owner, name = {"in a step": (Trainer, "update"), "in evaluation": (validation.bound, "estimate")}[moment]
+    owner, name = {"in a step": (Trainer, "update"), "in evaluation": (evaluator_bound, "estimate")}[moment]
     original, calls = getattr(owner, name), iter(range(100))
 
     def told(*args: object, **named: object) -> object:

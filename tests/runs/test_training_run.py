@@ -207,7 +207,7 @@ def test_validation_takes_sequences_from_all_over_the_split_and_n_grams_the_same
     bound_terms = bound.terms
     monkeypatch.setattr(bound, "terms", terms)
     monkeypatch.setattr(report, "ngram_bits_per_character", bits)
-    settings = ("training.steps=1", "validation.sequences=4", "validation.references=true", "data.valid_fraction=0.1")
+    settings = ("training.steps=1", "evaluator.sequences=4", "evaluator.references=true", "data.valid_fraction=0.1")
     run(*TINY, "--run_folder=run", *settings)
     text = Path("text.txt").read_text()
     valid = text[round(len(text) * 0.9) :]

@@ -68,7 +68,7 @@ def test_wheels_run_the_quickstart_outside_of_the_repository(tmp_path: Path) -> 
         subprocess.run([sys.executable, "-m", *build], check=True)
     environment = Environment(tmp_path, *map(str, wheels.glob("*.whl")))
     shutil.copytree(ROOT / "experiments", tmp_path / "experiments", ignore=shutil.ignore_patterns("__pycache__"))
-    settings = ["training.steps=2", "validation.sequences=4", "validation.references=false", "samples.steps=4"]
+    settings = ["training.steps=2", "evaluator.sequences=4", "evaluator.references=false", "samples.steps=4"]
     command = [environment.python, "-m", "sedd_core", "launch", "--fdl_config=experiments/quickstart.py", *settings]
     environment_of = {**os.environ, "PYTHONPATH": ""}
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment_of)
@@ -108,7 +108,9 @@ def test_without_a_plugin_all_that_does_not_name_it_works(
         swapped = quickstart.replace(f'"{name}"', f'"{SWAPS.get(stage)}"')
         swapped = swapped.replace('"head_mean", scale_by_sigma=True', '"head_mean"')
         other.write_text(swapped.replace('stage("None")', "None"))  # a run needs no monitor
-        if stage != "model" and name != "data_text":  # the only ones of their kind that need no network
+        if (
+            stage not in ("model", "evaluator") and name != "data_text"
+        ):  # the only ones of their kind that need no network
             result = environment.launch(f"--fdl_config={other}", "--dry_run")
             assert result.returncode == 0, result.stderr
     finally:
@@ -140,8 +142,8 @@ def test_the_plugin_of_the_readme_works_after_one_install(environment: Environme
     folder = tmp_path / "run"
     result = environment.launch(
         f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}",
-        *("--fdl_set=graph=blend", "--fdl_set=training.steps=2", "--fdl_set=validation.sequences=4"),
-        *("--fdl_set=samples.steps=4", "--fdl_set=validation.references=False", f"--run_folder={folder}"),
+        *("--fdl_set=graph=blend", "--fdl_set=training.steps=2", "--fdl_set=evaluator.sequences=4"),
+        *("--fdl_set=samples.steps=4", "--fdl_set=evaluator.references=False", f"--run_folder={folder}"),
     )
     assert result.returncode == 0, result.stderr
     assert (folder / "checkpoints" / "step_000000002" / "model.safetensors").is_file()

@@ -21,7 +21,7 @@ TINY = [
     f"--fdl_config={ROOT / 'experiments' / 'quickstart.py'}",
     *("data.paths=text.txt", "data.tokenizer=char", "data.length=16", "model.hidden_size=16", "model.n_heads=2"),
     *("model.n_blocks=1", "model.dropout=0.1", "training.batch_size=8", "training.steps=12", "training.log_every=2"),
-    *("optimizer.warmup=2", "validation.sequences=8", "validation.points=2", "validation.references=false"),
+    *("optimizer.warmup=2", "evaluator.sequences=8", "evaluator.points=2", "evaluator.references=false"),
     *("samples.steps=4", "samples.count=2", "checkpoints.every=3", "training.eval_every=4"),
 ]
 KILLED_AT_A_FILE = """
@@ -36,14 +36,15 @@ sys.exit(main(["launch.py", *sys.argv[2:]]))
 KILLER = """
 import os, signal, sys
 from sedd_core.checkpoints import folder
-from sedd_core.training import samples, trainer, validation
+from sedd_core.training import samples, trainer
+import evaluator_bound
 from sedd_core.cli.main import main
 place, calls = sys.argv[1], int(sys.argv[2])
 owner, name = {
     "in a step": (trainer.Trainer, "update"),
     "in a save": (folder, "write_weights"),
     "before the rename": (folder.os, "rename"),
-    "in evaluation": (validation.bound, "estimate"),
+    "in evaluation": (evaluator_bound, "estimate"),
     "in sampling": (samples, "sample"),
 }[place]
 original = getattr(owner, name)
