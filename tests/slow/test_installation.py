@@ -108,7 +108,7 @@ def test_without_a_plugin_all_that_does_not_name_it_works(
         swapped = quickstart.replace(f'"{name}"', f'"{SWAPS.get(stage)}"')
         swapped = swapped.replace('"head_mean", scale_by_sigma=True', '"head_mean"')
         other.write_text(swapped.replace('stage("None")', "None"))  # a run needs no monitor
-        alone = ("model", "evaluator")  # stages with a single plugin
+        alone = ("model", "objective", "evaluator")  # stages with a single plugin
         if stage not in alone and name != "data_text":  # other data needs a network
             result = environment.launch(f"--fdl_config={other}", "--dry_run")
             assert result.returncode == 0, result.stderr
