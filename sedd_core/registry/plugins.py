@@ -13,6 +13,7 @@ import pluggy
 from ..errors import UserError
 from .hookspecs import PROJECT, hook_of, specifications
 from .installed import Installed, find_plugin, stage_of
+from .renamed import new_name, renamed_method
 from .table import contracts
 
 
@@ -53,7 +54,8 @@ def _checked_class(entry: Installed, module: ModuleType) -> type:
     except pluggy.PluginValidationError as error:
         raise _broken(entry, str(error)) from error
     (cls,) = _guarded(entry, getattr(manager.hook, hook), "its hook fails")
-    fault = contract_fault(cls, contracts()[stage_of(entry.name)])
+    stage = stage_of(entry.name)
+    fault = (renamed_method(cls, stage) if inspect.isclass(cls) else None) or contract_fault(cls, contracts()[stage])
     if fault:
         raise _broken(entry, fault)
     return cls
@@ -66,7 +68,7 @@ def _guarded(entry: Installed, call: Callable[[], Any], failing: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _broken(entry, f"{failing}: {type(error).__name__}: {error}") from error
+        raise _broken(entry, f"{failing}: {type(error).__name__}: {error}{new_name(error)}") from error
 
 
 def contract_fault(cls: object, contract: type) -> str | None:

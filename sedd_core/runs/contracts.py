@@ -117,7 +117,11 @@ def _name(cls: type) -> str:
 
 def _check_noise(noise: Noise) -> None:
     t, step = torch.linspace(0.01, 0.99, 33, dtype=torch.float64), 1e-6
-    level = noise(t)
+    try:
+        level = noise(t)
+    except TypeError as error:
+        _require("NoiseLevel" not in str(error), noise, "forward(t) returns NoiseLevel(t, sigma, rate), t since 0.2")
+        raise
     for values in level:
         _require(
             values.shape == t.shape and values.dtype == torch.float64,
