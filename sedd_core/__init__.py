@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .checkpoints.load import load_model
     from .registry.plugins import plugin
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["UserError", "hookimpl", "load_model", "plugin"]
 
 

@@ -68,12 +68,12 @@ def test_plugins_are_listed_without_importing_them(
     monkeypatch.setattr(plugins, "plugin", broken)
     assert doctor.list_plugins(check=False, as_json=True) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["graph_absorb"] == {"name": "graph_absorb", "distributions": ["sedd-graph-absorb 0.1.0"]}
+    assert rows["graph_absorb"] == {"name": "graph_absorb", "distributions": ["sedd-graph-absorb 0.2.0"]}
 
 
 def test_the_check_reports_what_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert doctor.list_plugins(check=True, as_json=False) == 0
-    assert "graph_absorb         sedd-graph-absorb 0.1.0  ok" in capsys.readouterr().out
+    assert "graph_absorb         sedd-graph-absorb 0.2.0  ok" in capsys.readouterr().out
     monkeypatch.setattr(plugins, "plugin", broken)
     assert doctor.list_plugins(check=True, as_json=True) == 1
     assert json.loads(capsys.readouterr().out)[0]["fault"] == "data_hub fails to import"

@@ -180,7 +180,7 @@ def test_the_program_itself(tmp_path: Path) -> None:
         assert flag in result.stdout
     module = [sys.executable, "-m", "sedd_core"]
     result = subprocess.run([*module, "plugins"], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert "graph_absorb         sedd-graph-absorb 0.1.0" in result.stdout
+    assert "graph_absorb         sedd-graph-absorb 0.2.0" in result.stdout
     result = subprocess.run([*module, "launch"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert result.returncode == 1
     assert "No experiment is given" in result.stderr
