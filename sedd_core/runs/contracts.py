@@ -120,7 +120,8 @@ def _check_noise(noise: Noise) -> None:
     try:
         level = noise(t)
     except TypeError as error:
-        _require("NoiseLevel" not in str(error), noise, "forward(t) returns NoiseLevel(t, sigma, rate), t since 0.2")
+        returned = "forward(t) returns NoiseLevel(t, sigma, rate), the time first since version 0.2"
+        _require("NoiseLevel" not in str(error), noise, returned)
         raise
     for values in level:
         _require(

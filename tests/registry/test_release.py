@@ -8,7 +8,7 @@ from pathlib import Path
 from sedd_core import __version__
 
 ROOT = Path(__file__).parents[2]
-MAJOR, MINOR, _ = map(int, __version__.split("."))
+MAJOR, MINOR = map(int, __version__.split(".")[:2])
 PIN = f"sedd-core>={MAJOR}.{MINOR},<{MAJOR}.{MINOR + 1}"
 
 
