@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from ..stages import FactorizedSampler, Graph, Noise, Sampler
+from ..maths.draws import Draws
+from ..stages import FactorizedSampler, FixedTokens, Graph, Noise, Sampler
 from .conformance import close
 from .distributions import random_joint, total_variation
 from .empirical import check_draws
 from .oracle import Oracle
 
+RUNS = 12
+"""Number of sequences of the run that is checked."""
+
 
 def check_sampler(sampler: Sampler, graph: Graph, noise: Noise, *, slope_within: float = 0.1) -> None:
     """Check that a sampler draws from the right distribution.
 
-    Every sampler is checked by `check_draws`. For a factorized sampler, the distribution of a step must also be
-    nonnegative and normalized, follow the exact reverse process at short steps, and converge at the stated order.
+    Every sampler is checked by `check_draws`, must keep fixed tokens, return tokens alone, and draw by the index of a
+    sequence. For a factorized sampler, the distribution of a step must also be nonnegative and normalized, follow the
+    exact reverse process at short steps, and converge at the stated order.
 
     Args:
         sampler: The sampler.
@@ -28,9 +33,31 @@ def check_sampler(sampler: Sampler, graph: Graph, noise: Noise, *, slope_within:
     Raises:
         AssertionError: A property does not hold.
     """
+    _check_run(sampler, graph, noise)
     if isinstance(sampler, FactorizedSampler):
         _check_distribution(sampler, graph, noise, slope_within)
     check_draws(sampler, graph, noise)
+
+
+def _check_run(sampler: Sampler, graph: Graph, noise: Noise) -> None:
+    """Check what a run returns: fixed tokens in place, tokens elsewhere, and the same in any division into batches."""
+    oracle = Oracle(graph, noise, random_joint(graph.vocab_size, 3, seed=2))
+    levels, score_fn = noise(torch.linspace(1.0, 0.3, 9, dtype=torch.float64)), oracle.score_fn()
+    tokens = torch.arange(RUNS)[:, None] % graph.vocab_size * torch.ones(1, oracle.length, dtype=torch.int64)
+    positions = torch.tensor([False, True, False]).expand_as(tokens)
+
+    def run(first: int) -> Int64[Tensor, "B L"]:
+        draws, known = Draws(0, torch.arange(first, RUNS)), FixedTokens(tokens[first:], positions[first:])
+        return sampler.run(graph.prior(draws, oracle.length), levels, score_fn, graph, draws, known)
+
+    samples = run(0)
+    assert torch.equal(samples[positions], tokens[positions]), "run must keep fixed tokens"
+    invalid = (samples < 0) | (samples >= graph.vocab_size)
+    assert not invalid.any(), f"run must return tokens below {graph.vocab_size} alone, not {samples[invalid][0]}"
+    assert torch.equal(run(RUNS // 2), samples[RUNS // 2 :]), (
+        "a sample must be a function of the index of its sequence: half of a batch gives other samples; look for "
+        "numbers that are not of `draws`, or of the position in the batch"
+    )
 
 
 def _check_distribution(sampler: FactorizedSampler, graph: Graph, noise: Noise, slope_within: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -126,6 +127,42 @@ def test_draws_that_are_used_twice_are_detected(graph: str, seed: int) -> None:
         with pytest.raises(AssertionError, match=r"draws\.part"):
             check_draws(fault(), process, noise, seed=seed)
     check_draws(TwicePart(), process, noise, seed=seed)
+
+
+class Forgetful(Analytic):
+    """Fixed tokens are forgotten."""
+
+    def run(self, x, levels, score_fn, graph, draws, fixed_tokens=None, on_step=lambda x: None):
+        return super().run(x, levels, score_fn, graph, draws, None, on_step)
+
+
+class Unfinished(Analytic):
+    """Without the final denoising, masks stay."""
+
+    def denoise(self, x, level, score_fn, graph, draws):
+        return x
+
+
+class Unaddressed(Analytic):
+    """Draws by the place in the batch."""
+
+    def step(self, x, level, level_next, score_fn, graph, draws, state=None):
+        draws = replace(draws, indices=torch.arange(len(x)))
+        return super().step(x, level, level_next, score_fn, graph, draws, state)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Forgetful, "must keep fixed tokens"),
+        (Unfinished, "tokens below 3 alone, not 3"),
+        (Unaddressed, "function of the index of its sequence"),
+    ],
+)
+def test_a_wrong_run_is_detected(fault: Callable[[], Sampler], message: str) -> None:
+    graph, noise = plugin("graph_absorb")(vocab_size=3), plugin("noise_loglinear")(eps=0.1)
+    with pytest.raises(AssertionError, match=message):
+        check_sampler(fault(), graph, noise)
 
 
 class Plain(Sampler):
