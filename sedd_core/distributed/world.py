@@ -61,8 +61,8 @@ class World:
 
         Raises:
             Stopped: A process raised it, and none failed otherwise.
-            Exception: In the process of the lowest rank that failed: its own exception, which is printed there.
-            UserError: In the main process, with the same message, if that exception is a UserError.
+            UserError: In the main process, if the first failure, by rank, is a UserError anywhere.
+            Exception: In the process of the first failure, if it is another exception, which is printed there.
             ReportedElsewhere: In all other processes; it is not printed.
         """
         if self.size == 1:
@@ -77,7 +77,7 @@ class World:
         errors = [one for one in failures if not one[3]]
         if errors:
             rank, message, mistake, _ = errors[0]
-            if own is not None and rank == self.rank:
+            if own is not None and rank == self.rank and (self.main or not mistake):
                 raise own
             raise UserError(message) if mistake and self.main else ReportedElsewhere(f"process {rank}: {message}")
         if failures:

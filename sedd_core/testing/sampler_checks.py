@@ -40,7 +40,7 @@ def check_sampler(sampler: Sampler, graph: Graph, noise: Noise, *, slope_within:
 
 
 def _check_run(sampler: Sampler, graph: Graph, noise: Noise) -> None:
-    """Check what a run returns: fixed tokens in place, tokens elsewhere, and the same in any division into batches."""
+    """Check what a run returns: fixed tokens in place, tokens elsewhere, the same in any division into batches."""
     oracle = Oracle(graph, noise, random_joint(graph.vocab_size, 3, seed=2))
     levels, score_fn = noise(torch.linspace(1.0, 0.3, 9, dtype=torch.float64)), oracle.score_fn()
     tokens = torch.arange(RUNS)[:, None] % graph.vocab_size * torch.ones(1, oracle.length, dtype=torch.int64)

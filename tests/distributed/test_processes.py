@@ -206,7 +206,7 @@ def test_files_of_the_current_folder_shadow_nothing(program: tuple[str, ...], tm
 
 
 def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
-    """Each of two, by each kind of error; the main one tells a mistake, whose ever it is."""
+    """Each of two, by each kind of error; the main one alone tells a mistake, whose ever it is."""
     code = (
         "import sys, torch.distributed as dist; from sedd_core.distributed.world import World\n"
         "from sedd_core.errors import ReportedElsewhere, Stopped, UserError\n"
@@ -235,7 +235,7 @@ def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
     assert said[1] == [
         1,
         f"{elsewhere}no",
-        mine,
+        f"{other}no",
         f"{elsewhere}no",
         f"{elsewhere}full",
         "OSError: full",
