@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from fiddle import history
 from hypothesis import settings
-from jaxtyping import install_import_hook
+
+from tests.support import typechecks
 
 PLUGINS = [folder.name for folder in (Path(__file__).parent / "plugins").iterdir() if (folder / "src").is_dir()]
-install_import_hook(["sedd_core", *PLUGINS], "beartype.beartype")  # before any of them is imported
-history.add_exclude_location("jaxtyping/_decorator.py")  # the hook's frames are not the origin of a value
+jaxtyping.jaxtyped = typechecks.jaxtyped_once_per_kind  # what the hook calls
+jaxtyping.install_import_hook(["sedd_core", *PLUGINS], "beartype.beartype")  # before any of them is imported
+for file in ("jaxtyping/_decorator.py", "tests/support/typechecks.py"):
+    history.add_exclude_location(file)  # the hook's frames are not the origin of a value
 torch.set_num_threads(1)
 settings.register_profile("repeatable", derandomize=True, deadline=None)  # same examples each time; slow machines
 settings.load_profile("repeatable")
