@@ -113,10 +113,37 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
 
 
-@pytest.mark.parametrize("room", [room for room in ORDER if (ROOT / "sedd_core" / room).is_dir()])
-def test_every_room_is_imported_by_itself(room: str) -> None:
+ALONE = """
+import importlib, os, sys
+importlib.import_module(sys.argv[1])
+for module in sys.argv[2:]:
+    if os.fork() == 0:
+        importlib.import_module(module)
+        os._exit(0)
+    if os.wait()[1] or any(name.startswith("sedd_core") for name in sys.modules):
+        sys.exit(f"{module} cannot be imported by itself")
+"""
+"""Imports each module in a process of its own, a copy of one that has imported what is slow, and nothing of ours."""
+
+
+def imported_alone(modules: list[str], folder: Path, *, slow: str = "torch") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", ALONE, slow, *modules]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_every_room_is_imported_by_itself() -> None:
     """No import works only because another module was imported before."""
-    subprocess.run([sys.executable, "-c", f"import sedd_core.{room}"], check=True, cwd=ROOT)
+    rooms = [f"sedd_core.{room}" for room in ORDER if (ROOT / "sedd_core" / room).is_dir()]
+    result = imported_alone(rooms, ROOT)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_an_import_that_needs_another_before_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text("import sys")
+    (tmp_path / "second.py").write_text("import sys\nsys.modules['first'].sys")
+    result = imported_alone(["first", "second"], tmp_path, slow="os")
+    assert "KeyError: 'first'" in result.stderr
+    assert "second cannot be imported by itself" in result.stderr
 
 
 def test_rooms_and_their_order_are_the_same() -> None:

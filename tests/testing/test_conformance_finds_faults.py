@@ -87,7 +87,9 @@ def test_a_wrong_sampler_is_detected(graph: str, fault: Callable[[], Sampler]) -
 
 @pytest.mark.parametrize("sampler", [Analytic, Euler])
 @pytest.mark.parametrize(("graph", "noise"), [("absorb", "geometric"), ("uniform", "loglinear")])
-def test_correct_samplers_pass_under_the_other_schedule(graph: str, sampler: Callable[[], Sampler], noise: str) -> None:
+def test_correct_samplers_pass_under_the_other_schedule(
+    graph: str, sampler: Callable[[], Sampler], noise: str
+) -> None:
     """Under their own (`PAIRS`), the tests of the samplers' plugins check them."""
     check_sampler(sampler(), plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{noise}")())
 
