@@ -91,10 +91,10 @@ def test_an_experiments_own_class_is_trusted_wherever_it_stands() -> None:
 
 
 def test_a_run_goes_on_in_another_number_of_processes() -> None:
-    apart(*EXACT, "--run_folder=one", "training.steps=6")
-    apart("--resume", "--run_folder=one", "training.steps=12", "ngpus=2")
-    apart(*EXACT, "--run_folder=two", "ngpus=2", "training.steps=6")
-    apart("--resume", "--run_folder=two", "training.steps=12", "ngpus=1")
+    run(*EXACT, "--run_folder=one", "training.steps=6")
+    run("--resume", "--run_folder=one", "training.steps=12", "ngpus=2")
+    run(*EXACT, "--run_folder=two", "ngpus=2", "training.steps=6")
+    run("--resume", "--run_folder=two", "training.steps=12", "ngpus=1")
     run(*EXACT, "--run_folder=whole")
     assert_close("one", "whole")
     assert_close("two", "whole")
@@ -124,7 +124,7 @@ def test_a_process_that_sees_no_mask_trains_along(tmp_path: Path) -> None:
     (tmp_path / "late.py").write_text(LATE)
     late = ["--fdl_config=late.py", *EXACT[1:], "training.batch_size=2", "--no_checks"]  # its time is no inverse
     run(*late, "--run_folder=one")
-    apart(*late, "ngpus=2", "--run_folder=two")
+    run(*late, "ngpus=2", "--run_folder=two")
     assert_close("one", "two")
 
 
@@ -136,7 +136,7 @@ def test_padding_counts_the_same_in_any_shape(tmp_path: Path, monkeypatch: pytes
     hub = "data=hub(name='texts.jsonl', tokenizer='char', vocab=None, packing='document', valid_documents=8)"
     documents = [EXACT[0], hub, "data.length=16", *(setting for setting in EXACT[1:] if "data." not in setting)]
     for folder, shape in {"one": "ngpus=1", "parts": "training.accum=2", "two": "ngpus=2"}.items():
-        apart(*documents, shape, f"--run_folder={folder}")
+        run(*documents, shape, f"--run_folder={folder}")
     assert_close("one", "parts")
     assert_close("one", "two")
 
@@ -361,7 +361,7 @@ def test_parts_of_a_batch_are_synchronized_once(tmp_path: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         learner.loss = DistributedDataParallel(learner.loss)
-        learner.wrapped.register_comm_hook(None, count)
+        learner.loss.register_comm_hook(None, count)
         learner.step(0)
         assert exchanged.count(0) == 1
     finally:
