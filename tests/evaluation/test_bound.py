@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from itertools import product
 from pathlib import Path
 
@@ -111,6 +112,12 @@ def test_the_standard_error_is_that_of_a_ratio() -> None:
     one = bound_of(torch.tensor([3.0]).double(), torch.tensor([1]))
     assert one.per(one.tokens) == (3.0, math.inf)
     assert one.interval(one.tokens) == (-math.inf, math.inf)
+
+
+@pytest.fixture(autouse=True)
+def _student(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The factor of intervals of the same number of sequences is computed once: thousands are made."""
+    monkeypatch.setattr("sedd_core.evaluation.bound.student_t", cache(student_t))
 
 
 @pytest.mark.parametrize(("count", "two_errors"), [(2, 0.705), (4, 0.861), (8, 0.914), (16, 0.936), (64, 0.950)])

@@ -18,7 +18,7 @@ from sedd_core.evaluation.charts import check_distinct, numbered
 from sedd_core.record import Figure, Node, Record
 from sedd_core.record.figures import from_json, to_json
 from sedd_core.training.validation import line_of
-from tests.support.runs import ROOT, TINY, apart, log, metrics, run, write_text
+from tests.support.runs import ROOT, TINY, log, metrics, run, write_text
 
 MINE = """
 import json
@@ -166,17 +166,18 @@ def test_an_evaluator_that_fails_is_named(capsys: pytest.CaptureFixture[str]) ->
 
 def test_processes_share_every_evaluator() -> None:
     """One process and two give the same figures."""
-    apart(*OWN, "ngpus=1", "--run_folder=single")
-    apart(*OWN, "ngpus=2", "--run_folder=double")
+    run(*OWN, "ngpus=1", "--run_folder=single")
+    run(*OWN, "ngpus=2", "--run_folder=double")
     single, double = (json.loads(Path(name, "results.json").read_text()) for name in ("single", "double"))
     assert [f["value"] for f in double] == pytest.approx([f["value"] for f in single], rel=1e-4)
 
 
 @pytest.mark.parametrize("where", ["one", "all"])
-def test_a_failure_of_an_evaluator_ends_every_process(where: str) -> None:
+def test_a_failure_of_an_evaluator_ends_every_process(where: str, capfd: pytest.CaptureFixture[str]) -> None:
     """With one message, also where the others wait for the process that failed."""
     experiment = f"--fdl_config=mine.py:broken_evaluator(where='{where}')"
-    said = apart(experiment, *OWN[1:], "ngpus=2", "--run_folder=run", code=1)
+    run(experiment, *OWN[1:], "ngpus=2", "--run_folder=run", code=1)
+    said = "".join(capfd.readouterr())
     errors = {line for line in said.splitlines() if line.startswith("error: ")}
     assert len(errors) == 1
     assert "The evaluator Count (evaluators[0]) failed (KeyError: 'no such layer')" in said
