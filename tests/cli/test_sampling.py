@@ -18,7 +18,7 @@ from sedd_core.cli.main import main
 from sedd_core.text.builtin import character_codec
 from sedd_core.trajectory import Trajectory
 from tests.support.golden_figures import GOLDEN
-from tests.support.runs import TINY, apart, run, write_text
+from tests.support.runs import TINY, run, write_text
 
 ROOT = Path(__file__).parents[2]
 MODELS = GOLDEN / "models"
@@ -127,7 +127,7 @@ def test_the_batch_size_and_the_processes_change_nothing() -> None:
     common = [*SAMPLE, "--checkpoint=uniform", "--prefix=the", "count=5", "--trajectory"]
     run(*common, "--run_folder=one", "batch_size=5")
     run(*common, "--run_folder=single", "batch_size=1")
-    apart(*common, "--run_folder=two", "batch_size=2", "ngpus=2")
+    run(*common, "--run_folder=two", "batch_size=2", "ngpus=2")
     assert texts("one") == texts("single") == texts("two")
     pages = [Path(folder, "trajectory.html").read_text() for folder in ("one", "single", "two")]
     assert pages[0] == pages[1] == pages[2]
@@ -142,7 +142,7 @@ def test_the_batch_size_and_the_processes_change_nothing() -> None:
 
 
 def test_more_processes_than_samples() -> None:
-    apart(*SAMPLE, "--checkpoint=absorb", "count=1", "--trajectory", "ngpus=2", "--run_folder=out")
+    run(*SAMPLE, "--checkpoint=absorb", "count=1", "--trajectory", "ngpus=2", "--run_folder=out")
     assert len(texts("out")) == 1
     assert Trajectory.load(Path("out/trajectory.safetensors")).states.shape == (10, 1, 16)
 

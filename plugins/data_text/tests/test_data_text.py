@@ -39,9 +39,7 @@ def file(tmp_path: Path) -> str:
 
 def text_of(source: Data, split: str) -> str:
     sequences = source.split(split)
-    return "".join(
-        source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist()
-    )
+    return source.codec().decode(sequences.batch(torch.arange(len(sequences))).tokens.flatten().tolist())
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "bpe"])
