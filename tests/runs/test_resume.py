@@ -35,12 +35,21 @@ def _text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def copied(name: str, *settings: str) -> None:
+    """A tiny run with these settings, which the tests of a session make once and copy."""
+    made = Path(os.environ["SEDD_CACHE"]).with_name("-".join(["made", *settings]))
+    if not made.exists():
+        run(*TINY, f"--run_folder={name}", *settings)
+        Path(name).rename(made)
+    shutil.copytree(made, name, symlinks=True)
+
+
 @pytest.mark.parametrize(("place", "call"), [("in a step", 8), ("in a save", 5), ("in evaluation", 1)])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(place: str, call: int) -> None:
     """SIGKILL, at the call-th time that the run is there; with dropout."""
     apart(place, str(call), *TINY, "--run_folder=killed", code=-signal.SIGKILL, program=("-c", KILLER))
     run("--resume", "--run_folder=killed")
-    run(*TINY, "--run_folder=whole")
+    copied("whole")
     assert_same("killed", "whole")
 
 
@@ -57,7 +66,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(place: str, call: int) -> N
 def test_a_run_that_is_told_to_stop_saves_and_goes_on(
     number: int, moment: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(*TINY, "--run_folder=whole")
+    copied("whole")
     times = 1 if number == signal.SIGINT else 2  # whoever started the run may pass it on
     with monkeypatch.context() as patched:
         signal_at(patched, moment, number, times)
@@ -134,7 +143,7 @@ def test_starting_anew_is_said_with_what_the_log_had_come_to(capsys: pytest.Capt
 
 def test_a_fault_in_the_state_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison of the tests above fails when resuming forgets the optimizer's moments."""
-    run(*TINY, "--run_folder=whole")
+    copied("whole")
     run(*TINY, "--run_folder=part", "training.steps=6")
     monkeypatch.setattr(Trainer, "load", lambda self, state: None)
     run("--resume", "--run_folder=part", "training.steps=12")
@@ -143,8 +152,8 @@ def test_a_fault_in_the_state_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_longer_run_is_one_that_was_stopped(capsys: pytest.CaptureFixture[str]) -> None:
-    run(*TINY, "--run_folder=whole")
-    run(*TINY, "--run_folder=part", "training.steps=8")
+    copied("whole")
+    copied("part", "training.steps=8")
     with Path("part/log.txt").open("a") as file:
         file.write("step   ")  # as a full disk leaves it
     run("--resume", "--run_folder=part", "training.steps=7", code=1)
@@ -169,7 +178,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("line", FOREIGN.values(), ids=FOREIGN.keys())
 def test_a_foreign_line_in_the_log_is_kept(line: bytes) -> None:
-    run(*TINY, "--run_folder=whole")
+    copied("whole")
     run(*TINY, "--run_folder=part", "training.steps=8", "training.log_every=1")
     file = Path("part/log.txt")
     lines = file.read_bytes().splitlines(keepends=True)
@@ -198,8 +207,8 @@ def damage(file: Path) -> None:
 
 @pytest.mark.parametrize("name", ["log.txt", "metrics.jsonl", "validation.txt", "results.json", "config.txt"])
 def test_no_side_file_is_a_condition(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run(*TINY, "--run_folder=whole")
-    run(*TINY, "--run_folder=part", "training.steps=8")
+    copied("whole")
+    copied("part", "training.steps=8")
     damage(Path("part", name))
     capsys.readouterr()
     run("--resume", "--run_folder=part", "training.steps=12")
@@ -254,7 +263,7 @@ def test_lines_that_differ_in_the_time_alone_are_one() -> None:
 
 @pytest.mark.parametrize("file", ["model.safetensors", "trainer.pt", "sha256"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(file: str, capsys: pytest.CaptureFixture[str]) -> None:
-    run(*TINY, "--run_folder=whole")
+    copied("whole")
     run(*TINY, "--run_folder=part", "training.steps=9")
     damaged = Path("part/checkpoints/step_000000009") / file
     damaged.write_bytes(damaged.read_bytes()[:-3] + b"xyz")
@@ -268,7 +277,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(file: str, capsys
 
 
 def test_when_every_checkpoint_is_damaged_the_run_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    run(*TINY, "--run_folder=run", "training.steps=3")
+    copied("run", "training.steps=3")
     Path("run/checkpoints/newest").unlink()
     Path("run/checkpoints/step_000000003/ema.safetensors").unlink()
     run("--resume", "--run_folder=run", "training.steps=6", code=1)
@@ -383,7 +392,7 @@ def test_init_from_takes_the_averaged_weights(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_state_of_another_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    run(*TINY, "--run_folder=run", "training.steps=3")
+    copied("run", "training.steps=3")
     folder = Path("run/checkpoints/step_000000003")
     state = torch.load(folder / "trainer.pt", weights_only=True)
     state["trainer"]["adamw"] = state["trainer"].pop("optimizer")
@@ -396,7 +405,7 @@ def test_a_state_of_another_version_is_said(capsys: pytest.CaptureFixture[str]) 
 def test_too_little_memory_for_a_state_is_not_another_version(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(*TINY, "--run_folder=run", "training.steps=3")
+    copied("run", "training.steps=3")
 
     def exhausted(self: Trainer, state: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
@@ -421,7 +430,7 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
         def __reduce__(self) -> tuple:
             return (os.mkdir, (str(tmp_path / "hit"),))
 
-    run(*TINY, "--run_folder=run", "training.steps=3")
+    copied("run", "training.steps=3")
     file = Path("run/checkpoints/step_000000003/trainer.pt")
     torch.save({"step": 3, "trainer": Attack(), "meter": {}}, file)
     sign(file.parent)
@@ -455,7 +464,7 @@ def test_trainer_state_from_elsewhere_runs_nothing(tmp_path: Path, capsys: pytes
 def test_a_state_that_is_not_this_trainers(
     change: Callable[[dict[str, Any]], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run(*TINY, "--run_folder=run", "training.steps=3")
+    copied("run", "training.steps=3")
     file = Path("run/checkpoints/step_000000003/trainer.pt")
     torch.save(change(torch.load(file)), file)
     sign(file.parent)
