@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
 
 from ..console import say
 from ..errors import UserError
 from ..files import check_readable, expanded
+from ..record.record import Record
 from ..registry.installed import folders, variants
+from ..registry.plugins import name_of
 from ..stages import Format
 from ..tensors import SAVED
 from ..text.hub import fetch, is_hub_id
@@ -16,6 +21,7 @@ from .folder import CONFIG, MODEL, find_damage, steps
 from .formats import format_named, installed_formats, matching_formats
 from .own import OwnFormat, config_of
 
+T = TypeVar("T")
 OWN = OwnFormat()
 CHOICE = "checkpoint_format=NAME to sample, init_format=NAME to train, format=NAME in Python"
 DEFAULT = "sedd"
@@ -32,6 +38,35 @@ class Found(NamedTuple):
     """Folder or file of the checkpoint; of a run, its newest intact checkpoint."""
     format: Format
     """Format of the checkpoint."""
+
+    def matches(self) -> bool:
+        """See `Format.matches`. UserError if the format fails."""
+        return self._guarded(self.format.matches)
+
+    def record(self) -> Record:
+        """See `Format.record`. UserError if the format fails."""
+        return self._guarded(self.format.record)
+
+    def weights(self, averaged: bool) -> dict[str, Tensor]:
+        """See `Format.weights`. UserError if the format fails."""
+        return self._guarded(lambda path: self.format.weights(path, averaged))
+
+    def tokenizer(self) -> Path | None:
+        """See `Format.tokenizer`. UserError if the format fails."""
+        return self._guarded(self.format.tokenizer)
+
+    def _guarded(self, read: Callable[[Path], T]) -> T:
+        """What a format reads. An error that it does not explain is a UserError that names it."""
+        try:
+            return read(self.path)
+        except (UserError, OSError, MemoryError):
+            raise
+        except Exception as error:
+            name = name_of(type(self.format)) or type(self.format).__name__
+            raise UserError(
+                f"{name} cannot read {self.path} ({type(error).__name__}: {error}): the checkpoint is damaged, or "
+                "the plugin has a fault."
+            ) from error
 
 
 def find_checkpoint(path: Path, format: str | None = None) -> Found:
@@ -55,7 +90,7 @@ def find_checkpoint(path: Path, format: str | None = None) -> Found:
     if is_hub_id(path):
         path = fetch(path.as_posix(), _files(chosen))
     if chosen is not None:
-        return Found(_existing(path), chosen)
+        return Found(_for(path, chosen), chosen)
     if OWN.matches(path):
         damage = find_damage(path)
         if damage:
@@ -78,12 +113,11 @@ def check_exists(path: Path, format: str | None = None) -> None:
     """
     path = expanded(path)
     _check_readable(path)
-    if format is not None:
-        format_named(format)
+    chosen = None if format is None else format_named(format)
     if is_hub_id(path):
         return
-    if format is not None:
-        _existing(path)
+    if chosen is not None:
+        _for(path, chosen)
     elif not (OWN.matches(path) or steps(path)):
         _foreign(path)
 
@@ -127,6 +161,18 @@ def _foreign(path: Path) -> Format:
         names = " and ".join(f"{name} ({one.title})" for name, one in found)
         raise UserError(f"{path} matches several formats: {names}. Choose one of them: {CHOICE}")
     return found[0][1]
+
+
+def _for(path: Path, chosen: Format) -> Path:
+    """The path, to be read in a chosen format. UserError if it does not exist, or is in another format."""
+    if not Found(_existing(path), chosen).matches():
+        own = OWN.matches(path) or steps(path)
+        others = [OWN.title] if own else [one.title for _, one in matching_formats(path)]
+        if others:
+            raise UserError(
+                f"{path} is {others[0]}, not {chosen.title}: leave out the choice of a format ({CHOICE})."
+            )
+    return path
 
 
 def _existing(path: Path) -> Path:

@@ -22,6 +22,7 @@ def format_named(name: str) -> Format:
     Raises:
         UserError: The plugin is not installed, or broken.
     """
+    name = name.removeprefix("format_")
     cls = plugin(f"format_{name}")
     try:
         return cls()
@@ -37,7 +38,7 @@ def installed_formats() -> Iterator[tuple[str, Format]]:
         try:
             yield name, format_named(name)
         except UserError as error:
-            _warn(f"{error} It is passed over.")
+            _warn(f"{str(error).rstrip('.')}. It is passed over.")
 
 
 def matching_formats(path: Path) -> list[tuple[str, Format]]:

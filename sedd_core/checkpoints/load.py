@@ -66,7 +66,7 @@ def load_checkpoint(
 def load_found(found: Found, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None) -> Loaded:
     """Load a checkpoint that has been found; arguments and errors as for `load_checkpoint`."""
     folder = found.path
-    record, stored = found.format.record(folder), found.format.weights(folder, ema)
+    record, stored = found.record(), found.weights(ema)
     _check_size(record, stored, folder)
     graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
     if graph.num_states != backbone.head.out_features:
@@ -117,12 +117,12 @@ def load_weights_into(path: Path, model: ScoreModel, noise: Noise, codec: Codec,
     """
     found = find_checkpoint(path, format)
     _check_tokenizer(found, codec)
-    load_state_into(found.format.weights(found.path, True), found.path, model, noise)
+    load_state_into(found.weights(averaged=True), found.path, model, noise)
 
 
 def _codec(found: Found, source: str | Path | None, vocab_size: int) -> Codec | None:
     """The checkpoint's tokenizer, else that of the source. UserError if both exist, or if its size is wrong."""
-    own = found.format.tokenizer(found.path)
+    own = found.tokenizer()
     if own is not None and source is not None:
         raise UserError(f"{found.path} contains its own tokenizer: omit the tokenizer {source}.")
     chosen = own if source is None else source
@@ -139,11 +139,11 @@ def _codec(found: Found, source: str | Path | None, vocab_size: int) -> Codec | 
 
 def _check_tokenizer(found: Found, codec: Codec) -> None:
     """UserError if the weights of a checkpoint were trained with another tokenizer."""
-    own = found.format.tokenizer(found.path)
+    own = found.tokenizer()
     if own is not None:
         difference, remedy = read_tokenizer(own).difference(codec), f"data.tokenizer={own}"
     else:
-        size = _part(found.format.record(found.path), "graph").vocab_size
+        size = _part(found.record(), "graph").vocab_size
         difference = f"the checkpoint's has {size:,} tokens, the data's {codec.vocab_size:,}"
         difference, remedy = None if size == codec.vocab_size else difference, "data.tokenizer=... (published: gpt2)"
     if difference:

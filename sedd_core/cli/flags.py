@@ -25,7 +25,7 @@ _STRINGS = {
     "fdl_config": "Experiment to run: FILE.py, FILE.py:FUNCTION or FILE.py:FUNCTION(argument=value).",
     "fdl_config_file": "Record to run again: a run's config.json or its folder.",
     "fdl_diff": "Comparison of two configs, --fdl_diff=A B; each is an experiment or a config.json.",
-    "checkpoint": "Checkpoint to sample or evaluate (shorthand for the setting `checkpoint`; taken literally).",
+    "checkpoint": "Checkpoint to sample from (shorthand for the setting `checkpoint`; taken literally).",
     "checkpoint_format": "Format to read the checkpoint with, such as sedd (shorthand for the setting of this name; "
     "default: the one that matches).",
     "prefix": "Text at the start of each sample (shorthand for the setting `prefix`; taken literally).",

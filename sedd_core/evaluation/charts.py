@@ -40,13 +40,17 @@ def charts(figures: Sequence[Figure]) -> dict[str, float]:
 
 
 def check_distinct(figures: Sequence[Figure]) -> None:
-    """Check that each figure of an evaluator has a chart of its own.
+    """Check that figures of an evaluator are numbers, each with a chart of its own.
 
     Raises:
+        TypeError: A value or a standard error is not a float.
         ValueError: Two figures share a chart.
     """
     taken: set[str] = set()
     for figure in figures:
+        for number in (figure.value, 0.0 if figure.standard_error is None else figure.standard_error):
+            if not isinstance(number, float | int):
+                raise TypeError(f"{figure.title} is a {type(number).__name__}, not a float")
         names = set(charts([figure]))
         if names & taken:
             raise ValueError(f"it returns two figures {figure.title} of {figure.set}: give them different names")
@@ -67,6 +71,7 @@ def numbered(figures: Sequence[Figure], others: Sequence[Figure]) -> list[Figure
             number += 1
             candidate = replace(figure, name=f"{figure.name}_{number}")
         named.append(candidate)
+        taken |= set(charts([candidate]))
     return named
 
 

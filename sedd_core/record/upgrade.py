@@ -25,6 +25,7 @@ PLUGINS = {"ScoreHead": "head_score", "Validation": "evaluator_bound"}
 ADDED = {"Train": {"objective": "objective_score_entropy"}}
 """Stages that format 2 added: by class, with the plugin that was hard-wired before."""
 RENAMED_PATHS = {
+    "score": "head",
     "score.scale_by_sigma": "head.scale_by_sigma",
     "training.ema": "training.ema_decay",
     "training.snapshot_every": "training.eval_every",

@@ -120,7 +120,7 @@ def _member_fault(cls: type, name: str, expected: object) -> str | None:
         return f"{shown} must be a method: its contract has {name}{inspect.signature(expected)}"
     signatures = inspect.signature(actual), inspect.signature(expected)
     if list(signatures[0].parameters) != list(signatures[1].parameters):
-        return f"{shown}{signatures[0]} differs from its contract, {name}{signatures[1]}"
+        return f"{shown}{signatures[0]} differs from its contract, {name}{signatures[1]} (docs/contracts.md)"
     return None
 
 

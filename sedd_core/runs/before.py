@@ -51,8 +51,9 @@ def _loss(run: TrainingParts) -> str:
     """The name of the objective, and how its expectation relates to the likelihood bound."""
     objective, t_min = run.objective, run.training.t_min
     name = name_of(type(objective)) or type(objective).__name__
-    without = f", without {objective.leaves_out}" if objective.leaves_out else ""
-    return f"{name}: {'not ' if objective.bound_factor(t_min) is None else ''}the likelihood bound{without}"
+    if objective.bound_factor(t_min) is None:
+        return f"{name}: not the likelihood bound, from which it differs by {objective.leaves_out}"
+    return f"{name}: the likelihood bound{f' but for {objective.leaves_out}' if objective.leaves_out else ''}"
 
 
 def warnings(run: TrainingParts) -> list[str]:
@@ -68,7 +69,7 @@ def warnings(run: TrainingParts) -> list[str]:
         UserError: Parts do not fit each other or the memory of the GPUs.
     """
     parts: dict[str, Any] = {
-        name: getattr(run, name) for name in ("noise", "head", "sampler", "optimizer", "training")
+        name: getattr(run, name) for name in ("noise", "head", "objective", "sampler", "optimizer", "training")
     }
     vocab_size, known = run.vocab_size()
     parts |= {"processes": run.started_processes(), "graph": contracts.inspection_graph(run.graph, vocab_size)}

@@ -11,7 +11,7 @@ from ..build.workspace import Workspace
 from ..errors import UserError
 from ..evaluation.integrand import masks_only
 from ..registry.plugins import name_of
-from ..stages import Graph, Head, Noise, Sampler
+from ..stages import Graph, Head, Noise, Objective, Sampler
 from ..training.batches import check_batch_divides
 from ..training.settings import Optimizer, Training
 from ..training.trainer import check_process_is_fixed
@@ -51,6 +51,16 @@ def head_suits(head: Head, graph: Graph) -> Iterator[str]:
         yield reason
 
 
+def loss_is_bound(objective: Objective, training: Training) -> Iterator[str]:
+    """Warn about a loss that is not the likelihood bound, whose figures do not compare with other objectives'."""
+    if objective.bound_factor(training.t_min) is None:
+        name = name_of(type(objective)) or type(objective).__name__
+        yield (
+            f"the training loss of {name} is not the likelihood bound (it differs by {objective.leaves_out}): "
+            "compare runs by the figures of the evaluators"
+        )
+
+
 def warm_up_ends(optimizer: Optimizer, training: Training) -> Iterator[str]:
     """Warn about a warm-up longer than the run, which never reaches the learning rate."""
     if optimizer.warmup > training.steps:
@@ -85,10 +95,12 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     process_is_fixed,
     prior_is_reached,
     head_suits,
+    loss_is_bound,
     warm_up_ends,
     profile_is_reached,
 )
-"""Checks; their parameters are any of graph, noise, head, sampler, optimizer, training, processes, by name."""
+"""Checks; their parameters are any of graph, noise, head, objective, sampler, optimizer, training, processes, by
+name."""
 WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
 """Checks that do not read values of the graph's tensors, for graphs on the meta device."""
 

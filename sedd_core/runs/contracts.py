@@ -120,9 +120,12 @@ def _check_noise(noise: Noise) -> None:
     try:
         level = noise(t)
     except TypeError as error:
-        returned = "forward(t) returns NoiseLevel(t, sigma, rate), the time first since version 0.2"
-        _require("NoiseLevel" not in str(error), noise, returned)
-        raise
+        if "NoiseLevel" not in str(error):
+            raise
+        raise UserError(
+            f"{_name(type(noise))} cannot be used: since version 0.2, forward(t) returns NoiseLevel(t, sigma, rate), "
+            "the time first (docs/from-0.1.md)."
+        ) from error
     for values in level:
         _require(
             values.shape == t.shape and values.dtype == torch.float64,

@@ -14,6 +14,7 @@ from ..training.settings import (
     Training,
     check_at_least,
     check_seed,
+    require,
 )
 from .run import Run
 
@@ -69,6 +70,7 @@ class TrainingParts(Run):
     def __post_init__(self) -> None:
         check_seed(self.seed)
         check_at_least(1, ngpus=self.ngpus)
+        require(self.init_from is not None or self.init_format is None, "init_format is set, but init_from is not")
 
     def vocab_size(self) -> tuple[int, bool]:
         """Return (vocabulary size, whether it is known before reading the data); `STAND_IN` if unknown."""

@@ -19,7 +19,7 @@ from ..data.sequences import PackedSequences
 from ..evaluation.charts import check_distinct
 from ..model.score import ScoreModel
 from ..record.figures import Figure
-from ..stages import Backbone, EvalData, Evaluator, Graph, Head, Noise, NoiseLevel
+from ..stages import Backbone, Batch, EvalData, Evaluator, Graph, Head, Noise, NoiseLevel
 from ..text.builtin import character_codec
 from .distributions import random_joint
 from .empirical import exact_pair_score
@@ -51,7 +51,15 @@ class _ExactPairs(Backbone):
         return self._identity
 
     def forward(self, x: Int64[Tensor, "B 2"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "..."]:
+        assert cond is not None, "the evaluator must hand Batch.cond to the network in every call"
         return self._score(x, NoiseLevel.of_sigma(level.sigma.double())).clamp(-60, 60).float()
+
+
+class _Labelled(PackedSequences):
+    """Pairs of tokens, each with a condition."""
+
+    def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
+        return super().batch(indices)._replace(cond=indices)
 
 
 class _AsTheyAre(Head):
@@ -153,9 +161,9 @@ def _pairs(joint: Float64[Tensor, "V V"]) -> EvalData:
     codec = character_codec(string.ascii_lowercase[: len(joint)], unknown=False)
     generator = torch.Generator().manual_seed(0)
 
-    def drawn(count: int) -> PackedSequences:
+    def drawn(count: int) -> _Labelled:
         index = torch.multinomial(joint.flatten(), count, replacement=True, generator=generator)
-        return PackedSequences(torch.stack([index // len(joint), index % len(joint)], 1).flatten(), 2)
+        return _Labelled(torch.stack([index // len(joint), index % len(joint)], 1).flatten(), 2)
 
     return EvalData(codec=codec, train=drawn(64), valid_sets={name: drawn(count) for name, count in SIZES.items()})
 

@@ -130,8 +130,9 @@ def _outcome(form: Format, path: Path, what: str) -> list[dict[str, Tensor]] | N
     for averaged in (True, False):
         try:
             trained_length(form.record(path))
-            load_found(Found(path, form), ema=averaged)
             weights.append(form.weights(path, averaged))
+            form.tokenizer(path)
+            load_found(Found(path, form), ema=averaged)
         except UserError:
             refused = True
         except Exception as error:

@@ -17,7 +17,7 @@ from .conformance import close
 from .distributions import random_joint
 from .oracle import Oracle, log_nodes
 
-LENGTH, NODES, GROUPS, PER_GROUP, WIDTH = 2, 32, 32, 64, 4
+LENGTH, NODES, GROUPS, PER_GROUP, WIDTH = 2, 32, 32, 256, 4
 MOST_ERRORS = 6.0
 """Largest distance of an estimate from its expectation, in standard errors over GROUPS groups."""
 
@@ -30,13 +30,14 @@ class Numbers(NamedTuple):
 
 
 class Toy(Backbone):
-    """A small network in float64: every position sees all others and the noise level."""
+    """A small network in float64: every position sees all others, the noise level and a condition [B, 1]."""
 
     def __init__(self, num_states: int) -> None:
         super().__init__()
         self.own = nn.Parameter(torch.empty(num_states, WIDTH, dtype=torch.float64))
         self.others = nn.Parameter(torch.empty(num_states, WIDTH, dtype=torch.float64))
         self.noise = nn.Parameter(torch.empty(WIDTH, dtype=torch.float64))
+        self.condition = nn.Parameter(torch.empty(WIDTH, dtype=torch.float64))
         self.linear = nn.Linear(WIDTH, num_states, dtype=torch.float64)
         generator = torch.Generator().manual_seed(0)
         for parameter in self.parameters():
@@ -51,8 +52,37 @@ class Toy(Backbone):
         self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
         """See `Backbone.forward`."""
+        assert cond is not None, "losses must hand batch.cond to the network in every call"
         noise = level.at(x).sigma[..., None].double().log1p() * self.noise
-        return torch.tanh(self.own[x] + self.others[x].sum(1, keepdim=True) + noise)
+        others = self.others[x].sum(1, keepdim=True) + cond[:, None] * self.condition
+        return torch.tanh(self.own[x] + others + noise)
+
+
+class Watched(Noise):
+    """A schedule that keeps the times that it is asked for."""
+
+    def __init__(self, noise: Noise) -> None:
+        super().__init__()
+        self.noise = noise
+        self.asked: list[Tensor] = []
+
+    def forward(self, t: Float[Tensor, "*shape"]) -> NoiseLevel:
+        """See `Noise.forward`."""
+        self.asked.append(t)
+        return self.noise(t)
+
+    def time(self, sigma: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """See `Noise.time`."""
+        return self.noise.time(sigma)
+
+
+def _batch(tokens: Int64[Tensor, "B L"], loss_mask: Bool[Tensor, "..."] | None = None) -> Batch:
+    """Sequences with a condition each, and a loss mask [L] or [B, L]."""
+    return Batch(
+        tokens,
+        None if loss_mask is None else loss_mask.expand_as(tokens),
+        tokens.double().mean(-1, keepdim=True),
+    )
 
 
 def check_objective(objective: Objective, graph: Graph, head: Head, noise: Noise, t_min: float = 1e-3) -> None:
@@ -93,13 +123,21 @@ def check_objective(objective: Objective, graph: Graph, head: Head, noise: Noise
 
 def _check_values(objective: Objective, model: ScoreModel, noise: Noise, t_min: float) -> None:
     tokens = torch.randint(model.graph.vocab_size, (6, LENGTH), generator=torch.Generator().manual_seed(1))
-    losses = objective.losses(model, noise, Batch(tokens), Draws(0, torch.arange(6)), t_min)
+    watched = Watched(noise)
+    losses = objective.losses(model, watched, _batch(tokens), Draws(0, torch.arange(6)), t_min)
     assert losses.shape == (6,), f"losses must have one entry per sequence, [6], not {list(losses.shape)}"
-    half = objective.losses(model, noise, Batch(tokens[3:]), Draws(0, torch.arange(3, 6)), t_min)
+    half = objective.losses(model, noise, _batch(tokens[3:]), Draws(0, torch.arange(3, 6)), t_min)
     close(half, losses[3:].detach(), "losses of half of a batch: draws are addressed by the sequence's index", 1e-9)
     times = objective.times(Draws(0, torch.arange(6)), t_min)
-    assert times is None or bool(((times >= t_min) & (times <= 1)).all()), f"times must lie in [{t_min}, 1]: {times}"
-    nothing = Batch(tokens, torch.zeros_like(tokens, dtype=torch.bool))
+    if times is not None:
+        assert bool(((times >= t_min) & (times <= 1)).all()), f"times must lie in [{t_min}, 1]: {times}"
+        assert any(t.shape == times.shape and torch.equal(t, times) for t in watched.asked), (
+            "losses must noise the sequences to the times that `times` states, by which the log bins them"
+        )
+    gradient = _gradient(model, losses.mean())
+    assert gradient.isfinite().all(), "the gradient must be finite"
+    assert (gradient != 0).any(), "the gradient must not be zero where positions are noised"
+    nothing = _batch(tokens, torch.zeros_like(tokens, dtype=torch.bool))
     losses = objective.losses(model, noise, nothing, Draws(0, torch.arange(6)), t_min)
     close(losses, torch.zeros(()), "losses of sequences without a position in the loss mask (0)")
     model.zero_grad()
@@ -113,7 +151,7 @@ def _bound_integrand(
 ) -> Float64[Tensor, " B"]:
     """dsigma/dt times the score entropy [B]."""
     positions = model.graph.reachable(x, level) & batch.full_loss_mask()
-    log_score = model.raw(x, level, positions)
+    log_score = model.raw(x, level, positions, batch.cond)
     entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], batch.tokens[positions])
     return level.rate * torch.zeros(x.shape, dtype=torch.float64).masked_scatter(positions, entropy).sum(-1)
 
@@ -134,7 +172,7 @@ def _enumerated(
         first, second = (probs > 0).nonzero(as_tuple=True)
         x, x0 = oracle.states[second], oracle.clean[first]
         level = noise.at_sigma(torch.full((len(x),), sigma, dtype=torch.float64))
-        values = integrand(model, x, level, Batch(x0, None if loss_mask is None else loss_mask.expand_as(x0)))
+        values = integrand(model, x, level, _batch(x0, loss_mask))
         total = total + weight * (probs[first, second] * values / level.rate).sum() / len(oracle.clean)
     return Numbers(total.detach(), _gradient(model, total))
 
@@ -161,9 +199,8 @@ def _check_estimates(
     for group in range(GROUPS):
         repeats = math.ceil(PER_GROUP / len(clean))
         tokens = clean.repeat(repeats, 1)
-        mask = None if loss_mask is None else loss_mask.expand_as(tokens)
         draws = Draws(0, torch.arange(len(tokens)), step=group)
-        loss = objective.losses(model, noise, Batch(tokens, mask), draws, t_min).mean()
+        loss = objective.losses(model, noise, _batch(tokens, loss_mask), draws, t_min).mean()
         groups.append(torch.cat([loss.detach().double()[None], _gradient(model, loss)]))
     values = torch.stack(groups)
     mean, error = values.mean(0), values.std(0) / math.sqrt(GROUPS)

@@ -83,8 +83,8 @@ class EvaluatorContext:
     """Whether this is the evaluation at the end of the run."""
     reports: list[str] = field(default_factory=list)
     """Texts for validation.txt."""
-    _failed_together: bool = False
-    """Whether `gather` has raised an error that all processes know of."""
+    _failure: Exception | None = None
+    """Error that `gather` has raised in all processes."""
 
     @property
     def seed(self) -> int:
@@ -109,8 +109,8 @@ class EvaluatorContext:
 
         try:
             return run_on_all_ranks(self.run.world, guarded)
-        except Exception:
-            self._failed_together = True
+        except Exception as error:
+            self._failure = error
             raise
 
     def call(self, work: Callable[[], T]) -> T:
@@ -124,9 +124,9 @@ class EvaluatorContext:
             with self.guarded():
                 result = work()
         except Exception as error:
-            if self._failed_together:
-                raise
             failure = error
+        if self._failure is not None:  # all processes raise it, even where the evaluator has caught it
+            raise self._failure
 
         def outcome() -> T:
             if failure is not None:

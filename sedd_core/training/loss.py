@@ -5,8 +5,10 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..maths.draws import Draws
 from ..model.score import ScoreModel
+from ..registry.plugins import name_of
 from ..stages import Batch, Noise, Objective
 
 
@@ -32,6 +34,15 @@ class Loss(nn.Module):
             batch: Clean sequences.
             draws: Random numbers of these sequences at this step.
             t_min: Smallest diffusion time.
+
+        Raises:
+            UserError: The objective returned losses of another shape.
         """
         losses = self.objective.losses(self.model, self.noise, batch, draws, t_min)
+        if losses.shape != batch.tokens.shape[:1]:
+            name = name_of(type(self.objective)) or type(self.objective).__name__
+            raise UserError(
+                f"The objective {name} returned losses of shape {list(losses.shape)}; one per sequence is expected, "
+                f"{list(batch.tokens.shape[:1])}."
+            )
         return losses.mean(), losses

@@ -117,8 +117,9 @@ class Meter:
         }
 
     def _per_character(self, loss: float) -> dict[str, float]:
-        """Empty if tokens have no characters."""
-        per_character = self.tokens_per_character
+        """Empty if tokens have no characters, or if the loss is not the likelihood bound."""
+        is_bound = self.trainer.objective.bound_factor(self.trainer.training.t_min) is not None
+        per_character = self.tokens_per_character * is_bound
         return {"train/bits_per_character": loss * per_character / LN2} if per_character else {}
 
     def state(self) -> dict[str, Any]:

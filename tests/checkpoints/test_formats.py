@@ -119,6 +119,34 @@ def test_two_that_match_are_named_and_one_is_chosen(toys: Distributions) -> None
         check_exists(MODEL / "nothing", "any")
 
 
+@pytest.mark.parametrize("method", ["record", "weights", "tokenizer", "matches"])
+def test_a_chosen_format_that_fails_is_named(toys: Distributions, method: str) -> None:
+    failing = EVERYTHING.replace(
+        "    def folder", f"    def {method}(self, path, *_):\n        {{}}['x']\n\n    def folder"
+    )
+    if method != "tokenizer":
+        arguments = "self, path, averaged" if method == "weights" else "self, path"
+        failing = failing.replace(f"def {method}(self, path, *_)", f"def {method}({arguments})")
+    else:
+        failing = failing.replace("def tokenizer(self, path, *_)", "def tokenizer(self, path)")
+    toys.add("failing", {"format_any": failing})
+    with pytest.raises(UserError, match=r"format_any cannot read .*uniform \(KeyError: 'x'\): the checkpoint is"):
+        load_model(MODEL, format="any")
+
+
+def test_a_choice_that_is_wrong_is_explained(toys: Distributions, tmp_path: Path) -> None:
+    own = write_run(tmp_path / "run", ABSORB, LOGLINEAR, True)
+    toys.add("toys", {"format_toy": TOY})
+    for path, chosen, found in (
+        (own, "sedd", "a checkpoint folder"),
+        (own / "checkpoints" / "step_000000007", "sedd", "a checkpoint folder"),
+        (MODEL, "format_toy", "a published SEDD model"),
+    ):
+        for call in (lambda p, f: load_model(p, format=f), check_exists):
+            with pytest.raises(UserError, match=rf"is {found}.*, not a .*leave out the choice of a format"):
+                call(path, chosen)
+
+
 def test_a_format_is_chosen_on_the_command_line(
     toys: Distributions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -131,6 +159,8 @@ def test_a_format_is_chosen_on_the_command_line(
     write_text(tmp_path)
     run(*TINY, f"init_from={MODEL}", "--run_folder=first", code=1)
     assert "init_format=NAME" in capsys.readouterr().err
+    run(*TINY, "init_format=any", "--run_folder=first", code=1)
+    assert "init_format is set, but init_from is not" in capsys.readouterr().err
     run(*TINY, f"init_from={MODEL}", "init_format=any", "--run_folder=first", code=1)
     assert "The tokenizer of init_from=" in capsys.readouterr().err  # found and read; its tokens are others
 
@@ -148,7 +178,8 @@ def test_the_hub_is_asked_for_the_files_of_all_formats(
     monkeypatch.setattr(find, "fetch", fetch)
     monkeypatch.chdir(tmp_path)
     load_model("owner/name")
-    load_model("owner/name", format="toy")
+    with pytest.raises(UserError, match="not a toy"):
+        load_model("owner/name", format="toy")
     everything = {"config.json", "model.safetensors", "sha256", "pytorch_model.bin", "tokenizer.json", "*.toy"}
     assert everything <= set(asked[0])
     assert len(asked[0]) == len(set(asked[0]))

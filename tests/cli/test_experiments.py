@@ -83,6 +83,7 @@ def test_a_missing_file_lists_the_experiments(name: str, monkeypatch: pytest.Mon
         load_experiment(name)
 
 
+@pytest.mark.slow
 def test_the_program_from_another_folder() -> None:
     write("mine/base.py", BASE + LONGER)
     file = write("mine/derived.py", "from mine.base import config\n")

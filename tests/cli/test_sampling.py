@@ -141,6 +141,7 @@ def test_the_batch_size_and_the_processes_change_nothing() -> None:
     assert texts("other") != texts("one")
 
 
+@pytest.mark.slow
 def test_more_processes_than_samples() -> None:
     run(*SAMPLE, "--checkpoint=absorb", "count=1", "--trajectory", "ngpus=2", "--run_folder=out")
     assert len(texts("out")) == 1

@@ -69,7 +69,7 @@ def test_parts_follow_from_the_sequences_that_fit() -> None:
     run("--resume", "--run_folder=other", "training.microbatch=1", "training.steps=5")
 
 
-@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_two_processes_train_as_one(graph: str) -> None:
     """Gradients by DDP over gloo, validation and samples shared: the files of one process, the numbers of one."""
     run(*EXACT, f"graph={graph}", "--run_folder=one")
@@ -90,6 +90,7 @@ def test_an_experiments_own_class_is_trusted_wherever_it_stands() -> None:
     assert "--trust" not in command_of(Workspace(Path("run"), Record(Node("core", "Train", {"seed": 0}))))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_number_of_processes() -> None:
     run(*EXACT, "--run_folder=one", "training.steps=6")
     run("--resume", "--run_folder=one", "training.steps=12", "ngpus=2")
@@ -128,6 +129,7 @@ def test_a_process_that_sees_no_mask_trains_along(tmp_path: Path) -> None:
     assert_close("one", "two")
 
 
+@pytest.mark.slow
 def test_padding_counts_the_same_in_any_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Documents of 2 to 37 characters in sequences of 16: each process has another number of tokens that count."""
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "datasets"))
@@ -189,6 +191,7 @@ def test_a_mistake_in_several_processes_is_one_message() -> None:
 SHADOW = "from pathlib import Path\nPath('ran').touch()\nraise SystemExit('the current folder was imported from')\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [("-m", "sedd_core", "launch"), ("launch.py",)])
 def test_files_of_the_current_folder_shadow_nothing(program: tuple[str, ...], tmp_path: Path) -> None:
     """With one process and with two, by the module or by `launch.py` in that folder; experiments are still found."""
@@ -243,6 +246,7 @@ def test_what_fails_in_one_process_ends_all(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_mistake_that_only_the_main_process_sees_ends_all_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +291,7 @@ def config():
 """
 
 
+@pytest.mark.slow
 def test_several_processes_warn_as_one(tmp_path: Path) -> None:
     """Neither the launcher and process 0, nor all processes, say the same; Python's own warnings are process 0's."""
     (tmp_path / "loud.py").write_text(LOUD)

@@ -24,6 +24,7 @@ MINE = """
 import json
 from pathlib import Path
 import fiddle as fdl
+import torch
 from experiments.quickstart import config as quickstart
 from sedd_core.record import Figure
 from sedd_core.stages import Evaluator, Monitor
@@ -56,8 +57,16 @@ class Count(Evaluator):
         if self.fails == "all" or self.fails == "one" and not len(context.share(1)):
             raise KeyError("no such layer")
         context.report("counted\\n")
+        if self.fails == "swallowed":
+            try:
+                context.gather(lambda: 1 / len(context.share(1)))
+            except Exception:
+                pass
         count = sum(context.gather(lambda: len(context.share(len(data.train)))))
-        return [Figure("length", float(count), "sequences")]
+        figure = Figure("length", float(count), "sequences")
+        if self.fails == "tensor":
+            object.__setattr__(figure, "value", torch.tensor(1.5))  # past the checks of types in tests
+        return [figure]
 
 def config():
     run = quickstart()
@@ -164,6 +173,19 @@ def test_an_evaluator_that_fails_is_named(capsys: pytest.CaptureFixture[str]) ->
     assert error.count("\n") == 1
 
 
+def test_a_figure_that_is_no_number_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    run("--fdl_config=mine.py:broken_evaluator(where='tensor')", *OWN[1:], "--run_folder=run", code=1)
+    error = capsys.readouterr().err
+    assert "failed (TypeError: length (sequences) is a Tensor, not a float)" in error
+    assert "Traceback" not in error
+
+
+def test_names_are_numbered_once() -> None:
+    own = [Figure("a", 1.0, "x", set="s"), Figure("a_2", 1.0, "x", set="s")]
+    assert [figure.name for figure in numbered(own, own[:1])] == ["a_2", "a_2_2"]
+
+
+@pytest.mark.slow
 def test_processes_share_every_evaluator() -> None:
     """One process and two give the same figures."""
     run(*OWN, "ngpus=1", "--run_folder=single")
@@ -172,7 +194,7 @@ def test_processes_share_every_evaluator() -> None:
     assert [f["value"] for f in double] == pytest.approx([f["value"] for f in single], rel=1e-4)
 
 
-@pytest.mark.parametrize("where", ["one", "all"])
+@pytest.mark.parametrize("where", ["one", *(pytest.param(x, marks=pytest.mark.slow) for x in ("all", "swallowed"))])
 def test_a_failure_of_an_evaluator_ends_every_process(where: str, capfd: pytest.CaptureFixture[str]) -> None:
     """With one message, also where the others wait for the process that failed."""
     experiment = f"--fdl_config=mine.py:broken_evaluator(where='{where}')"
@@ -180,7 +202,8 @@ def test_a_failure_of_an_evaluator_ends_every_process(where: str, capfd: pytest.
     said = "".join(capfd.readouterr())
     errors = {line for line in said.splitlines() if line.startswith("error: ")}
     assert len(errors) == 1
-    assert "The evaluator Count (evaluators[0]) failed (KeyError: 'no such layer')" in said
+    error = "ZeroDivisionError: division by zero" if where == "swallowed" else "KeyError: 'no such layer'"
+    assert f"The evaluator Count (evaluators[0]) failed ({error})" in said
 
 
 REPEATED = {

@@ -19,10 +19,15 @@ Function = Callable[..., Any]
 jaxtyped = jaxtyping.jaxtyped
 
 
+class UnknownKindError(Exception):
+    """A value whose content decides whether it fits: a list or the like, which is checked each time."""
+
+
 def kind(value: object) -> Hashable:
     """What of a value decides whether it fits an annotation: type, dtype and shape; a short text itself (`Literal`).
 
-    Items of lists and the like are checked each time: their kind is a new one.
+    Raises:
+        UnknownKindError: The value is a list or the like.
     """
     if isinstance(value, torch.Tensor | np.ndarray):
         return type(value), value.dtype, value.shape
@@ -32,7 +37,9 @@ def kind(value: object) -> Hashable:
         return value if len(value) < 32 else str
     if isinstance(value, type):
         return value
-    return object() if isinstance(value, Collection) else type(value)
+    if isinstance(value, Collection):
+        raise UnknownKindError
+    return type(value)
 
 
 def returning(function: Function, result: list[Any]) -> Function:
@@ -69,13 +76,20 @@ def once_per_kind(function: Function, check: Callable[[Function], Function]) -> 
     @wraps(function)
     def once(*args: Any, **named: Any) -> Any:
         __tracebackhide__ = True
-        given = *map(kind, args), *((name, kind(value)) for name, value in named.items())
+        try:
+            given = *map(kind, args), *((name, kind(value)) for name, value in named.items())
+        except UnknownKindError:
+            return checked()(*args, **named)
         if given not in passed:
             out = checked()(*args, **named)
-            passed[given] = {kind(out)}
-            return out
-        out = function(*args, **named)
-        if (found := kind(out)) not in passed[given]:
+            passed[given] = set()
+        else:
+            out = function(*args, **named)
+        try:
+            found = kind(out)
+        except UnknownKindError:
+            found = None
+        if found is None or found not in passed[given]:
             result.append(out)
             checked_return()(*args, **named)
             passed[given].add(found)

@@ -51,7 +51,8 @@ class Reachable(Evaluator):
                 x = torch.randint_like(x, model.graph.vocab_size)
             if len(mine) == 0:
                 return []
-            values = model(x, level)[..., 0].double().clamp(min=-5).mean(-1)
+            cond = None if self.fault == "no condition" else batch.cond
+            values = model(x, level, cond=cond)[..., 0].double().clamp(min=-5).mean(-1)
             return list(zip(mine.tolist(), values.tolist(), strict=True))
 
         parts = [own()] if self.fault == "only its own share" else []
@@ -94,6 +95,7 @@ FAULTS = {
     "a process that stays away": "gather equally often",
     "an error that explains nothing": "another seed changes a figure",
     "no error for a figure that has one": "another seed changes a figure",
+    "no condition": "Batch.cond",
     "trained mode": "must leave the modes",
     "changed weights": "a repetition must|must leave the parameters",
 }

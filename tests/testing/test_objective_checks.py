@@ -59,7 +59,31 @@ class OtherTimes(ScoreEntropy):
     """Times that are not uniform: the integrand is right, the expectation of losses is not."""
 
     def times(self, draws, t_min):
-        return t_min + (1 - t_min) * draws.strata("time") ** 1.3
+        return t_min + (1 - t_min) * draws.strata("time") ** 2
+
+
+class OtherTimesThanStated(ScoreEntropy):
+    """The log would bin losses by wrong times."""
+
+    def losses(self, model, noise, batch, draws, t_min):
+        return super().losses(model, noise, batch, draws.part("other"), t_min)
+
+
+class Unconditional(ScoreEntropy):
+    """The network is not told the condition."""
+
+    def integrand(self, model, x, level, batch):
+        return super().integrand(model, x, level, batch._replace(cond=None))
+
+
+class Constant(ScoreEntropy):
+    """Nothing to learn from, and no bound."""
+
+    def bound_factor(self, t_min):
+        return None
+
+    def integrand(self, model, x, level, batch):
+        return 0 * super().integrand(model, x, level, batch)
 
 
 class NoGradient(ScoreEntropy):
@@ -95,6 +119,9 @@ FAULTS: dict[type[Objective], str] = {
     MasksIgnored: "without a position in the loss mask",
     Unaddressed: "addressed by the sequence's index",
     OtherTimes: "standard errors",
+    OtherTimesThanStated: "times that `times` states",
+    Unconditional: "batch.cond",
+    Constant: "must not be zero",
     NoGradient: "every parameter must get a gradient",
     OneLoss: "one entry per sequence",
     Silent: "leaves_out",

@@ -238,6 +238,7 @@ def test_titles() -> None:
     assert data(paths=("a.txt", "b.txt", "c.txt")).title == "a+2"
 
 
+@pytest.mark.slow
 def test_the_corpus_that_every_machine_has() -> None:
     source = data(tokenizer="byte", length=128)
     train, valid = text_of(source, "train"), text_of(source, "valid")

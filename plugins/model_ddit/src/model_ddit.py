@@ -89,7 +89,8 @@ class Rotary(nn.Module):
 
     def __init__(self, head_size: int) -> None:
         super().__init__()
-        self.register_buffer("inv_freq", 10000.0 ** (-torch.arange(0, head_size, 2).float() / head_size))
+        even = torch.arange(0, head_size, 2, device="cpu")  # arange on the meta device imports torch._dynamo: 2 s
+        self.register_buffer("inv_freq", 10000.0 ** (-even.float() / head_size))
 
     def forward(self, length: int) -> tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]:
         """Cosines [L, d] and sines [L, d] of the rotation angles at positions 0 .. length - 1."""
