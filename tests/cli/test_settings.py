@@ -9,7 +9,7 @@ from typing import Any, Literal
 import fiddle as fdl
 import pytest
 
-from sedd_core import UserError
+from sedd_core import UserError, plugin
 from sedd_core.build.build import build
 from sedd_core.build.types import describe_type
 from sedd_core.cli import settings
@@ -314,16 +314,18 @@ def test_old_names_of_settings_are_accepted_with_a_warning(
     old: str, new: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     experiment = "sample" if new == "fixed_token_noise" else "quickstart"
-    value = {"fixed_token_noise": "none", "head.scale_by_sigma": "false", "evaluator.references": "false"}.get(
-        new, "0"
-    )
+    values = {"fixed_token_noise": "none", "head.scale_by_sigma": "false", "evaluator.references": "false"}
+    value = {**values, "head": "mean"}.get(new, "0")
     config = load_experiment(str(EXPERIMENTS[0].parent / f"{experiment}.py"))
     settings.apply(config, f"{old}={value}")
     assert f"the setting {old} has been renamed to {new}; use the new name" in capsys.readouterr().err
     part = config
     for name in new.split("."):
         part = getattr(part, name)
-    assert str(part).lower() in (value, f"{value}.0")
+    if new == "head":
+        assert fdl.get_callable(part) is plugin("head_mean")
+    else:
+        assert str(part).lower() in (value, f"{value}.0")
     for name, number in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, number)
     settings.apply(config, f"{old}={value}")

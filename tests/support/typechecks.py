@@ -42,6 +42,14 @@ def kind(value: object) -> Hashable:
     return type(value)
 
 
+def kinds(*values: object) -> Hashable:
+    """The kinds of values; None if one has none."""
+    try:
+        return tuple(map(kind, values))
+    except UnknownKindError:
+        return None
+
+
 def returning(function: Function, result: list[Any]) -> Function:
     """A function with the annotations of another that only returns the last of `result`."""
 
@@ -76,19 +84,15 @@ def once_per_kind(function: Function, check: Callable[[Function], Function]) -> 
     @wraps(function)
     def once(*args: Any, **named: Any) -> Any:
         __tracebackhide__ = True
-        try:
-            given = *map(kind, args), *((name, kind(value)) for name, value in named.items())
-        except UnknownKindError:
+        given = kinds(*args, *named.items())
+        if given is None:
             return checked()(*args, **named)
         if given not in passed:
             out = checked()(*args, **named)
             passed[given] = set()
         else:
             out = function(*args, **named)
-        try:
-            found = kind(out)
-        except UnknownKindError:
-            found = None
+        found = kinds(out)
         if found is None or found not in passed[given]:
             result.append(out)
             checked_return()(*args, **named)
