@@ -66,7 +66,7 @@ class EvalContext(Protocol):
     def gather(self, work: Callable[[], T]) -> list[T]:
         """Run `work` in every process; a failure in one ends all.
 
-        Code that can fail in one process alone (all that touches data or the model) belongs into `work`.
+        Code that can fail in one process alone (all that touches data or the model) belongs in `work`.
 
         Returns:
             Results of all processes by rank, in every process.
@@ -78,7 +78,7 @@ class EvalContext(Protocol):
         ...
 
     def report(self, text: str) -> None:
-        """Append a text to the run's validation.txt; ignored unless the evaluation is final."""
+        """Append text to the run's validation.txt; ignored except in the final evaluation."""
         ...
 
 
@@ -86,7 +86,7 @@ class Evaluator(ABC):
     """Abstract evaluation of a model, during training and at its end; the framework logs the figures.
 
     It is called in every process, without gradients, on the averaged weights in evaluation mode, and leaves the model
-    as it is. The number of processes and the size of batches change no figure beyond rounding.
+    unchanged. Its figures depend on neither the number of processes nor the batch size, up to rounding.
     """
 
     @abstractmethod

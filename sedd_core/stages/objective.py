@@ -31,7 +31,7 @@ class Objective(ABC):
             t_min: Smallest diffusion time.
 
         Returns:
-            The factor, for every model; None if the expectation is no multiple of that integral.
+            The factor, the same for every model; None if the expectation is not a multiple of that integral.
         """
 
     def times(self, draws: Draws, t_min: float) -> Float64[Tensor, " B"] | None:
