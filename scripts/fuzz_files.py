@@ -55,9 +55,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument(
-        "--first", type=int, default=0, help="Number of the first case; with --count=1, the only one."
-    )
+    parser.add_argument("--first", type=int, default=0, help="Number of the first case; with --count=1, the only one.")
     parser.add_argument("--worker", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -65,8 +63,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         counts, faults = run(Path(folder), options.seed, options.first, options.count, options.jobs)
     print(
-        f"seed {options.seed}, {options.count} cases: "
-        + ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))
+        f"seed {options.seed}, {options.count} cases: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items()))
     )
     return 1 if faults else 0
 
@@ -275,9 +272,7 @@ def make_tokenizers(folder: Path) -> None:
     unigram.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     unigram.enable_truncation(8)
     unigram.save(str(folder / "unigram.json"))
-    words = {
-        piece: index for index, piece in enumerate(["[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "##at", "."])
-    }
+    words = {piece: index for index, piece in enumerate(["[UNK]", "[CLS]", "[SEP]", "the", "cat", "##s", "##at", "."])}
     wordpiece = Tokenizer(models.WordPiece(words, unk_token="[UNK]"))
     wordpiece.normalizer, wordpiece.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     wordpiece.decoder = decoders.WordPiece()

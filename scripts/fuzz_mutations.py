@@ -143,9 +143,7 @@ def _members(path: Path, draw: random.Random) -> str:
     member = program if program and draw.random() < 0.7 else draw.choice(list(members))
     name = draw.choice(["content", "content", "content", "remove", "rename", "deflate"])
     if name == "content":
-        members[member], how = (
-            _patched(members[member], draw) if member == program else flipped(members[member], draw)
-        )
+        members[member], how = _patched(members[member], draw) if member == program else flipped(members[member], draw)
         name = f"{Path(member).name} {how}"
     elif name == "remove":
         del members[member]

@@ -311,9 +311,7 @@ def main() -> int:
     lost = []
     jobs: list[tuple[str, Callable[[], None]]] = []
     names = draw.sample(list(AIMS), min(options.aimed, len(AIMS)))
-    jobs += [
-        (f"{name}, {kind}", lambda n=name, k=kind: trial.aimed(n, k)) for name in names for kind in ("one", "two")
-    ]
+    jobs += [(f"{name}, {kind}", lambda n=name, k=kind: trial.aimed(n, k)) for name in names for kind in ("one", "two")]
     shares = {"launcher": options.random // 10, "two": options.random * 4 // 10}
     shares["one"] = options.random - sum(shares.values())
     jobs += [

@@ -63,9 +63,7 @@ def _is_prose(text: str) -> bool:
 
 def listing(root: Path) -> dict[str, list[String]]:
     """The strings of every file of a checkout, by the file's path in it; tests left out."""
-    paths = [
-        path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")) if "tests" not in path.parts
-    ]
+    paths = [path for folder in FOLDERS for path in sorted((root / folder).rglob("*.py")) if "tests" not in path.parts]
     return {str(path.relative_to(root)): list(strings_of(path.read_text(encoding="utf-8"))) for path in paths}
 
 

@@ -89,8 +89,7 @@ def read_saved(path: Path, allow: Sequence[Any] = (), *, copy: bool = False) -> 
         found = re.search(r"GLOBAL (\S+)", str(error))
         if found:
             raise UserError(
-                f"{path} contains more than data (it references {found[1]}) and was not "
-                "executed: do not use this file."
+                f"{path} contains more than data (it references {found[1]}) and was not executed: do not use this file."
             ) from error
         raise UserError(
             f"{path} is damaged, or was not written by torch.save (torch 1.6 or newer); no code in it was executed."
@@ -111,15 +110,11 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
         check_readable(index.with_name(shard))
     missing = [shard for shard in shards if not index.with_name(shard).is_file()]
     if missing:
-        raise UserError(
-            f"{index} lists {', '.join(missing)}, missing beside it. Copy all {len(shards)} shards there."
-        )
+        raise UserError(f"{index} lists {', '.join(missing)}, missing beside it. Copy all {len(shards)} shards there.")
     content = {shard: read_weights(index.with_name(shard)) for shard in shards}
     for name, shard in owners.items():
         if name not in content[shard]:
-            raise UserError(
-                f"{index} lists {name!r} in {shard}, which does not contain it. Download both files anew."
-            )
+            raise UserError(f"{index} lists {name!r} in {shard}, which does not contain it. Download both files anew.")
     return {name: content[shard][name] for name, shard in owners.items()}
 
 

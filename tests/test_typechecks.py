@@ -19,9 +19,7 @@ from tests.support.typechecks import jaxtyped_once_per_kind
 WRONG = (jaxtyping.TypeCheckError, BeartypeCallHintViolation)
 
 
-def selected(
-    x: Int64[Tensor, " N"], keep: Any = True, *, kind: Literal["all", "few"] = "all"
-) -> Float64[Tensor, " N"]:
+def selected(x: Int64[Tensor, " N"], keep: Any = True, *, kind: Literal["all", "few"] = "all") -> Float64[Tensor, " N"]:
     """Right for `keep` True and false otherwise: the kinds of the arguments do not show which."""
     return x.double() if keep else x.double()[1:]
 

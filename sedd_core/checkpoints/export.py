@@ -44,9 +44,7 @@ def export(path: str | Path, folder: str | Path, *, ema: bool = True, format: st
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} exists and is not an empty folder. Choose a new folder.")
     if staging.exists():
-        raise UserError(
-            f"{staging}, the temporary folder of the export, exists. Remove it, or choose another folder."
-        )
+        raise UserError(f"{staging}, the temporary folder of the export, exists. Remove it, or choose another folder.")
     loaded = load_found(found, ema=ema)
     record = replace(loaded.record, length=trained_length(loaded.record) or 0)
     try:

@@ -169,9 +169,7 @@ def _for(path: Path, chosen: Format) -> Path:
         own = OWN.matches(path) or steps(path)
         others = [OWN.title] if own else [one.title for _, one in matching_formats(path)]
         if others:
-            raise UserError(
-                f"{path} is {others[0]}, not {chosen.title}: leave out the choice of a format ({CHOICE})."
-            )
+            raise UserError(f"{path} is {others[0]}, not {chosen.title}: leave out the choice of a format ({CHOICE}).")
     return path
 
 

@@ -164,8 +164,7 @@ def _check_size(record: Record, stored: dict[str, Tensor], folder: Path) -> None
     states, vocab_size = backbone.head.out_features, record.node("graph").args.get("vocab_size")
     if isinstance(vocab_size, int) and vocab_size > states:
         raise UserError(
-            f"The record of {folder} is damaged: its graph has {vocab_size} tokens, but its model has "
-            f"{states} states."
+            f"The record of {folder} is damaged: its graph has {vocab_size} tokens, but its model has {states} states."
         )
 
 

@@ -40,9 +40,7 @@ def write_weights(file: Path, model: ScoreModel, noise: Noise) -> None:
     Raises:
         OSError, SafetensorError: The file cannot be written.
     """
-    save_file(
-        {name: value.contiguous() for name, value in state_dict_of(model, noise).items()}, file, {"format": "pt"}
-    )
+    save_file({name: value.contiguous() for name, value in state_dict_of(model, noise).items()}, file, {"format": "pt"})
 
 
 def load_state_into(stored: dict[str, Tensor], source: Path, model: ScoreModel, noise: Noise) -> None:

@@ -99,9 +99,7 @@ def _node_of_buildable(config: fdl.Buildable[Any], path: str) -> Node:
     missing = [
         name
         for name, parameter in inspect.signature(cls).parameters.items()
-        if isinstance(config, fdl.Config)
-        and parameter.default is parameter.empty
-        and name not in config.__arguments__
+        if isinstance(config, fdl.Config) and parameter.default is parameter.empty and name not in config.__arguments__
     ]
     if missing:
         missing_path, known = f"{path}.{missing[0]}".lstrip("."), variants(missing[0])
@@ -122,9 +120,7 @@ def _call_of(cls: Any, path: str, is_partial: bool) -> Node:
     if node is not None and is_partial == is_late_bound(cls):
         return node
     if node is not None:
-        raise UserError(
-            f"{path} must be an fdl.{'Partial' if is_late_bound(cls) else 'Config'} of {cls.__qualname__}."
-        )
+        raise UserError(f"{path} must be an fdl.{'Partial' if is_late_bound(cls) else 'Config'} of {cls.__qualname__}.")
     raise UserError(
         f"{path or 'The experiment'} is a {cls.__qualname__}; it must be a class of a plugin or of sedd_core, or a "
         "stage class defined in the experiment's file."

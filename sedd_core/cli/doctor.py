@@ -117,9 +117,7 @@ def _flash_attention() -> Finding:
         return Finding("flash-attn", "not installed (optional: attention uses PyTorch's kernels)")
     import torch
 
-    remedy = (
-        "" if torch.version.cuda else "it needs a torch built for CUDA: uninstall flash-attn or install that torch"
-    )
+    remedy = "" if torch.version.cuda else "it needs a torch built for CUDA: uninstall flash-attn or install that torch"
     return Finding("flash-attn", metadata.version("flash-attn"), remedy)
 
 
@@ -138,9 +136,7 @@ def plugin_findings() -> Iterator[Finding]:
     for stage in STAGES:
         if not any(stage_of_or_none(name) == stage for name in installed()):
             sources = " or ".join(map(str, folders(f"{stage}_*")))
-            yield Finding(
-                stage, "no plugin", f"pip install -e {sources}" if sources else "install one for this stage"
-            )
+            yield Finding(stage, "no plugin", f"pip install -e {sources}" if sources else "install one for this stage")
 
 
 def _writable(subject: str, folder: Path, setting: str) -> Finding:

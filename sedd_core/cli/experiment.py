@@ -143,9 +143,7 @@ def named_sizes(target: str, stage: str) -> dict[str, Callable[..., Any]]:
 
 def _functions(module: ModuleType) -> dict[str, Callable[..., Any]]:
     """The public functions that a module defines."""
-    own = {
-        name: value for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__
-    }
+    own = {name: value for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
     return {name: value for name, value in own.items() if callable(value) and not name.startswith("_")}
 
 

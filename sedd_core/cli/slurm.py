@@ -242,6 +242,4 @@ def _sbatch(text: str, folder: Path) -> str:
 def _command(workspace: Workspace) -> str:
     """The command of a task, for a shell in which $run is the run's folder."""
     words = command_of(workspace)
-    return " ".join(
-        '--run_folder="$run"' if word.startswith("--run_folder=") else shlex.quote(word) for word in words
-    )
+    return " ".join('--run_folder="$run"' if word.startswith("--run_folder=") else shlex.quote(word) for word in words)

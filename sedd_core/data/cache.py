@@ -155,9 +155,7 @@ def _write(folder: Path, made: Tokenized) -> None:
     with SummedFile(folder / "tokens") as tokens, SummedFile(folder / "ends") as ends:
         for document in documents:
             if len(document) and not 0 <= document.min() <= document.max() < size:
-                raise UserError(
-                    f"The tokenizer produced a token outside its vocabulary of {size} and cannot be used."
-                )
+                raise UserError(f"The tokenizer produced a token outside its vocabulary of {size} and cannot be used.")
             tokens.write(document.astype(_kind(codec)).tobytes())
             count, number = count + len(document), number + 1
             ends.write(np.int64(count).tobytes())

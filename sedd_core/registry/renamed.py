@@ -13,10 +13,9 @@ MODULES = {
 """Modules of sedd_core, with the rooms that have their names now."""
 NAMES = {
     "Counts": "SamplerStats",
-    "FactorisedSampler": "FactorizedSampler, which states step_weights(x, score, level, level_next, graph)",
+    "FactorisedSampler": "FactorizedSampler, which states step_weights(x, score, step, graph)",
     "Given": "FixedTokens",
     "PackedSequences": "sedd_core.data.PackedSequences",
-    "Step": "the arguments level and level_next",
     "TimedScore": "ScoreFunction",
     "Weights": "StepWeights",
 }
@@ -27,7 +26,7 @@ METHODS = {
         "aim": "reweight_targets(weights, x)",
         "law": "step_distribution(x, level, level_next, score_fn, graph)",
         "misfit": "incompatibility(graph)",
-        "weights": "step_weights(x, score, level, level_next, graph)",
+        "weights": "step_weights(x, score, step, graph)",
     },
 }
 """Methods by stage."""

@@ -146,9 +146,7 @@ def _check_graph(graph: Graph) -> None:
     for sigma in (0.01, 0.5, 3.0):
         level = NoiseLevel.of_sigma(torch.tensor(sigma))
         probs = graph.transition(states, level)
-        _require(
-            probs.shape == (len(states), last + 1), graph, "transition(x, level) has shape [*x.shape, num_states]"
-        )
+        _require(probs.shape == (len(states), last + 1), graph, "transition(x, level) has shape [*x.shape, num_states]")
         _require(probs.dtype == torch.float64, graph, f"transition is float64, not {probs.dtype}")
         _require((probs > -1e-9).all(), graph, f"transition is nonnegative (sigma = {sigma})")
         total = probs.sum(-1)
@@ -212,9 +210,5 @@ def _check_sampler(sampler: Sampler, graph: Graph, noise: Noise) -> None:
     level, level_next = (noise(torch.full((2,), value, dtype=torch.float64)) for value in (0.6, 0.5))
     out = sampler.step(x, level, level_next, score, graph, draws, sampler.init(x, graph))
     sampler.stats = SamplerStats()
-    _require(
-        out.shape == x.shape and out.dtype == x.dtype, sampler, "step returns states with the shape and type of x"
-    )
-    _require(
-        ((out >= 0) & (out < graph.num_states)).all(), sampler, "step returns states between 0 and num_states - 1"
-    )
+    _require(out.shape == x.shape and out.dtype == x.dtype, sampler, "step returns states with the shape and type of x")
+    _require(((out >= 0) & (out < graph.num_states)).all(), sampler, "step returns states between 0 and num_states - 1")

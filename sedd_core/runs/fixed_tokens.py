@@ -47,9 +47,7 @@ def prompts_of(settings: SampleSettings) -> list[Prompt]:
     return []
 
 
-def fixed_tokens(
-    settings: SampleSettings, loaded: Loaded, templates: list[Prompt], length: int
-) -> FixedTokens | None:
+def fixed_tokens(settings: SampleSettings, loaded: Loaded, templates: list[Prompt], length: int) -> FixedTokens | None:
     """Fixed tokens of all samples, `count` samples per prompt in turn; None without prompts and lengths.
 
     Warns if fixing tokens leaves an error that more steps do not remove.

@@ -218,9 +218,7 @@ def _print_resume_step(context: RunContext, first: int) -> None:
 
 def _hyperparameters(run: Node) -> dict[str, bool | int | float | str]:
     """Scalar settings of a run by path, and the plugin name of each stage."""
-    values = {
-        path: value.name if isinstance(value, Node) else value for path, value in run.walk() if _is_shown(value)
-    }
+    values = {path: value.name if isinstance(value, Node) else value for path, value in run.walk() if _is_shown(value)}
     return {path: value for path, value in values.items() if path and not path.endswith("]")}
 
 

@@ -87,9 +87,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"The prompts in {path} are not UTF-8 (byte {error.start}). Save the file as UTF-8."
-        ) from error
+        raise UserError(f"The prompts in {path} are not UTF-8 (byte {error.start}). Save the file as UTF-8.") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UserError(f"The prompts in {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     prompts = [parse_prompt(line, f"{path}, line {i},") for i, line in enumerate(lines, start=1) if line.strip()]

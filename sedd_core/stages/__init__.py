@@ -3,7 +3,7 @@
 from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split
 from .evaluator import EvalContext, EvalData, Evaluator
-from .factorized import FactorizedSampler
+from .factorized import FactorizedSampler, Step
 from .format import Format
 from .graph import Graph, StepWeights
 from .head import Head
@@ -39,5 +39,6 @@ __all__ = [
     "ScoreNetwork",
     "Sequences",
     "Split",
+    "Step",
     "StepWeights",
 ]

@@ -25,9 +25,7 @@ class Backbone(nn.Module, ABC):
         """The linear map from features to S logits; separate, so that it runs only at positions that need logits."""
 
     @abstractmethod
-    def forward(
-        self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None
-    ) -> Float[Tensor, "B L D"]:
+    def forward(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "B L D"]:
         """Compute the features of noised sequences.
 
         Args:

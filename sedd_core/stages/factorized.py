@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, Int, Int64
 from torch import Tensor
 
 from ..maths.categorical import categorical, row_chunks, sharpen
@@ -16,6 +16,13 @@ from ..maths.numerics import row_scores
 from .graph import Graph, StepWeights
 from .noise import NoiseLevel
 from .sampler import Sampler, ScoreFunction, split_weights
+
+
+class Step(NamedTuple):
+    """The noise levels [N] before and after a step of a sampler."""
+
+    level: NoiseLevel
+    level_next: NoiseLevel
 
 
 class FactorizedSampler(Sampler):
@@ -43,22 +50,14 @@ class FactorizedSampler(Sampler):
         self.temperature, self.top_p = temperature, top_p
 
     @abstractmethod
-    def step_weights(
-        self,
-        x: Int64[Tensor, " N"],
-        score: Float[Tensor, "N S"],
-        level: NoiseLevel,
-        level_next: NoiseLevel,
-        graph: Graph,
-    ) -> StepWeights:
+    def step_weights(self, x: Int[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> StepWeights:
         """Weights of each position's next state; the excess of their sum over `total` counts as clipped probability.
 
         Args:
             x: Current states [N].
             score: Scores [N, S], 1 at the current state, up to one positive factor per position (see
                 `numerics.row_scores`). Use the current state's score in place of 1, so that the factor cancels.
-            level: Noise levels [N] before the step.
-            level_next: Noise levels [N] after the step.
+            step: Noise levels [N] before and after the step.
             graph: The forward process.
 
         Returns:
@@ -84,8 +83,8 @@ class FactorizedSampler(Sampler):
         """The distribution [B, L, S] of each position after a step, for small state spaces. Args: see `step`."""
         positions = self.movable(x, level, graph)
         current, log_score = x[positions], score_fn(x, level, positions)
-        now, then = level.at(x, positions), level_next.at(x, positions)
-        values, _ = self.step_weights(current, row_scores(log_score, current), now, then, graph)
+        step = Step(level.at(x, positions), level_next.at(x, positions))
+        values, _ = self.step_weights(current, row_scores(log_score, current), step, graph)
         values = self.reweight_targets(values, current)
         probs = torch.nn.functional.one_hot(x, graph.num_states).to(values.dtype)
         probs[positions] = values / values.sum(-1, keepdim=True)
@@ -109,7 +108,7 @@ class FactorizedSampler(Sampler):
         moved = current.clone()
         for part in row_chunks(*log_score.shape):
             score = row_scores(log_score[part], current[part])
-            weights = self.step_weights(current[part], score, now.pick(part), then.pick(part), graph)
+            weights = self.step_weights(current[part], score, Step(now.pick(part), then.pick(part)), graph)
             moved[part] = self._draw(current[part], weights, move[part], target[part])
         self.stats.calls += self.calls_per_step
         return x.masked_scatter(positions, moved)

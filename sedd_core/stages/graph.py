@@ -38,10 +38,15 @@ class Graph(nn.Module, ABC):
         vocab_size: Number V of data tokens; they are the states 0 .. V-1.
         num_states: Number S of states.
         mask: The mask state, which is not a data token; None if there is none.
+
+    Raises:
+        ValueError: There are fewer than 2 states.
     """
 
     def __init__(self, *, vocab_size: int, num_states: int, mask: int | None = None) -> None:
         super().__init__()
+        if num_states < 2:
+            raise ValueError(f"vocab_size {vocab_size} gives {num_states} states: a process needs at least 2 states")
         self.vocab_size = vocab_size
         self.num_states = num_states
         self.mask = mask

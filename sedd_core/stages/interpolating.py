@@ -41,14 +41,14 @@ class InterpolatingGraph(Graph):
         mask: The mask state, which is not a data token; None if there is none.
 
     Raises:
-        ValueError: pi is not a distribution.
+        ValueError: pi is not a distribution, or has fewer than 2 states.
     """
 
     pi: Tensor
 
     def __init__(self, pi: Float64[Tensor, " S"], *, vocab_size: int, mask: int | None = None) -> None:
-        check_distribution(pi)
         super().__init__(vocab_size=vocab_size, num_states=len(pi), mask=mask)
+        check_distribution(pi)
         self.register_buffer("pi", pi, persistent=False)
 
     def prior_law(self) -> Float64[Tensor, " S"]:
@@ -166,9 +166,7 @@ class InterpolatingGraph(Graph):
         mean = (score - replaced[..., None] * self.mixture(level)).clamp(min=0)[..., : self.vocab_size]
         return mean / mean.sum(-1, keepdim=True)
 
-    def coefficients(
-        self, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
-    ) -> Coefficients:
+    def coefficients(self, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]) -> Coefficients:
         """A, B, C, D of the score entropy, with q_y = alpha 1{y = x0} + beta pi_y and h(p) = p log p:
 
             A = rho_x      B = rho_x beta / q_x      C = [x != x0] rho_x alpha / q_x

@@ -31,9 +31,7 @@ def close(value: Tensor, expected: Tensor, what: str, tolerance: float = 1e-10) 
     Raises:
         AssertionError: They differ, or `value` contains NaN or infinity.
     """
-    assert value.isfinite().all(), (
-        f"{what}: {int((~value.isfinite()).sum())} of {value.numel()} numbers are not finite"
-    )
+    assert value.isfinite().all(), f"{what}: {int((~value.isfinite()).sum())} of {value.numel()} numbers are not finite"
     error = ((value - expected).abs() / expected.abs().clamp(min=1)).max().item()
     assert error <= tolerance, f"{what}: off by {error:.3g}, more than the tolerance {tolerance:.3g}"
 

@@ -190,9 +190,7 @@ def _copied(path: Path) -> Iterator[Path]:
 
 def _names(path: Path) -> list[str]:
     """Files of a folder, relative to it; "" for a single file."""
-    return (
-        sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()) if path.is_dir() else [""]
-    )
+    return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file()) if path.is_dir() else [""]
 
 
 def _file(path: Path, name: str) -> Path:

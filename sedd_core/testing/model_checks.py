@@ -86,9 +86,7 @@ def _check_shapes(backbone: Backbone, inputs: Inputs, num_states: int) -> None:
     states, width = backbone.head.out_features, backbone.head.in_features
     assert states == num_states, f"the head must have num_states={num_states} outputs, not {states}"
     own = {id(parameter) for parameter in backbone.parameters()}
-    assert id(backbone.head.weight) in own, (
-        "the head must be a module of the backbone, so that it is trained and saved"
-    )
+    assert id(backbone.head.weight) in own, "the head must be a module of the backbone, so that it is trained and saved"
     before = [None if part is None else part.clone() for part in (x, *level, cond)]
     features = _features(backbone, inputs)
     for name, part, copy in zip(("x", "t", "sigma", "rate", "cond"), (x, *level, cond), before, strict=True):
@@ -115,9 +113,7 @@ def _check_levels(backbone: Backbone, inputs: Inputs) -> None:
         f"levels [B, L] must give features of the shape of levels [B], {list(features.shape)}, not {list(each.shape)}"
     )
     error = _error(each, features)
-    assert error <= NEAR, (
-        f"levels [B, L] that repeat those [B] must give the same features; they differ by {error:.3g}"
-    )
+    assert error <= NEAR, f"levels [B, L] that repeat those [B] must give the same features; they differ by {error:.3g}"
     for sigma in (0.0, 1e-4, 20.0, 100.0):
         t = torch.full((len(x),), sigma / 100)
         extreme = _features(backbone, (x, NoiseLevel(t, 100 * t, torch.ones_like(t)), cond))

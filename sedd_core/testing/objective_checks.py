@@ -48,9 +48,7 @@ class Toy(Backbone):
         """See `Backbone.head`."""
         return self.linear
 
-    def forward(
-        self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None
-    ) -> Float[Tensor, "B L D"]:
+    def forward(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "B L D"]:
         """See `Backbone.forward`."""
         assert cond is not None, "losses must hand batch.cond to the network in every call"
         noise = level.at(x).sigma[..., None].double().log1p() * self.noise

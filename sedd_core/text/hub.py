@@ -48,9 +48,7 @@ def fetch(name: str, files: tuple[str, ...]) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # hide its retries: a failure is reported once, below
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # hide its retries: a failure is reported once, below
     say(
         f"Looking for {name} on the Hugging Face hub, or in its local cache."
     )  # without a network, giving up may take half a minute

@@ -89,9 +89,7 @@ def with_end_token(codec: Codec, end_token: str | None, name: str, stated: tuple
             f"{name} has no end-of-text token: its files name none, and it has none of {', '.join(ENDS)}. "
             "Name one of its tokens: data.end_token=..."
         )
-    raise UserError(
-        f"{name} has no token {end_token!r}: set data.end_token to one of its {codec.vocab_size:,} tokens."
-    )
+    raise UserError(f"{name} has no token {end_token!r}: set data.end_token to one of its {codec.vocab_size:,} tokens.")
 
 
 def _found(source: str | Path) -> Path:

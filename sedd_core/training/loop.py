@@ -128,9 +128,7 @@ class Loop:
             for step in range(first, training.steps):
                 result = self.trainer.step(step, self.context.stop.requested)
                 self.meter.add(result)
-                check_finite(
-                    self.trainer, self.context.workspace, self.meter.in_a_row, result, step, self._updated_at
-                )
+                check_finite(self.trainer, self.context.workspace, self.meter.in_a_row, result, step, self._updated_at)
                 self._finish_step(step + 1, result, progress)
                 if profiler is not None:
                     profiler.step()

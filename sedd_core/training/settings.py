@@ -161,9 +161,7 @@ class Training:
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}")
         check_at_least(0, eval_every=self.eval_every)
         valid = self.profile is None or 1 <= self.profile[0] <= self.profile[1]
-        require(
-            valid, f"profile must be the first and the last step of a trace, such as (10, 12), not {self.profile}"
-        )
+        require(valid, f"profile must be the first and the last step of a trace, such as (10, 12), not {self.profile}")
 
 
 @recordable

@@ -20,9 +20,7 @@ def same_structure(value: Any, own: Any) -> bool:
     if isinstance(own, Tensor) or isinstance(value, Tensor):
         return isinstance(own, Tensor) and isinstance(value, Tensor) and value.shape == own.shape
     if isinstance(own, dict):
-        return isinstance(value, dict) and all(
-            same_structure(value[name], own[name]) for name in own if name in value
-        )
+        return isinstance(value, dict) and all(same_structure(value[name], own[name]) for name in own if name in value)
     if isinstance(own, list | tuple):
         same = isinstance(value, list | tuple) and len(value) == len(own)
         return same and all(map(same_structure, value, own))

@@ -162,9 +162,7 @@ def _style(clock: Clock, groups: Iterable[Group]) -> str:
             ".given{fill:var(--given);text-decoration:underline}",
             f".bar{{fill:var(--mask);animation:bar {clock.loop:g}s linear infinite}}",
             f"@keyframes bar{{0%{{transform:scaleX(0)}}{clock.percent(clock.frames)},to{{transform:scaleX(1)}}}}",
-            "@keyframes age{"
-            + "".join(f"{clock.percent(age)}{fill}" for age, fill in ages)
-            + "to{fill:var(--age5)}}",
+            "@keyframes age{" + "".join(f"{clock.percent(age)}{fill}" for age, fill in ages) + "to{fill:var(--age5)}}",
             *(
                 f".age.a{i}{{animation:age {clock.loop:g}s linear {clock.at(i) - clock.loop:.3f}s infinite}}"
                 for i in starts

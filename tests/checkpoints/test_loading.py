@@ -67,9 +67,7 @@ def test_a_local_path_does_not_go_to_the_hub(monkeypatch: pytest.MonkeyPatch, tm
 
 def write_tokenizer(folder: Path, size: int) -> Path:
     folder.mkdir()
-    Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0")).save(
-        str(folder / "tokenizer.json")
-    )
+    Tokenizer(models.WordLevel({f"w{i}": i for i in range(size)}, unk_token="w0")).save(str(folder / "tokenizer.json"))
     return folder
 
 

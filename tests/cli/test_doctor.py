@@ -81,9 +81,7 @@ def test_the_check_reports_what_fails(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 @pytest.mark.parametrize("command", [["plugins", "--chek"], ["doctor", "x"], ["export", "x"], ["lanch"], []])
 def test_a_command_that_is_none(command: list[str]) -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "sedd_core", *command], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-m", "sedd_core", *command], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith(f"error: '{' '.join(command)}' is not a command.\nusage: ")
 

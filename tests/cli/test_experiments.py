@@ -68,7 +68,9 @@ def test_another_function_of_a_file() -> None:
 
 def test_a_dataclass_in_a_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(Path.cwd())])
-    source = "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass C:\n    x: int\n"
+    source = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n@dataclass\nclass C:\n    x: int\n"
+    )
     file = write("alone/mine.py", source + BASE + LONGER)
     assert load_experiment(file).training.steps == 3
 

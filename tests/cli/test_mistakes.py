@@ -368,9 +368,7 @@ def test_a_run_folder_that_cannot_be_used(
         (tmp_path / run).mkdir()
         (tmp_path / run / "config.json").write_text("{}")
     (tmp_path / "sealed").mkdir()
-    monkeypatch.setattr(
-        os, "access", lambda path, mode, **_: Path(path).name != "sealed"
-    )  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode, **_: Path(path).name != "sealed")  # root may write everywhere
     monkeypatch.setattr("sedd_core.runs.train.Train.execute", None)  # before any data is read
     before = sorted(tmp_path.rglob("*"))
     error = failure(

@@ -85,9 +85,7 @@ def test_a_run_is_run_again_from_its_record(
     (tmp_path / "text.txt").write_text("the cat sat on the mat. " * 200)
     settings = ["data.paths=text.txt", "data.tokenizer=char", "data.length=16", "model.hidden_size=16"]
     settings += ["model.n_heads=2", "evaluator.sequences=4", "evaluator.points=1", "samples.steps=2"]
-    said(
-        capsys, f"--fdl_config={ROOT}/experiments/quickstart.py", "--steps=2", *settings, "--run_folder=runs/mine/one"
-    )
+    said(capsys, f"--fdl_config={ROOT}/experiments/quickstart.py", "--steps=2", *settings, "--run_folder=runs/mine/one")
     said(capsys, "--fdl_config_file=runs/mine/one/config.json", "--run_folder=two")
     one, two = (Record.read(Path(folder) / "config.json") for folder in ("runs/mine/one", "two"))
     assert (one.run, one.data) == (two.run, two.data)

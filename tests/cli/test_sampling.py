@@ -115,9 +115,7 @@ def test_a_published_model_has_ids_or_a_tokenizer_that_is_named(name: str) -> No
     run(*SAMPLE, published, "tokenizer=fifty.json", "format=jsonl", "--run_folder=text")
     ids = np.load("ids/samples.npy")
     assert ids.shape == (3, 32)
-    assert [
-        json.loads(line)["tokens"] for line in Path("text/samples.jsonl").read_text().splitlines()
-    ] == ids.tolist()
+    assert [json.loads(line)["tokens"] for line in Path("text/samples.jsonl").read_text().splitlines()] == ids.tolist()
     run(*SAMPLE, published, "tokenizer=fifty.json", "--prefix=hat", "length=8", "--run_folder=given")
     assert all(re.fullmatch("hat.{5}", text) for text in texts("given"))
 

@@ -24,9 +24,7 @@ from sedd_core.record.upgrade import RENAMED_PATHS
 from sedd_core.registry.installed import variants
 
 EXPERIMENTS = sorted(
-    path
-    for path in (Path(__file__).parents[2] / "experiments").glob("*.py")
-    if path.stem not in ("__init__", "models")
+    path for path in (Path(__file__).parents[2] / "experiments").glob("*.py") if path.stem not in ("__init__", "models")
 )
 
 
@@ -235,9 +233,7 @@ def test_short_flags_are_settings(tmp_path: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert "training.steps = 7" in out
     assert "seed = 3" in out
-    assert (
-        main(["launch.py", f"--fdl_config={folder}/sample.py", "--steps=7", "--checkpoint=x", "--print_config"]) == 0
-    )
+    assert main(["launch.py", f"--fdl_config={folder}/sample.py", "--steps=7", "--checkpoint=x", "--print_config"]) == 0
     out = capsys.readouterr().out
     assert "\nsteps = 7" in out
     assert "checkpoint = 'x'" in out

@@ -212,9 +212,7 @@ def test_waiting_is_said(cache: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_memory_does_not_grow_with_the_text(cache: Path) -> None:
     def peak(number: int) -> int:
         tracemalloc.start()
-        cached_corpus(
-            f"{number:064d}"[::-1], lambda: Tokenized(byte_codec(), (np.arange(250) for _ in range(number)))
-        )
+        cached_corpus(f"{number:064d}"[::-1], lambda: Tokenized(byte_codec(), (np.arange(250) for _ in range(number))))
         value = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return value
@@ -297,9 +295,7 @@ def zero(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["tokens", "ends", "tokenizer.json", "corpus.json"])
-def test_a_zeroed_cache_is_built_again_and_it_is_said(
-    cache: Path, file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_zeroed_cache_is_built_again_and_it_is_said(cache: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(console, "say", said.append)
     Letters(length=3).split("train")
@@ -350,9 +346,7 @@ def test_the_first_process_of_a_machine_checks_for_the_others(cache: Path, monke
 def test_a_check_reads_each_split_once_and_in_blocks(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     number = 40_000
     big = Letters(length=3)
-    monkeypatch.setattr(
-        big, "tokenize", lambda name: Tokenized(byte_codec(), (np.arange(250) for _ in range(number)))
-    )
+    monkeypatch.setattr(big, "tokenize", lambda name: Tokenized(byte_codec(), (np.arange(250) for _ in range(number))))
     big.split("train")
     summed: list[str] = []
     original = token_sums.crc32

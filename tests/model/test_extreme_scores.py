@@ -17,7 +17,7 @@ from sedd_core.maths.draws import Draws
 from sedd_core.maths.numerics import row_scores
 from sedd_core.model.score import ScoreModel
 from sedd_core.sampling.sample import sample
-from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel
+from sedd_core.stages import Batch, Graph, InterpolatingGraph, NoiseLevel, Step
 from sedd_core.stages.sampler import denoising_distribution
 from tests.support.graphs import GRAPHS, level_of
 from tests.support.networks import Table
@@ -108,7 +108,7 @@ def test_large_scores_have_the_law_that_float64_gives(graph: str, name: str, lar
     law = sampler.step_distribution(x, *levels, score_fn, process)[0, 0].double()
     double = u.double().clamp(-300, 300)
     double[1] += (u[1] - u[0]) - (double[1] - double[0])
-    right, _ = sampler.step_weights(x[0], double.exp()[None], *levels, process)
+    right, _ = sampler.step_weights(x[0], double.exp()[None], Step(*levels), process)
     torch.testing.assert_close(law[:2], (right / right.sum())[0, :2], rtol=1e-5, atol=0)
     assert law[2:].sum() < 1e-20
     drawn = sampler.step(x, *levels, score_fn, process, Draws(0, torch.arange(1)))

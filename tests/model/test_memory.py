@@ -93,9 +93,7 @@ def test_a_run_that_does_not_fit_is_refused(
     assert not any(tmp_path.iterdir())
 
 
-def test_a_network_that_looks_at_its_tensors_is_not_counted(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_network_that_looks_at_its_tensors_is_not_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The run is then not refused: the rehearsal shows what it takes."""
     file = tmp_path / "mine.py"
     file.write_text(
@@ -117,9 +115,7 @@ def test_a_network_that_looks_at_its_tensors_is_not_counted(
 
 EXHAUSTED = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-    RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
-    ),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
     MemoryError(),
 ]

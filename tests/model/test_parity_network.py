@@ -92,9 +92,7 @@ def check_loss(model: ScoreModel, level: NoiseLevel, golden: dict[str, Tensor], 
     for name, parameter in model.backbone.named_parameters():
         norm = norms["grad_l2_f64"][name]
         assert abs(parameter.grad.double().norm().item() - norm) <= 2e-5 * (norm + 1e-3), name
-        if (
-            f"grad__{name}" in golden
-        ):  # float32 of the original: its own tolerances, which are relative to the largest
+        if f"grad__{name}" in golden:  # float32 of the original: its own tolerances, which are relative to the largest
             truth = golden[f"grad__{name}"]
             close(parameter.grad, truth, rtol=4e-4, atol=1e-4 * truth.abs().max().item())
 

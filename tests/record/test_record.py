@@ -54,9 +54,7 @@ def test_a_graph_waits_for_its_run() -> None:
 
 
 @pytest.mark.parametrize("node", ATTACKS, ids=lambda node: json.dumps(node)[:50])
-def test_nothing_but_named_classes_can_be_built(
-    node: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_but_named_classes_can_be_built(node: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises((UserError, ValueError)):
         build(Node.from_json(node))

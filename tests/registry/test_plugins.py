@@ -180,7 +180,7 @@ from sedd_core import hookimpl
 from sedd_core.stages import FactorizedSampler
 
 class Toy(FactorizedSampler):
-    def step_weights(self, x, score, level, level_next, graph):
+    def step_weights(self, x, score, step, graph):
         return None
 
 @hookimpl
@@ -208,8 +208,8 @@ METHOD = "    def title(self):\n        return 'toy'\n"
 MORE_FAULTS = {
     "a method of a more special contract": (
         "sampler",
-        SAMPLER.replace("score, level,", "level, score,"),
-        r"Toy.step_weights\(self, x, level, score, level_next, graph\) differs from its contract, step_weights\(self, ",
+        SAMPLER.replace("score, step,", "step, score,"),
+        r"Toy.step_weights\(self, x, step, score, graph\) differs from its contract, step_weights\(self, ",
     ),
     "a method for a property": (
         "data",

@@ -36,7 +36,7 @@ class Old(InterpolatingGraph):
         """
 from sedd_core.stages import FactorisedSampler, Step, Weights
 """,
-        "since 0.2 that is FactorizedSampler, which states step_weights(x, score, level, level_next, graph)",
+        "since 0.2 that is FactorizedSampler, which states step_weights(x, score, step, graph)",
     ),
     "sampler_that_aims": (
         """

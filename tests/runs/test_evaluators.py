@@ -115,9 +115,7 @@ def test_a_further_evaluator_has_names_of_its_own(capsys: pytest.CaptureFixture[
     assert ["4 noise levels" in figure["protocol"] for figure in figures] == [False, False, True, True]
     lines = [line for line in log("run") if "bound_2" in line]
     assert [line.split()[1] for line in lines] == ["2", "4"]
-    assert re.search(
-        r"text: bound_2 \d\.\d+ ± \d\.\d+ nats/token, bound_2 .* bits/character \(± .* n = 18\)", lines[0]
-    )
+    assert re.search(r"text: bound_2 \d\.\d+ ± \d\.\d+ nats/token, bound_2 .* bits/character \(± .* n = 18\)", lines[0])
     assert [line for line in log("run") if "bound_2" not in line] == log("alone")
     last = {name: value for line in metrics("run") for name, value in line.items()}
     assert {"valid_text/nats_per_token", "valid_text/bound_2_nats_per_token", "valid_text/bound_2_perplexity"} <= set(
@@ -294,9 +292,7 @@ def test_names_of_stages_in_an_experiment() -> None:
         f"{MINE}\ndef strings():\n    run = config()\n    run.monitors = ('tensorboard',)\n    return run\n"
     )
     config = load_experiment("strings.py:strings")
-    with pytest.raises(
-        UserError, match=r'monitors\[0\] is the str .* write a stage as stage\("monitor_tensorboard"\)'
-    ):
+    with pytest.raises(UserError, match=r'monitors\[0\] is the str .* write a stage as stage\("monitor_tensorboard"\)'):
         node_of(config)
 
 

@@ -39,7 +39,9 @@ def test_a_run_is_the_same_with_and_without_it(
     run(*TINY, parts, "--run_folder=with", "training.steps=6")
     run("--resume", "--run_folder=with", "training.steps=12")
     out = capsys.readouterr().out
-    line = f"rehearsal  one microbatch of {8 // accum} sequences, one validation batch, one sampling step, one checkpoint"
+    line = (
+        f"rehearsal  one microbatch of {8 // accum} sequences, one validation batch, one sampling step, one checkpoint"
+    )
     assert out.splitlines().count(line) == 2
     run("--resume", "--run_folder=with")  # nothing is left to train
     assert "rehearsal" not in capsys.readouterr().out

@@ -263,8 +263,7 @@ def test_the_last_steps_are_logged_though_they_fill_no_interval() -> None:
     run(*TINY, "--run_folder=each", "training.log_every=1", "training.steps=7")
     run(*TINY, "--run_folder=run", "training.log_every=4", "training.steps=7")
     by_step = [
-        {line["step"]: line["train/loss"] for line in metrics(name) if "train/loss" in line}
-        for name in ("each", "run")
+        {line["step"]: line["train/loss"] for line in metrics(name) if "train/loss" in line} for name in ("each", "run")
     ]
     assert list(by_step[1]) == [4, 7]
     assert by_step[1][7] == pytest.approx(sum(by_step[0][step] for step in (5, 6, 7)) / 3)

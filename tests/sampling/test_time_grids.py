@@ -110,9 +110,7 @@ def test_sharpening() -> None:
     cold = sharpen(weights, 0.5, 1.0)
     torch.testing.assert_close(cold[0], torch.tensor([0.16, 0.0, 0.01, 0.09]).double() * 0.8 / 0.26)
     assert (sharpen(weights, 0.01, 0.5)[1] == 0).all()
-    torch.testing.assert_close(
-        sharpen(weights, 1.0, 0.51)[0], torch.tensor([0.8 * 4 / 7, 0, 0, 0.8 * 3 / 7]).double()
-    )
+    torch.testing.assert_close(sharpen(weights, 1.0, 0.51)[0], torch.tensor([0.8 * 4 / 7, 0, 0, 0.8 * 3 / 7]).double())
     assert (sharpen(weights, 1.0, 0.49)[0] > 0).tolist() == [True, False, False, False]
     assert (sharpen(weights, 1.0, 0.95)[2] > 0).tolist() == [True, False, True, True]
     for temperature, top_p in [(0.01, 1.0), (100.0, 0.3), (1.0, 1.0)]:

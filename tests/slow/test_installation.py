@@ -90,9 +90,7 @@ SWAPS = {
 
 
 @pytest.mark.parametrize("name", [name for name in PLUGINS if not name.startswith("format_")])
-def test_without_a_plugin_all_that_does_not_name_it_works(
-    environment: Environment, name: str, tmp_path: Path
-) -> None:
+def test_without_a_plugin_all_that_does_not_name_it_works(environment: Environment, name: str, tmp_path: Path) -> None:
     quickstart = (ROOT / "experiments" / "quickstart.py").read_text()
     stage = name.split("_")[0]
     environment.pip("uninstall", f"sedd-{name.replace('_', '-')}")

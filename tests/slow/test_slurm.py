@@ -138,9 +138,7 @@ def test_a_mistake_ends_the_job_for_good(capsys: pytest.CaptureFixture[str]) -> 
     job = submit(capsys, *EVEN, "ngpus=2", "--slurm=partition=low", "--run_folder=run")
     assert wait_for_end(job) == "FAILED"
     assert state(job)["Restarts"] == "0"
-    assert said(job).count("error: ") - said(job).count("srun: error: ") - said(job).count("slurmstepd") == 1, said(
-        job
-    )
+    assert said(job).count("error: ") - said(job).count("srun: error: ") - said(job).count("slurmstepd") == 1, said(job)
     assert "Traceback" not in said(job)
 
 

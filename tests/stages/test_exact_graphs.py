@@ -43,9 +43,7 @@ def test_a_process_that_does_not_compose_is_refused() -> None:
     assert not hasattr(Graph, "semigroup")
 
 
-@pytest.mark.parametrize(
-    "pi", [[0.5, 0.4], [1.5, -0.5], [math.nan, 1.0], [math.inf, 0.0], [0.5, 0.5 + 1e-8]], ids=str
-)
+@pytest.mark.parametrize("pi", [[0.5, 0.4], [1.5, -0.5], [math.nan, 1.0], [math.inf, 0.0], [0.5, 0.5 + 1e-8]], ids=str)
 def test_a_pi_that_is_no_distribution_is_refused(pi: list[float]) -> None:
     with pytest.raises(ValueError, match=r"pi must be a distribution: its smallest entry is .*, and its sum is"):
         InterpolatingGraph(torch.tensor(pi, dtype=torch.float64), vocab_size=2)

@@ -12,8 +12,7 @@ from sedd_core.text.codec import Codec
 
 WORDS = "Once upon a time the cat, who is old, sat on it (and) said: 'no'! it isn't my name. 12 of 347; one-two_three"
 TEXT = (
-    "\n".join([WORDS, WORDS.lower(), "is, and not  two\n\tspaces.", *("and the name is" for _ in range(9))] * 4)
-    + "\n"
+    "\n".join([WORDS, WORDS.lower(), "is, and not  two\n\tspaces.", *("and the name is" for _ in range(9))] * 4) + "\n"
 )
 MARK = "▁"
 

@@ -22,6 +22,4 @@ def trainer(graph: str, noise: str, *, scale: bool, seed: int = 0) -> Trainer:
     model = ScoreModel(backbone, process, ScoreHead(scale_by_sigma=scale))
     tokens = torch.arange(4).repeat(200)  # 0 1 2 3 0 1 2 3: nothing to guess once one token is seen
     settings = Optimizer(lr=3e-3, warmup=10), Training(steps=1, batch_size=16)
-    return Trainer(
-        model, plugin(f"noise_{noise}")(), ScoreEntropy(), PackedSequences(tokens, 8), *settings, seed=seed
-    )
+    return Trainer(model, plugin(f"noise_{noise}")(), ScoreEntropy(), PackedSequences(tokens, 8), *settings, seed=seed)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, StepWeights
+from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, Step, StepWeights
 from sedd_core.testing import check_draws, check_noise, check_sampler
 
 Analytic, Euler = plugin("sampler_analytic"), plugin("sampler_euler")
@@ -24,10 +24,8 @@ def scaled(level: NoiseLevel, sigma: float = 1.0, rate: float = 1.0) -> NoiseLev
 class Timid(Analytic):
     """Probabilities of moving 0.1% too low."""
 
-    def step_weights(
-        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
-    ) -> StepWeights:
-        values, total = super().step_weights(x, score, level, level_next, graph)
+    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
+        values, total = super().step_weights(x, score, step, graph)
         stay = values.gather(-1, x[:, None])
         return StepWeights((0.999 * values).scatter(-1, x[:, None], stay), total)
 
@@ -35,47 +33,37 @@ class Timid(Analytic):
 class TooNoisy(Analytic):
     """Both noise levels 1% too high."""
 
-    def step_weights(
-        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
-    ) -> StepWeights:
-        return super().step_weights(x, score, scaled(level, sigma=1.01), scaled(level_next, sigma=1.01), graph)
+    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
+        return super().step_weights(x, score, Step(*(scaled(level, sigma=1.01) for level in step)), graph)
 
 
 class HalfWay(Analytic):
     """The step ends half-way."""
 
-    def step_weights(
-        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
-    ) -> StepWeights:
-        middle = level_next._replace(sigma=(level.sigma + level_next.sigma) / 2)
-        return super().step_weights(x, score, level, middle, graph)
+    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
+        middle = step.level_next._replace(sigma=(step.level.sigma + step.level_next.sigma) / 2)
+        return super().step_weights(x, score, Step(step.level, middle), graph)
 
 
 class Hasty(Euler):
     """A rate 0.1% too high."""
 
-    def step_weights(
-        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
-    ) -> StepWeights:
-        return super().step_weights(x, score, scaled(level, rate=1.001), level_next, graph)
+    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
+        return super().step_weights(x, score, step._replace(level=scaled(step.level, rate=1.001)), graph)
 
 
 class Sharp(Euler):
     """Scores to the power 1.01."""
 
-    def step_weights(
-        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
-    ) -> StepWeights:
-        return super().step_weights(x, score**1.01, level, level_next, graph)
+    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
+        return super().step_weights(x, score**1.01, step, graph)
 
 
 class LeftBehind(Euler):
     """The noise level in place of its rate."""
 
-    def step_weights(
-        self, x: Tensor, score: Tensor, level: NoiseLevel, level_next: NoiseLevel, graph: Graph
-    ) -> StepWeights:
-        return super().step_weights(x, score, level._replace(rate=level.sigma), level_next, graph)
+    def step_weights(self, x: Tensor, score: Tensor, step: Step, graph: Graph) -> StepWeights:
+        return super().step_weights(x, score, step._replace(level=step.level._replace(rate=step.level.sigma)), graph)
 
 
 @pytest.mark.parametrize("fault", [Timid, TooNoisy, HalfWay, Hasty, Sharp, LeftBehind])
@@ -87,9 +75,7 @@ def test_a_wrong_sampler_is_detected(graph: str, fault: Callable[[], Sampler]) -
 
 @pytest.mark.parametrize("sampler", [Analytic, Euler])
 @pytest.mark.parametrize(("graph", "noise"), [("absorb", "geometric"), ("uniform", "loglinear")])
-def test_correct_samplers_pass_under_the_other_schedule(
-    graph: str, sampler: Callable[[], Sampler], noise: str
-) -> None:
+def test_correct_samplers_pass_under_the_other_schedule(graph: str, sampler: Callable[[], Sampler], noise: str) -> None:
     """Under their own (`PAIRS`), the tests of the samplers' plugins check them."""
     check_sampler(sampler(), plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{noise}")())
 

@@ -207,9 +207,7 @@ FAULTS = {
     RandomRows: "two equal instances must have the same train split, tokens differ, first at",
     SameSplits: "training and validation must be disjoint, but 20 of 20 training sequences",
     with_rows("Empty", __len__=lambda self: 0): "the train split must have at least one sequence",
-    with_rows(
-        "SpreadsFew", spread=spread_as(lambda n, total: torch.arange(n // 2))
-    ): "must be 1 indices, not of shape",
+    with_rows("SpreadsFew", spread=spread_as(lambda n, total: torch.arange(n // 2))): "must be 1 indices, not of shape",
     with_rows(
         "SpreadsInt32", spread=spread_as(lambda n, total: torch.arange(n).int())
     ): "must be int64, not torch.int32",
@@ -217,9 +215,7 @@ FAULTS = {
     with_rows(
         "SpreadsBeyond", spread=spread_as(lambda n, total: torch.arange(n) * total // n + 1)
     ): "below 20, not 1 ... 20",
-    with_rows(
-        "SpreadsFirst", spread=spread_as(lambda n, total: torch.arange(n))
-    ): "over the whole split, not 0 ... 10",
+    with_rows("SpreadsFirst", spread=spread_as(lambda n, total: torch.arange(n))): "over the whole split, not 0 ... 10",
     with_rows("SpreadsUnevenly", spread=spread_as(lambda n, total: torch.arange(total)[[*range(n - 1), -1]])): (
         r"spread\(11\) .* must be even, but distances lie between 1 and 10"
     ),
@@ -227,18 +223,12 @@ FAULTS = {
     with_rows(
         "Long", batch=changed(tokens=lambda b, i: b.tokens.repeat(1, 2))
     ): r"must have shape \[20, 4\], not \[20, 8\]",
-    with_rows(
-        "Beyond", batch=changed(tokens=lambda b, i: b.tokens + 200)
-    ): "must lie between 0 and 255.*range from 2",
+    with_rows("Beyond", batch=changed(tokens=lambda b, i: b.tokens + 200)): "must lie between 0 and 255.*range from 2",
     with_rows(
         "ValidBeyond", valid_alone=True, batch=changed(tokens=lambda b, i: -b.tokens)
     ): "tokens of the valid split",
-    with_rows(
-        "IntMask", batch=changed(loss_mask=lambda b, i: b.loss_mask.int())
-    ): "loss_mask .* must be None or bool",
-    with_rows(
-        "ShortText", batch=changed(text=lambda b, i: b.text[:, :2])
-    ): r"text .* bool \[20, 4\], not .*\[20, 2\]",
+    with_rows("IntMask", batch=changed(loss_mask=lambda b, i: b.loss_mask.int())): "loss_mask .* must be None or bool",
+    with_rows("ShortText", batch=changed(text=lambda b, i: b.text[:, :2])): r"text .* bool \[20, 4\], not .*\[20, 2\]",
     with_rows(
         "NoText", batch=changed(text=lambda b, i: full(b, False))
     ): "must have a position of text, but 20 have none",
@@ -251,9 +241,7 @@ FAULTS = {
     with_rows("MaskRolls", batch=changed(loss_mask=lambda b, i: b.loss_mask.roll(len(i), 1))): "loss_mask differ",
     with_rows("CondCounts", batch=changed(cond=lambda b, i: torch.arange(len(i)))): "in another order, cond differ",
     with_rows("CondOfMany", batch=changed(cond=lambda b, i: i if len(i) > 1 else None)): "alone, cond differ$",
-    with_rows(
-        "Numbers", batch=changed(text=lambda b, i: full(b, True) if len(i) > 2 else None)
-    ): "twice, text differ",
+    with_rows("Numbers", batch=changed(text=lambda b, i: full(b, True) if len(i) > 2 else None)): "twice, text differ",
 }
 
 

@@ -64,9 +64,7 @@ class Renamed(SEDD):
     """A weight has another name."""
 
     def weights(self, path: Path, averaged: bool) -> dict[str, Tensor]:
-        return {
-            name.replace("vocab_embed", "embed"): value for name, value in super().weights(path, averaged).items()
-        }
+        return {name.replace("vocab_embed", "embed"): value for name, value in super().weights(path, averaged).items()}
 
 
 class Averages(SEDD):

@@ -34,8 +34,8 @@ def test_first_order_on_longer_sequences() -> None:
 class Faulty(plugin("sampler_analytic")):
     """A sampler whose probability of state 0 is 5% too high."""
 
-    def step_weights(self, x, score, level, level_next, graph) -> StepWeights:
-        values, total = super().step_weights(x, score, level, level_next, graph)
+    def step_weights(self, x, score, step, graph) -> StepWeights:
+        values, total = super().step_weights(x, score, step, graph)
         values[:, 0] *= 1.05
         return StepWeights(values, total)
 

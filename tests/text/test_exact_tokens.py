@@ -30,8 +30,7 @@ def check_in_place(prompt: Prompt, name: str, seed: int) -> None:
     filling = [i for i in range(codec.vocab_size) if (codec.tokenizer.id_to_token(i) or "<")[0] not in "<["]
     where = known.positions[0].tolist()
     row = [
-        token if fixed else noise.choice(filling)
-        for token, fixed in zip(known.tokens[0].tolist(), where, strict=True)
+        token if fixed else noise.choice(filling) for token, fixed in zip(known.tokens[0].tolist(), where, strict=True)
     ]
     runs = [list(run) for fixed, run in groupby(range(LENGTH), where.__getitem__) if fixed]
     written = [piece for piece in prompt.pieces if isinstance(piece, str)]

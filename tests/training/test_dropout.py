@@ -52,9 +52,9 @@ def masks(rank: int, step: int) -> list[tuple[float, ...]]:
     backbone = Dropping(5)
     model = ScoreModel(backbone, plugin("graph_absorb")(vocab_size=4), ScoreHead())
     data, training = PackedSequences(torch.arange(4).repeat(20), 8), Training(steps=1, batch_size=8, accum=2)
-    Trainer(
-        model, plugin("noise_loglinear")(), ScoreEntropy(), data, Optimizer(), training, 0, OneOfTwo(rank, 2)
-    ).step(step)
+    Trainer(model, plugin("noise_loglinear")(), ScoreEntropy(), data, Optimizer(), training, 0, OneOfTwo(rank, 2)).step(
+        step
+    )
     return backbone.kept
 
 

@@ -218,9 +218,7 @@ def visible(picture: str, second: float | None) -> list[tuple[str, str]]:
         for inner in group if opacity == "1" else ():
             kind = (inner.get("class") or "").split()[0]
             seen += [(kind, text.text or "") for text in inner.iterfind(f"{name}text")]
-            seen += [
-                (kind, "") for path in inner.iterfind(f"{name}path") for _ in re.findall("M", path.get("d") or "")
-            ]
+            seen += [(kind, "") for path in inner.iterfind(f"{name}path") for _ in re.findall("M", path.get("d") or "")]
     return sorted(seen)
 
 

@@ -69,9 +69,7 @@ def read(source: Data) -> None:
 
 def text_of(source: Data, split: str) -> str:
     sequences = source.split(split)
-    return "".join(
-        source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist()
-    )
+    return "".join(source.codec().decode(row) for row in sequences.batch(torch.arange(len(sequences))).tokens.tolist())
 
 
 @pytest.mark.parametrize(
@@ -131,9 +129,7 @@ def test_a_folder_is_the_same_however_it_is_written(folder: Path) -> None:
 
 def test_text_files(folder: Path) -> None:
     (folder / "train.txt").write_text("\n".join(DOCUMENTS))
-    assert text_of(data(folder, name=str(folder / "train.txt")), "train").startswith(
-        DOCUMENTS[0] + END + DOCUMENTS[1]
-    )
+    assert text_of(data(folder, name=str(folder / "train.txt")), "train").startswith(DOCUMENTS[0] + END + DOCUMENTS[1])
 
 
 def test_a_local_file_in_place_of_the_hub(folder: Path) -> None:

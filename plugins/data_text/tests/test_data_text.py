@@ -340,9 +340,7 @@ def test_a_tokenizer_of_the_hub(file: str, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.chdir(tmp_path)
     assert data(paths=(file,), tokenizer="gpt2").codec().encode("the cat") == codec.encode("the cat")
-    with pytest.raises(
-        UserError, match=r"'bpee' does not exist locally.*No connection.*learned here: bpe, char, byte"
-    ):
+    with pytest.raises(UserError, match=r"'bpee' does not exist locally.*No connection.*learned here: bpe, char, byte"):
         data(paths=(file,), tokenizer="bpee").split("train")
 
 

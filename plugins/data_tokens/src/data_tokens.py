@@ -53,9 +53,7 @@ class TokenFiles(Data):
         if not 0 < valid_fraction < 1:
             raise ValueError(f"valid_fraction must lie between 0 and 1, not {valid_fraction}")
         if tokenizer in ("bpe", "char", "byte"):  # kept from another data stage
-            raise ValueError(
-                f"tokenizer '{tokenizer}' is made from text: name the file of one, or None for ids alone"
-            )
+            raise ValueError(f"tokenizer '{tokenizer}' is made from text: name the file of one, or None for ids alone")
         self.path, self.valid_path, self.valid_fraction = path, valid_path, valid_fraction
         self.vocab, self.id_type, self.tokenizer, self.length = vocab, id_type, tokenizer, length
 
@@ -150,9 +148,7 @@ def _file(path: str) -> Path:
     if not file.is_file():
         raise UserError(f"There is no file {path} (from {Path.cwd()}): set data.path or data.valid_path.")
     if file.suffix not in (".npy", ".bin"):
-        raise UserError(
-            f"{path} is neither .npy nor .bin: token ids are read from those. Text: data=text or data=hub."
-        )
+        raise UserError(f"{path} is neither .npy nor .bin: token ids are read from those. Text: data=text or data=hub.")
     return file
 
 

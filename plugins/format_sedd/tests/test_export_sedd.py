@@ -57,9 +57,7 @@ def test_export_and_load_is_the_identity(tmp_path: Path, graph: Node, noise: Nod
 @pytest.mark.parametrize("name", ["absorb_scaled", "absorb_unscaled", "uniform"])
 def test_exporting_a_published_model_reproduces_it(tmp_path: Path, name: str) -> None:
     export(GOLDEN / "models" / name, tmp_path / "copy")
-    ours, theirs = (
-        json.loads((f / "config.json").read_text()) for f in (tmp_path / "copy", GOLDEN / "models" / name)
-    )
+    ours, theirs = (json.loads((f / "config.json").read_text()) for f in (tmp_path / "copy", GOLDEN / "models" / name))
     for part in ("graph", "noise", "model"):
         assert ours[part].items() <= theirs[part].items()
     assert ours["tokens"] == theirs["tokens"]
@@ -104,9 +102,7 @@ def test_a_network_that_reads_something_else_than_sigma_is_not_exported(tmp_path
     assert not (tmp_path / "export").exists()
 
 
-def test_a_plugin_that_the_layout_does_not_support(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plugin_that_the_layout_does_not_support(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(SUPPORTED, "graph_absorb")
     with pytest.raises(UserError, match="does not support the graph graph_absorb; it supports graph_uniform"):
         export(run, tmp_path / "export")

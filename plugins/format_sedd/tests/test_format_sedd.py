@@ -339,9 +339,7 @@ def test_the_published_model_loads_from_its_hub_id(hub: Path) -> None:
     golden_scores(load_model("louaaron/sedd-small")[0], "absorb_unscaled")
 
 
-def test_the_published_model_is_sampled_from_at_the_command_line(
-    hub: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_published_model_is_sampled_from_at_the_command_line(hub: Path, capsys: pytest.CaptureFixture[str]) -> None:
     launch = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "--checkpoint=louaaron/sedd-small"]
     assert main([*launch, "tokenizer=gpt2", "steps=4", "count=2", "--prefix=hat", "--run_folder=out"]) == 0
     texts = [path.read_text() for path in Path("out/samples").iterdir()]

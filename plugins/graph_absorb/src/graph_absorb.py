@@ -14,20 +14,13 @@ from sedd_core.stages import Graph, InterpolatingGraph, NoiseLevel
 
 
 class Absorb(InterpolatingGraph):
-    """The absorbing process: the limit distribution pi is the mask, state V.
+    """The absorbing process: the limit distribution pi is the mask, state V (SEDD, equation 6).
 
     Args:
         vocab_size: Number V of data tokens; there are V + 1 states.
-
-    Raises:
-        ValueError: vocab_size is below 1.
-
-    Source: SEDD, equation 6; D3PM's absorbing state.
     """
 
     def __init__(self, *, vocab_size: int) -> None:
-        if vocab_size < 1:
-            raise ValueError(f"vocab_size must be at least 1, not {vocab_size}")
         pi = torch.zeros(vocab_size + 1, dtype=torch.float64)
         pi[vocab_size] = 1.0
         super().__init__(pi, vocab_size=vocab_size, mask=vocab_size)

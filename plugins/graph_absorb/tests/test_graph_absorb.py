@@ -32,5 +32,5 @@ def test_the_published_score_offset() -> None:
 
 
 def test_an_empty_vocabulary_is_refused() -> None:
-    with pytest.raises(ValueError, match="vocab_size must be at least 1"):
+    with pytest.raises(ValueError, match="2 states"):
         plugin("graph_absorb")(vocab_size=0)

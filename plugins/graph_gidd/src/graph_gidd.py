@@ -23,14 +23,12 @@ class GIDD(InterpolatingGraph):
             absorb.
 
     Raises:
-        ValueError: vocab_size is below 1, or p_uniform is out of range.
+        ValueError: p_uniform is out of range.
 
     Source: von Rütte et al., Generalized Interpolating Discrete Diffusion (arXiv 2503.04482), section 4, gamma = 1.
     """
 
     def __init__(self, *, vocab_size: int, p_uniform: float = 0.1) -> None:
-        if vocab_size < 1:
-            raise ValueError(f"vocab_size must be at least 1, not {vocab_size}")
         if not 0 <= p_uniform < 1:
             raise ValueError(f"p_uniform must lie in [0, 1), not {p_uniform}")
         limit = torch.zeros(vocab_size + 1, dtype=torch.float64)

@@ -16,17 +16,15 @@ class Hybrid(InterpolatingGraph):
         p_uniform: Probability, in (0, 1), that a replaced token becomes a data token rather than the mask.
 
     Raises:
-        ValueError: vocab_size is below 1, or p_uniform is out of range.
+        ValueError: p_uniform is out of range.
 
     Source: a mixture of the two matrices of SEDD, section 3.3.
     """
 
     def __init__(self, *, vocab_size: int, p_uniform: float = 0.1) -> None:
-        if vocab_size < 1:
-            raise ValueError(f"vocab_size must be at least 1, not {vocab_size}")
         if not 0 < p_uniform < 1:
             raise ValueError(f"p_uniform must lie between 0 and 1, not {p_uniform}: at 0 use graph=absorb")
-        pi = torch.full((vocab_size + 1,), p_uniform / vocab_size, dtype=torch.float64)
+        pi = torch.full((vocab_size + 1,), p_uniform / max(vocab_size, 1), dtype=torch.float64)
         pi[vocab_size] = 1 - p_uniform
         super().__init__(pi, vocab_size=vocab_size, mask=vocab_size)
 

@@ -9,21 +9,14 @@ from sedd_core.stages import Graph, InterpolatingGraph
 
 
 class Uniform(InterpolatingGraph):
-    """The uniform process: the limit distribution pi is 1/V at every token, without a mask.
+    """The uniform process: the limit distribution pi is 1/V at every token, without a mask (SEDD, equation 6).
 
     Args:
         vocab_size: Number V of data tokens, which are also the states.
-
-    Raises:
-        ValueError: vocab_size is below 2.
-
-    Source: SEDD, equation 6.
     """
 
     def __init__(self, *, vocab_size: int) -> None:
-        if vocab_size < 2:
-            raise ValueError(f"vocab_size must be at least 2, not {vocab_size}")
-        super().__init__(torch.full((vocab_size,), 1 / vocab_size, dtype=torch.float64), vocab_size=vocab_size)
+        super().__init__(torch.ones(vocab_size, dtype=torch.float64) / vocab_size, vocab_size=vocab_size)
 
 
 @hookimpl

@@ -147,9 +147,7 @@ class Block(nn.Module):
         self.attn_qkv = nn.Linear(width, 3 * width, bias=False)
         self.attn_out = nn.Linear(width, width, bias=False)
         self.norm2 = LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width)
-        )
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(approximate="tanh"), nn.Linear(4 * width, width))
         self.adaLN_modulation = zeroed(nn.Linear(cond_dim, 6 * width))
 
     def forward(
@@ -256,9 +254,7 @@ class DDiT(Backbone):
         """The linear map from features to S logits."""
         return self.output_layer.linear
 
-    def forward(
-        self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None
-    ) -> Float[Tensor, "B L D"]:
+    def forward(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "B L D"]:
         """Features [B, L, D] of noised sequences.
 
         Args:

@@ -116,9 +116,7 @@ def zero_noise(x: Tensor) -> Tensor:
 def adaptive(weights: dict[str, Tensor], cond_dim: int) -> dict[str, Tensor]:
     """RADD's weights in this network: the biases of its norms are shifts, its gates are 1, nothing is embedded."""
     out = {name: value for name, value in weights.items() if not name.endswith(("norm1.bias", "norm2.bias"))}
-    out["output_layer.adaLN_modulation.bias"] = torch.cat(
-        [(last := out.pop("output_layer.norm_final.bias")), 0 * last]
-    )
+    out["output_layer.adaLN_modulation.bias"] = torch.cat([(last := out.pop("output_layer.norm_final.bias")), 0 * last])
     for block in sorted({name.rpartition(".norm1")[0] for name in weights if name.endswith("norm1.bias")}):
         one, two = weights[f"{block}.norm1.bias"], weights[f"{block}.norm2.bias"]
         shifts = [one, 0 * one, torch.ones_like(one), two, 0 * two, torch.ones_like(two)]

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.stages import FactorizedSampler, Graph, NoiseLevel, Sampler, StepWeights
+from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeights
 
 
 class Euler(FactorizedSampler):
-    """Euler's method: p(y) = 1{y = x} + dt dsigma/dt Q_reverse(x -> y) at each position; first order.
+    """Euler's method: p(y) = 1{y = x} + dt dsigma/dt Q_reverse(x -> y) at each position (SEDD, equation 18).
 
     A negative probability of staying is clipped to 0, and the excess is counted in `stats`.
-
-    Source: SEDD, equation 18.
     """
 
     order = 1.0
 
-    def step_weights(
-        self,
-        x: Int64[Tensor, " N"],
-        score: Float[Tensor, "N S"],
-        level: NoiseLevel,
-        level_next: NoiseLevel,
-        graph: Graph,
-    ) -> StepWeights:
+    def step_weights(self, x: Int[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> StepWeights:
         """dt dsigma/dt Q(y -> x) s_y for y != x; the remainder of probability one, at least 0, for y = x."""
-        dt = level.t - level_next.t
-        rate = graph.reverse_rate(x, score, level) * (dt * level.rate)[:, None]
+        dt = step.level.t - step.level_next.t
+        rate = graph.reverse_rate(x, score, step.level) * (dt * step.level.rate)[:, None]
         own = score.gather(-1, x[:, None]).double()  # 1, up to the factor of a row
-        staying = own + rate.gather(-1, x[:, None])
-        values = rate.scatter(-1, x[:, None], staying.clamp(min=0))
-        return StepWeights(values, own[:, 0])
+        staying = (own + rate.gather(-1, x[:, None])).clamp(min=0)
+        return StepWeights(rate.scatter(-1, x[:, None], staying), own[:, 0])
 
 
 @hookimpl

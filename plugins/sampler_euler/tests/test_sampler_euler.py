@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sedd_core import plugin
-from sedd_core.stages import NoiseLevel
+from sedd_core.stages import NoiseLevel, Step
 from sedd_core.testing import check_sampler
 
 
@@ -19,9 +19,9 @@ def test_step_weights_follow_the_formula() -> None:
     graph = plugin("graph_uniform")(vocab_size=4)
     ones = torch.ones(2).double()
     level = NoiseLevel(ones, ones, 2 * ones)
-    level_next = level._replace(t=torch.tensor([0.9, 0.0]).double())
+    step = Step(level, level._replace(t=torch.tensor([0.9, 0.0]).double()))
     score = torch.tensor([[1.0, 0.5, 2.0, 0.5], [1.0, 2.0, 2.0, 4.0]]).double()
-    values, total = plugin("sampler_euler")().step_weights(torch.tensor([0, 0]), score, level, level_next, graph)
+    values, total = plugin("sampler_euler")().step_weights(torch.tensor([0, 0]), score, step, graph)
     expected = torch.tensor([[0.85, 0.025, 0.1, 0.025], [0.0, 1.0, 1.0, 2.0]]).double()
     torch.testing.assert_close(values, expected)
     assert total.tolist() == [1.0, 1.0]

@@ -118,9 +118,7 @@ class HubDataset(PackedData):
         """Advice for a split that is too short: the settings that limit its documents."""
         if not self._holds_out:
             return super().remedy
-        return (
-            f"raise data.valid_documents ({self.valid_documents:,}){'' if self.limit is None else ' or data.limit'}"
-        )
+        return f"raise data.valid_documents ({self.valid_documents:,}){'' if self.limit is None else ' or data.limit'}"
 
     @property
     def title(self) -> str:
