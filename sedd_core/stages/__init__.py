@@ -3,9 +3,9 @@
 from .backbone import Backbone
 from .data import Batch, Data, Sequences, Split
 from .evaluator import EvalContext, EvalData, Evaluator
-from .factorized import FactorizedSampler, Step
+from .factorized import FactorizedSampler
 from .format import Format
-from .graph import Graph, StepWeights
+from .graph import Graph
 from .head import Head
 from .interpolating import InterpolatingGraph
 from .monitor import Monitor
@@ -14,6 +14,7 @@ from .noise import Noise, NoiseLevel
 from .objective import DenoisingObjective, Objective
 from .sampler import FixedTokens, Sampler, ScoreFunction
 from .sampler_stats import SamplerStats
+from .step import Step, StepWeights
 
 __all__ = [
     "Backbone",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64, Int, Int64
@@ -13,16 +13,10 @@ from torch import Tensor
 from ..maths.categorical import categorical, row_chunks, sharpen
 from ..maths.draws import Draws
 from ..maths.numerics import row_scores
-from .graph import Graph, StepWeights
+from .graph import Graph
 from .noise import NoiseLevel
 from .sampler import Sampler, ScoreFunction, split_weights
-
-
-class Step(NamedTuple):
-    """The noise levels [N] before and after a step of a sampler."""
-
-    level: NoiseLevel
-    level_next: NoiseLevel
+from .step import Step, StepWeights
 
 
 class FactorizedSampler(Sampler):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -18,13 +17,7 @@ from torch import Tensor, nn
 from ..maths.categorical import categorical
 from ..maths.draws import Draws
 from .noise import NoiseLevel
-
-
-class StepWeights(NamedTuple):
-    """An unnormalized distribution: `values` >= 0 [..., S], which sum to `total` [...] without clipping."""
-
-    values: Float[Tensor, "*shape S"]
-    total: Float64[Tensor, "*shape"]
+from .step import StepWeights
 
 
 class Graph(nn.Module, ABC):

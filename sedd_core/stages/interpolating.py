@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from ..maths.draws import Draws
 from ..maths.numerics import LARGEST, expand_to, log1mexp
-from .graph import Graph, StepWeights
+from .graph import Graph
 from .mixtures import check_distribution, draw, entries
 from .noise import NoiseLevel
+from .step import StepWeights
 
 
 class Coefficients(NamedTuple):

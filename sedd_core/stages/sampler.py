@@ -13,9 +13,10 @@ from torch import Tensor
 from ..maths.categorical import categorical, row_chunks
 from ..maths.draws import Draws
 from ..maths.numerics import row_scores
-from .graph import Graph, StepWeights
+from .graph import Graph
 from .noise import NoiseLevel
 from .sampler_stats import SamplerStats
+from .step import StepWeights
 
 
 @runtime_checkable
