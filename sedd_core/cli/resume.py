@@ -29,6 +29,7 @@ HARMLESS = (
         "sampler",
         "more_valid",
     ),
+    *("model.attention", "model.activation_checkpointing"),
     *("monitor", "monitors", "ngpus", "init_from", "init_format"),
 )
 """Settings that affect how training is computed, monitored or evaluated, but not what it learns."""

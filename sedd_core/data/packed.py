@@ -76,7 +76,8 @@ class PackedData(Data):
             sequences: Sequences = DocumentSequences(*parts)
             self._report_cut_documents(name, corpus, *sequences.cut_off())
         else:
-            sequences = PackedSequences(corpus.tokens, self.length)
+            ends = corpus.ends if self.documents == "separate" else None
+            sequences = PackedSequences(corpus.tokens, self.length, ends)
         if not len(sequences):
             raise UserError(
                 f"The {name} split of {self.describe()} contains {len(corpus.tokens):,} tokens, less than one "

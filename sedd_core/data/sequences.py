@@ -24,17 +24,28 @@ class PackedSequences(Sequences):
     Args:
         tokens: Run of token ids [N]; a remainder below `length` at its end is dropped.
         length: Tokens per sequence, L.
+        ends: End position of each document in `tokens` [D], to keep the documents of a sequence separate. Figures are
+            then conditional on their boundaries, which the network is given. None: documents are joined.
     """
 
-    def __init__(self, tokens: Int64[Tensor, " N"] | Tensor, length: int) -> None:
+    def __init__(
+        self, tokens: Int64[Tensor, " N"] | Tensor, length: int, ends: Int64[Tensor, " D"] | None = None
+    ) -> None:
         self.tokens = tokens[: len(tokens) // length * length].view(-1, length)
+        self.ends = ends
+        self.conditioned_on = "" if ends is None else "boundaries"
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """The sequences at `indices` [B] as int64 tokens [B, L]."""
-        return Batch(self.tokens[indices].to(torch.int64))
+        """The sequences at `indices` [B] as int64 tokens [B, L], with the document of each where they are separate."""
+        tokens = self.tokens[indices].to(torch.int64)
+        if self.ends is None:
+            return Batch(tokens)
+        length = tokens.shape[1]
+        documents = torch.searchsorted(self.ends, indices[:, None] * length + torch.arange(length), right=True)
+        return Batch(tokens, documents=documents - documents[:, :1])
 
 
 class DocumentSequences(Sequences):

@@ -114,14 +114,14 @@ def terms(model: ScoreNetwork, noise: Noise, batch: Batch, draws: Draws, *, poin
     for point in (by_mask_count if masking else by_noise)(graph, noise, x0, ends.sigma, draws, points):
         x = restore_given(point.x, x0, batch.loss_mask)
         positions = graph.reachable(x, point.level) & loss_mask
-        entropy = model_entropy(model, x, x0, point.level, positions, batch.cond)
+        entropy = model_entropy(model, x, x0, point.level, positions, batch.cond, batch.documents)
         weights = torch.stack([point.diffusion, point.reconstruction, point.prior])
         sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # the entropy may be infinite
     if masking:
         return Terms(*sums)
     low, high = ends.pick(0).at(x0[:, 0]), ends.pick(1).at(x0[:, 0])
     x = restore_given(graph.perturb(x0, low, draws.at(points)), x0, batch.loss_mask)
-    reconstruction = -log_denoised(model, x, x0, low, loss_mask, batch.cond)
+    reconstruction = -log_denoised(model, x, x0, low, loss_mask, batch.cond, batch.documents)
     prior = prior_term(model, noise, batch, high, draws.part("beyond"), points)
     return Terms(sums[0], reconstruction, prior)
 
@@ -138,7 +138,7 @@ def prior_term(
     for point in beyond(graph, noise, x0, end, draws, 0 if finite.all() else points):
         x = restore_given(point.x, x0, batch.loss_mask)
         positions = loss_mask & graph.reachable(x, point.level)
-        entropy = held_entropy(model, x, x0, point.level, end, positions, batch.cond)
+        entropy = held_entropy(model, x, x0, point.level, end, positions, batch.cond, batch.documents)
         prior += (point.prior * entropy / points).where(~finite, 0.0)
     return prior
 

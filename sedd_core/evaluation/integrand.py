@@ -53,9 +53,10 @@ def model_entropy(
     level: NoiseLevel,
     positions: Bool[Tensor, "B L"],
     cond: Tensor | None,
+    documents: Int64[Tensor, "B L"] | None = None,
 ) -> Float64[Tensor, " B"]:
     """The score entropy [B] of each sequence in nats per unit of sigma, summed over `positions` [B, L]."""
-    log_score = model.raw(x, level, positions, cond)
+    log_score = model.raw(x, level, positions, cond, documents)
     entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], x0[positions])
     return torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy).sum(-1)
 
@@ -68,6 +69,7 @@ def held_entropy(
     end: NoiseLevel,
     positions: Bool[Tensor, "B L"],
     cond: Tensor | None,
+    documents: Int64[Tensor, "B L"] | None = None,
 ) -> Float64[Tensor, " B"]:
     """The score entropy [B] at a level beyond the last one, `end`, for which the network was trained.
 
@@ -75,7 +77,7 @@ def held_entropy(
     others, and carried on to the level by the process: s_y = (g K)_y / (g K)_x. A score held constant would diverge.
     """
     current, clean, now, last = x[positions], x0[positions], level.at(x, positions), end.at(x, positions)
-    log_score = model.raw(x, end, positions, cond).scatter(-1, current[:, None], 0.0)
+    log_score = model.raw(x, end, positions, cond, documents).scatter(-1, current[:, None], 0.0)
     entropy = torch.empty(len(current), dtype=torch.float64, device=x.device)
     for part in row_chunks(*log_score.shape):
         log_probs = log_score[part].double().log_softmax(-1)
@@ -91,9 +93,12 @@ def log_denoised(
     level: NoiseLevel,
     loss_mask: Bool[Tensor, "B L"],
     cond: Tensor | None = None,
+    documents: Int64[Tensor, "B L"] | None = None,
 ) -> Float64[Tensor, " B"]:
     """log p(x0 | x) [B] of the final denoising, in nats per sequence; positions that cannot move add 0."""
-    positions, probs = denoising_distribution(x, level, score_function(model, cond=cond), model.graph)
+    positions, probs = denoising_distribution(
+        x, level, score_function(model, cond=cond, documents=documents), model.graph
+    )
     log_p = probs.gather(-1, x0[positions][:, None])[:, 0].double().log()
     log_p = torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(positions, log_p)
     return log_p.where(loss_mask, 0.0).sum(-1)

@@ -99,14 +99,15 @@ def contract_fault(cls: object, contract: type) -> str | None:
 
 
 def _members(cls: type) -> Iterator[tuple[str, object]]:
-    """Public members of the contracts that a class inherits from.
+    """Public members of the contracts that a class inherits from, each as the nearest contract has it.
 
     An attribute that a contract only annotates has the value None.
     """
-    for base in cls.__mro__[1:]:
+    members: dict[str, object] = {}
+    for base in reversed(cls.__mro__[1:]):
         if base.__module__.startswith("sedd_core."):
-            own = {**dict.fromkeys(inspect.get_annotations(base)), **vars(base)}
-            yield from ((name, value) for name, value in own.items() if not name.startswith("_"))
+            members |= {**dict.fromkeys(inspect.get_annotations(base)), **vars(base)}
+    yield from ((name, value) for name, value in members.items() if not name.startswith("_"))
 
 
 def _member_fault(cls: type, name: str, expected: object) -> str | None:

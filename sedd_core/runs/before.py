@@ -69,7 +69,8 @@ def warnings(run: TrainingParts) -> list[str]:
         UserError: Parts do not fit each other or the memory of the GPUs.
     """
     parts: dict[str, Any] = {
-        name: getattr(run, name) for name in ("noise", "head", "objective", "sampler", "optimizer", "training")
+        name: getattr(run, name)
+        for name in ("data", "model", "noise", "head", "objective", "sampler", "optimizer", "training")
     }
     vocab_size, known = run.vocab_size()
     parts |= {"processes": run.started_processes(), "graph": contracts.inspection_graph(run.graph, vocab_size)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -10,8 +11,9 @@ from .. import checkpoints
 from ..build.workspace import Workspace
 from ..errors import UserError
 from ..evaluation.integrand import masks_only
+from ..model.score import check_takes_documents
 from ..registry.plugins import name_of
-from ..stages import Graph, Head, Noise, Objective, Sampler
+from ..stages import Backbone, Data, Graph, Head, Noise, Objective, Sampler
 from ..training.batches import check_batch_divides
 from ..training.settings import Optimizer, Training
 from ..training.trainer import check_process_is_fixed
@@ -83,6 +85,13 @@ def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
     yield from ()
 
 
+def network_keeps_documents_separate(data: Data, model: partial[Backbone]) -> Iterator[str]:
+    """Reject a network that cannot keep the documents of a sequence separate, where the data asks for it."""
+    if data.documents == "separate" and isinstance(model.func, type):
+        check_takes_documents(model.func)
+    yield from ()
+
+
 def batch_divides(training: Training, processes: int) -> Iterator[str]:
     """Reject a batch that does not divide equally among the processes."""
     check_batch_divides(training, processes)
@@ -91,6 +100,7 @@ def batch_divides(training: Training, processes: int) -> Iterator[str]:
 
 CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     sampler_suits,
+    network_keeps_documents_separate,
     batch_divides,
     process_is_fixed,
     prior_is_reached,
@@ -99,8 +109,8 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     warm_up_ends,
     profile_is_reached,
 )
-"""Checks; their parameters are any of graph, noise, head, objective, sampler, optimizer, training, processes, by
-name."""
+"""Checks; their parameters are any of data, model, graph, noise, head, objective, sampler, optimizer, training,
+processes, by name."""
 WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
 """Checks that do not read values of the graph's tensors, for graphs on the meta device."""
 

@@ -16,7 +16,10 @@ FixedTokenNoise = Literal["same", "none"]
 
 
 def score_function(
-    model: ScoreNetwork, clean: Bool[Tensor, "B L"] | None = None, cond: Tensor | None = None
+    model: ScoreNetwork,
+    clean: Bool[Tensor, "B L"] | None = None,
+    cond: Tensor | None = None,
+    documents: Int64[Tensor, "B L"] | None = None,
 ) -> ScoreFunction:
     """The model with its conditions, as samplers call it.
 
@@ -24,6 +27,7 @@ def score_function(
         model: The score model.
         clean: Positions [B, L] at which the network receives noise level 0; None: none.
         cond: Conditions [B, ...] of the sequences, for the network.
+        documents: Document [B, L] of each position; None: each sequence is one document.
     """
 
     def score(
@@ -32,7 +36,7 @@ def score_function(
         if clean is not None:
             level = level.at(x)
             level = level._replace(t=level.t.masked_fill(clean, 0.0), sigma=level.sigma.masked_fill(clean, 0.0))
-        return model(x, level, positions, cond)
+        return model(x, level, positions, cond, documents)
 
     return score
 

@@ -1,7 +1,7 @@
 """The contracts: one abstract class per stage."""
 
-from .backbone import Backbone
-from .data import Batch, Data, Sequences, Split
+from .backbone import Backbone, DocumentBackbone
+from .data import Batch, Data, Documents, Sequences, Split
 from .evaluator import EvalContext, EvalData, Evaluator
 from .factorized import FactorizedSampler
 from .format import Format
@@ -21,6 +21,8 @@ __all__ = [
     "Batch",
     "Data",
     "DenoisingObjective",
+    "DocumentBackbone",
+    "Documents",
     "EvalContext",
     "EvalData",
     "Evaluator",

@@ -44,3 +44,31 @@ class Backbone(nn.Module, ABC):
     def logits(self, features: Float[Tensor, "*shape D"]) -> Float[Tensor, "*shape S"]:
         """One logit per state [..., S] of features [..., D]."""
         return self.head(features)
+
+
+class DocumentBackbone(Backbone):
+    """Abstract backbone whose rows may hold several documents, each independent of the others."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Compute the features of noised sequences.
+
+        Args:
+            x: States [B, L].
+            level: Noise level [B] or [B, L], in float32.
+            cond: Conditions [B, ...]; see `Backbone.forward`.
+            documents: Document [B, L] of each position, as in `Batch`: its features depend on the states of its
+                document alone, and are those that it has in a row of its own; None: each row is one document.
+
+        Returns:
+            Features [B, L, D].
+
+        Raises:
+            UserError: A condition is missing, or the backbone does not support conditions.
+        """

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..text.codec import Codec
 
 Split = Literal["train", "valid"]
+Documents = Literal["joined", "separate"]
 
 
 class Batch(NamedTuple):
@@ -24,12 +25,15 @@ class Batch(NamedTuple):
         cond: Conditions [B, ...] for the network; None: unconditional.
         text: Positions [B, L] that are text rather than padding, counted in figures per token and per character;
             None: loss_mask.
+        documents: Document [B, L] of each position, from 0 on in each row, never decreasing; positions of different
+            documents do not see each other. None: each row is one document.
     """
 
     tokens: Int64[Tensor, "B L"]
     loss_mask: Bool[Tensor, "B L"] | None = None
     cond: Tensor | None = None
     text: Bool[Tensor, "B L"] | None = None
+    documents: Int64[Tensor, "B L"] | None = None
 
     def full_loss_mask(self) -> Bool[Tensor, "B L"]:
         """`loss_mask` [B, L]; all positions where it is None."""
@@ -47,8 +51,8 @@ class Batch(NamedTuple):
 class Sequences(ABC):
     """Abstract split: a map from sequence indices to batches.
 
-    `conditioned_on` names the information in positions outside the loss mask, such as "lengths"; it appears in the
-    names of figures. Empty where there is none.
+    `conditioned_on` names the information in positions outside the loss mask, such as "lengths", or in the documents
+    of a batch; it appears in the names of figures. Empty where there is none.
     """
 
     conditioned_on: str = ""
@@ -81,6 +85,8 @@ class Data(ABC):
     """
 
     length: int
+    documents: Documents = "joined"
+    """Whether batches state the documents of a sequence, to be kept separate; the network must support it."""
 
     @property
     def title(self) -> str:

@@ -30,6 +30,7 @@ class ScoreNetwork(Protocol):
         level: NoiseLevel,
         positions: Bool[Tensor, "B L"] | None = None,
         cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "... S"]:
         """Compute the log-scores log s(x) at a noise level; 0 at the current state.
 
@@ -38,6 +39,7 @@ class ScoreNetwork(Protocol):
             level: Noise level [B] or [B, L].
             positions: Positions [B, L] to compute log-scores at; None: all.
             cond: Conditions [B, ...] for the network; None without.
+            documents: Document [B, L] of each position, from `Batch.documents`; None: each row is one document.
 
         Returns:
             Log-scores [B, L, S], or [N, S] at the N selected positions.
@@ -50,6 +52,7 @@ class ScoreNetwork(Protocol):
         level: NoiseLevel,
         positions: Bool[Tensor, "B L"],
         cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "N S"]:
         """Compute the log-scores [N, S] at `positions`, with an arbitrary entry at the current state.
 

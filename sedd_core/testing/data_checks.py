@@ -109,6 +109,16 @@ def _check_batch(batch: Batch, sequences: Sequences, count: int, length: int, vo
     assert batch.full_loss_mask().all() or sequences.conditioned_on, (
         f"loss_mask of {where} leaves positions out, so conditioned_on must say what they tell, such as 'lengths'"
     )
+    documents = batch.documents
+    assert documents is None or (documents.shape == expected and documents.dtype == torch.int64), (
+        f"documents of {where} must be None or int64 {list(expected)}, not {documents.dtype} {list(documents.shape)}"
+    )
+    assert documents is None or ((documents[:, 0] == 0) & (documents.diff() >= 0).all(-1)).all(), (
+        f"documents of {where} must begin at 0 in each sequence and never decrease"
+    )
+    assert documents is None or sequences.conditioned_on, (
+        f"documents of {where} tell the network where they end, so conditioned_on must say so, such as 'boundaries'"
+    )
     assert batch.cond is None or batch.cond.shape[:1] == (count,), (
         f"cond of {where} must have {count} conditions, one per sequence, not shape {list(batch.cond.shape)}"
     )
@@ -138,6 +148,7 @@ def _check_same(found: Batch, expected: Batch, rule: str) -> None:
         "loss_mask": (found.full_loss_mask(), expected.full_loss_mask()),
         "text": (found.full_text_mask(), expected.full_text_mask()),
         "cond": (found.cond, expected.cond),
+        "documents": (found.documents, expected.documents),
     }
     for name, (one, two) in pairs.items():
         same = one is two if one is None or two is None else torch.equal(one, two)

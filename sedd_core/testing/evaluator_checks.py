@@ -19,7 +19,7 @@ from ..data.sequences import PackedSequences
 from ..evaluation.charts import check_distinct
 from ..model.score import ScoreModel
 from ..record.figures import Figure
-from ..stages import Backbone, Batch, EvalData, Evaluator, Graph, Head, Noise, NoiseLevel
+from ..stages import Batch, DocumentBackbone, EvalData, Evaluator, Graph, Head, Noise, NoiseLevel
 from ..text.builtin import character_codec
 from .distributions import random_joint
 from .empirical import exact_pair_score
@@ -37,7 +37,7 @@ SIZES = {"pairs": 25, "few": 3}
 """Number of pairs of each validation set; neither divides into two equal shares."""
 
 
-class _ExactPairs(Backbone):
+class _ExactPairs(DocumentBackbone):
     """The exact log-scores of pairs of tokens as logits."""
 
     def __init__(self, graph: Graph, joint: Float64[Tensor, "V V"]) -> None:
@@ -50,16 +50,17 @@ class _ExactPairs(Backbone):
     def head(self) -> nn.Linear:
         return self._identity
 
-    def forward(self, x: Int64[Tensor, "B 2"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "..."]:
-        assert cond is not None, "the evaluator must hand Batch.cond to the network in every call"
+    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Any = None) -> Tensor:
+        for name, value in (("cond", cond), ("documents", documents)):
+            assert value is not None, f"the evaluator must hand Batch.{name} to the network in every call"
         return self._score(x, NoiseLevel.of_sigma(level.sigma.double())).clamp(-60, 60).float()
 
 
 class _Labelled(PackedSequences):
-    """Pairs of tokens, each with a condition."""
+    """Pairs of tokens, each with a condition and a document."""
 
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        return super().batch(indices)._replace(cond=indices)
+        return super().batch(indices)._replace(cond=indices, documents=torch.zeros(len(indices), 2).long())
 
 
 class _AsTheyAre(Head):

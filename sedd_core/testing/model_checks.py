@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..stages import Backbone, NoiseLevel
+from ..stages import Backbone, DocumentBackbone, NoiseLevel
 
 LENGTH = 6
 NEAR = 1e-4
@@ -39,6 +39,8 @@ def check_model(build: Callable[..., Backbone], *, num_states: int = 7, cond: Te
     _check_conditions(backbone, inputs)
     for training in (False, True):
         _check_independence(backbone.train(training), inputs, num_states)
+    if isinstance(backbone, DocumentBackbone):
+        _check_documents(backbone.eval(), inputs)
     _check_logits(backbone.eval(), inputs, num_states)
     _check_gradients(backbone, inputs)
     _check_state(build, backbone, inputs, num_states)
@@ -172,6 +174,24 @@ def _check_independence(backbone: Backbone, inputs: Inputs, num_states: int) -> 
         assert error <= NEAR, (
             f"a sequence alone must have its features in a batch, but they differ by {error:.3g}; {advice}"
         )
+
+
+def _check_documents(backbone: DocumentBackbone, inputs: Inputs) -> None:
+    """Check that the features of a document are those that it has in a row of its own, and that one document is all."""
+    x, level, cond = inputs
+    ends = (1, LENGTH // 2, LENGTH)
+    documents = torch.bucketize(torch.arange(LENGTH), torch.tensor(ends), right=True).expand_as(x).contiguous()
+    with torch.no_grad():
+        together = backbone(x, level, cond, documents)
+        whole = backbone(x, level, cond, torch.zeros_like(x))
+    apart = [_features(backbone, (x[:, a:b], level, cond)) for a, b in zip((0, *ends), ends, strict=False)]
+    error = _error(together, torch.cat(apart, 1))
+    assert error <= NEAR, (
+        f"a document must have the features that it has in a row of its own, but they differ by {error:.3g}; look for "
+        "attention across documents, or positions that are not relative"
+    )
+    error = _error(whole, _features(backbone, inputs))
+    assert error <= NEAR, f"a row of one document must have the features of the row, but they differ by {error:.3g}"
 
 
 def _check_logits(backbone: Backbone, inputs: Inputs, num_states: int) -> None:

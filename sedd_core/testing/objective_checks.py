@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..maths.draws import Draws
 from ..model.score import ScoreModel
-from ..stages import Backbone, Batch, DenoisingObjective, Graph, Head, Noise, NoiseLevel, Objective
+from ..stages import Batch, DenoisingObjective, DocumentBackbone, Graph, Head, Noise, NoiseLevel, Objective
 from .conformance import close
 from .distributions import random_joint
 from .oracle import Oracle, log_nodes
@@ -29,7 +29,7 @@ class Numbers(NamedTuple):
     gradient: Float64[Tensor, "... P"]
 
 
-class Toy(Backbone):
+class Toy(DocumentBackbone):
     """A small network in float64: every position sees all others, the noise level and a condition [B, 1]."""
 
     def __init__(self, num_states: int) -> None:
@@ -48,9 +48,16 @@ class Toy(Backbone):
         """See `Backbone.head`."""
         return self.linear
 
-    def forward(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "B L D"]:
-        """See `Backbone.forward`."""
+    def forward(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """See `DocumentBackbone.forward`; each sequence is one document here."""
         assert cond is not None, "losses must hand batch.cond to the network in every call"
+        assert documents is not None, "losses must hand batch.documents to the network in every call"
         noise = level.at(x).sigma[..., None].double().log1p() * self.noise
         others = self.others[x].sum(1, keepdim=True) + cond[:, None] * self.condition
         return torch.tanh(self.own[x] + others + noise)
@@ -80,6 +87,7 @@ def _batch(tokens: Int64[Tensor, "B L"], loss_mask: Bool[Tensor, "..."] | None =
         tokens,
         None if loss_mask is None else loss_mask.expand_as(tokens),
         tokens.double().mean(-1, keepdim=True),
+        documents=torch.zeros_like(tokens),
     )
 
 
@@ -149,7 +157,7 @@ def _bound_integrand(
 ) -> Float64[Tensor, " B"]:
     """dsigma/dt times the score entropy [B]."""
     positions = model.graph.reachable(x, level) & batch.full_loss_mask()
-    log_score = model.raw(x, level, positions, batch.cond)
+    log_score = model.raw(x, level, positions, batch.cond, batch.documents)
     entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], batch.tokens[positions])
     return level.rate * torch.zeros(x.shape, dtype=torch.float64).masked_scatter(positions, entropy).sum(-1)
 

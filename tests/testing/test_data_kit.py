@@ -31,7 +31,8 @@ class Rows(Sequences):
         return len(self.rows)
 
     def batch(self, indices: Tensor) -> Batch:
-        return Batch(self.rows[indices], self.loss_mask[indices], cond=indices, text=self.loss_mask[indices])
+        mask, documents = self.loss_mask[indices], (~self.loss_mask[indices]).long()
+        return Batch(self.rows[indices], mask, cond=indices, text=mask, documents=documents)
 
 
 class Sound(Data):
@@ -236,6 +237,17 @@ FAULTS = {
     with_rows(
         "OneCond", batch=changed(cond=lambda b, i: i[:1])
     ): "must have 20 conditions, one per sequence, not shape",
+    with_rows(
+        "ShortDocuments", batch=changed(documents=lambda b, i: b.documents[:1])
+    ): "documents of .* must be None or",
+    with_rows("LaterDocuments", batch=changed(documents=lambda b, i: b.documents + 1)): "must begin at 0",
+    with_rows(
+        "FallingDocuments", batch=changed(documents=lambda b, i: (torch.arange(LENGTH) == 1).long().expand_as(b.tokens))
+    ): "never decrease",
+    with_rows(
+        "UnsaidDocuments", batch=changed(loss_mask=lambda b, i: full(b, True)), conditioned_on=""
+    ): "documents of .* so conditioned_on must say so",
+    with_rows("DocumentsCount", batch=changed(documents=lambda b, i: b.documents * len(i))): "documents differ",
     with_rows("Sorts", batch=changed(tokens=lambda b, i: b.tokens.sort(0).values)): "depend on their batch",
     with_rows("Rolls", batch=changed(tokens=lambda b, i: b.tokens.roll(len(i), 1))): "index 4 alone|one index twice",
     with_rows("MaskRolls", batch=changed(loss_mask=lambda b, i: b.loss_mask.roll(len(i), 1))): "loss_mask differ",

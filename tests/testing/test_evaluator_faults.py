@@ -52,7 +52,8 @@ class Reachable(Evaluator):
             if len(mine) == 0:
                 return []
             cond = None if self.fault == "no condition" else batch.cond
-            values = model(x, level, cond=cond)[..., 0].double().clamp(min=-5).mean(-1)
+            documents = None if self.fault == "no documents" else batch.documents
+            values = model(x, level, cond=cond, documents=documents)[..., 0].double().clamp(min=-5).mean(-1)
             return list(zip(mine.tolist(), values.tolist(), strict=True))
 
         parts = [own()] if self.fault == "only its own share" else []
@@ -96,6 +97,7 @@ FAULTS = {
     "an error that explains nothing": "another seed changes a figure",
     "no error for a figure that has one": "another seed changes a figure",
     "no condition": "Batch.cond",
+    "no documents": "Batch.documents",
     "trained mode": "must leave the modes",
     "changed weights": "a repetition must|must leave the parameters",
 }

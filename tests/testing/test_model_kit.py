@@ -21,8 +21,10 @@ LABELS = torch.tensor([2, 0, 1])
 class Sound(DDiT):
     """The network under `change`, which a fault overrides."""
 
-    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
-        return self.change(super().forward(x, level, cond), level)
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        return self.change(super().forward(x, level, cond, documents), level)
 
     def change(self, features: Tensor, level: NoiseLevel) -> Tensor:
         return features
@@ -57,8 +59,10 @@ class LooseHead(Sound):
 
 
 class ChangesStates(Sound):
-    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
-        return super().forward(x.clamp_(max=1), level, cond)
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        return super().forward(x.clamp_(max=1), level, cond, documents)
 
 
 class ChangesLevel(Sound):
@@ -96,8 +100,12 @@ class Counts(Sound):
 
 
 class IgnoresLevelsOfPositions(Sound):
-    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
-        return super().forward(x, level if level.sigma.ndim == 1 else NoiseLevel(*(0 * part for part in level)), cond)
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        return super().forward(
+            x, level if level.sigma.ndim == 1 else NoiseLevel(*(0 * part for part in level)), cond, documents
+        )
 
 
 class OtherShapeOfPositions(Sound):
@@ -116,8 +124,30 @@ class OverflowsInHalf(Sound):
 
 
 class IgnoresConditions(Sound):
-    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
-        return super().forward(x, level)
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        return super().forward(x, level, None, documents)
+
+
+class JoinsDocuments(Sound):
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        return super().forward(x, level, cond)
+
+
+class CountsAlongTheRow(Sound):
+    def change(self, features: Tensor, level: NoiseLevel) -> Tensor:
+        return features + torch.arange(features.shape[1])[:, None]
+
+
+class SplitsWholeRows(Sound):
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        features = super().forward(x, level, cond, documents)
+        return features if documents is None or documents.any() else 2 * features
 
 
 class MixesBatch(Sound):
@@ -198,6 +228,9 @@ FAULTS = {
     DividesBySigma: "features must be finite at any level, but are not at sigma = 0",
     OverflowsInHalf: "logits under autocast to bfloat16 must be finite",
     IgnoresConditions: "a backbone without conditions must raise UserError for cond",
+    JoinsDocuments: "a document must have the features that it has in a row of its own, but they differ by",
+    CountsAlongTheRow: "a document must have the features .*positions that are not relative",
+    SplitsWholeRows: "a row of one document must have the features of the row",
     MixesBatch: r"changing the first changes others by .*\(eval mode\); look for operations along the batch axis",
     BatchNorm: r"changing the first changes others by .*\(train mode\); .*batch norm",
     KnowsBatchSize: "a sequence alone must have its features in a batch, but they differ by",
@@ -231,10 +264,13 @@ class Labeled(Sound):
         super().__init__(num_states=num_states, **arguments)
         self.labels = nn.Embedding(4, self.head.in_features)  # the last is that of no label
 
-    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
         if cond is None and self.insists:
             raise UserError("A label is missing.")
-        return super().forward(x, level) + self.label(torch.full_like(x[:, 0], 3) if cond is None else cond)[:, None]
+        labels = torch.full_like(x[:, 0], 3) if cond is None else cond
+        return super().forward(x, level, None, documents) + self.label(labels)[:, None]
 
     def label(self, cond: Tensor) -> Tensor:
         return self.labels(cond)
@@ -260,8 +296,10 @@ class ChangesLabels(Labeled):
 
 
 class Crashes(Labeled):
-    def forward(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
-        return DDiT.forward(self, x, level) + self.labels(cond)[:, None]  # pyright: ignore[reportArgumentType]
+    def forward(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None, documents: Tensor | None = None
+    ) -> Tensor:
+        return DDiT.forward(self, x, level, None, documents) + self.labels(cond)[:, None]  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("sound", [Labeled, Optional])

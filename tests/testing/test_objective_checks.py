@@ -76,6 +76,13 @@ class Unconditional(ScoreEntropy):
         return super().integrand(model, x, level, batch._replace(cond=None))
 
 
+class Joined(ScoreEntropy):
+    """The network is not told the documents."""
+
+    def integrand(self, model, x, level, batch):
+        return super().integrand(model, x, level, batch._replace(documents=None))
+
+
 class Constant(ScoreEntropy):
     """Nothing to learn from, and no bound."""
 
@@ -121,6 +128,7 @@ FAULTS: dict[type[Objective], str] = {
     OtherTimes: "standard errors",
     OtherTimesThanStated: "times that `times` states",
     Unconditional: "batch.cond",
+    Joined: "batch.documents",
     Constant: "must not be zero",
     NoGradient: "every parameter must get a gradient",
     OneLoss: "one entry per sequence",

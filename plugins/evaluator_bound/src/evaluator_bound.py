@@ -77,7 +77,7 @@ class LikelihoodBound(Evaluator):
             characters(data.codec, batch)
             x = model.graph.prior(draws, batch.tokens.shape[1])
             level = noise(torch.ones(len(x), dtype=torch.float64, device=context.device))
-            model_entropy(model, x, batch.tokens, level, model.graph.reachable(x, level), batch.cond)
+            model_entropy(model, x, batch.tokens, level, model.graph.reachable(x, level), batch.cond, batch.documents)
 
     def _share(self, sequences: Sequences, context: EvalContext) -> Int64[Tensor, " n"]:
         """Indices of the sequences that this process measures."""

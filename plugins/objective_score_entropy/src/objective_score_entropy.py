@@ -35,7 +35,7 @@ class ScoreEntropy(DenoisingObjective):
         """
         positions = model.graph.reachable(x, level)
         positions = positions if batch.loss_mask is None else positions & batch.loss_mask
-        log_score = model.raw(x, level, positions, batch.cond)
+        log_score = model.raw(x, level, positions, batch.cond, batch.documents)
         entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], batch.tokens[positions])
         entropy = torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy)
         return (level.rate[:, None] * entropy).sum(-1)

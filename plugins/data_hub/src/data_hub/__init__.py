@@ -11,7 +11,7 @@ import numpy as np
 
 from sedd_core import UserError, hookimpl
 from sedd_core.data import LongDocuments, PackedData, Packing, Padding, Tokenized, Tokens, corpus_key
-from sedd_core.stages import Data, Split
+from sedd_core.stages import Data, Documents, Split
 from sedd_core.text import Codec, EndedCodec
 
 from .presets import PRESETS
@@ -50,6 +50,8 @@ class HubDataset(PackedData):
             customary one.
         vocab: Vocabulary size, stated so that it is known before data is read; None: the tokenizer's.
         packing: How documents become sequences: packed (one run, cut) or document (one document per sequence).
+        documents: Treatment of documents in a sequence with packing=packed: joined (a token attends to the whole
+            sequence) or separate (only to its document, whose boundaries the network is given).
         padding: Treatment of padding with packing=document: counted (data like any token) or conditioned (given, so
             that figures are conditional on document lengths).
         long_documents: Treatment of documents above length with packing=document: cut to length, or split into
@@ -78,6 +80,7 @@ class HubDataset(PackedData):
         end_token: str | None = None,
         vocab: int | None = 50257,
         packing: Packing = "packed",
+        documents: Documents = "joined",
         padding: Padding = "counted",
         long_documents: LongDocuments = "cut",
         length: int = 1024,
@@ -90,6 +93,10 @@ class HubDataset(PackedData):
             raise ValueError(f"packing must be 'packed' or 'document', not '{packing}'")
         if packing == "packed" and (padding, long_documents) != ("counted", "cut"):
             raise ValueError("padding and long_documents need packing='document': packed sequences have neither")
+        if documents not in ("joined", "separate"):
+            raise ValueError(f"documents must be 'joined' or 'separate', not '{documents}'")
+        if packing == "document" and documents == "separate":
+            raise ValueError("documents='separate' needs packing='packed': each sequence has one document already")
         if "text8" in (name, valid_name):
             raise ValueError("text8 is one run of characters without documents and has its own plugin: data=text8")
         self.train = Source.of("train", name, config, revision, train_split, train_file, text_field, skip_null)
@@ -112,6 +119,7 @@ class HubDataset(PackedData):
             raise ValueError(f"unknown=False is a setting of tokenizer='char', not of '{tokenizer}'")
         self.tokenizer, self.unknown, self.end_token, self.vocab = tokenizer, unknown, end_token, vocab
         self.packing, self.length = packing, length
+        self.documents: Documents = documents
 
     @property
     def remedy(self) -> str:
@@ -131,6 +139,7 @@ class HubDataset(PackedData):
         valid = f"its last {self.valid_documents:,} documents" if self._holds_out else str(self.valid)
         size = "the" if self.vocab is None else f"{self.vocab}"
         cut = "sequences of" if self.packing == "packed" else f"one document per sequence, padding {self.padding}, of"
+        cut = "sequences of separate documents, of" if self.documents == "separate" else cut
         return f"{train}, validated on {valid}, in {size} tokens of {self.tokenizer}, {cut} {self.length}"
 
     def vocab_size(self) -> int | None:

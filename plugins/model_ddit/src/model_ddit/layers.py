@@ -1,7 +1,4 @@
-"""The diffusion transformer of SEDD, with the published parameter names.
-
-A DiT (Peebles and Xie 2023) over tokens: pre-norm blocks with shifts, scales and gates computed from the noise level
-(adaLN-zero), rotary position embeddings (Su et al. 2021), bidirectional attention, and an untied head.
+"""Layers of the diffusion transformer.
 
 Shapes: batch B, length L, width D = hidden_size, H heads of size d = D / H, conditioning width C = cond_dim,
 S states; M = 1 for one noise level per sequence, M = L for one per position.
@@ -10,7 +7,6 @@ S states; M = 1 for one noise level per sequence, M = L for one per position.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from einops import rearrange
@@ -18,12 +14,10 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedd_core import UserError, hookimpl
-from sedd_core.stages import Backbone, NoiseLevel
+from .attention import Attend
 
 FREQUENCIES = 128
 """Number of frequencies in the sinusoidal embedding of the noise level."""
-Reads = Literal["sigma", "time", "nothing"]
 
 
 class LayerNorm(nn.Module):
@@ -100,18 +94,18 @@ class Rotary(nn.Module):
 
 
 def rotate(
-    x: Float[Tensor, "B H L d"], rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
-) -> Float[Tensor, "B H L d"]:
+    x: Float[Tensor, "B L H d"], rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+) -> Float[Tensor, "B L H d"]:
     """Apply rotary position embeddings to queries or keys.
 
     Args:
-        x: Queries or keys [B, H, L, d].
+        x: Queries or keys [B, L, H, d].
         rotation: Cosines [L, d] and sines [L, d] of the rotation angles, from `Rotary`.
 
     Returns:
-        Rotated queries or keys [B, H, L, d], in the dtype of x.
+        Rotated queries or keys [B, L, H, d], in the dtype of x.
     """
-    cos, sin = rotation
+    cos, sin = (part[:, None] for part in rotation)
     first, second = x.chunk(2, -1)
     return (x * cos + torch.cat([-second, first], -1) * sin).to(x.dtype)
 
@@ -155,6 +149,7 @@ class Block(nn.Module):
         x: Float[Tensor, "B L D"],
         c: Float[Tensor, "B M C"],
         rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]],
+        attend: Attend,
     ) -> Float[Tensor, "B L D"]:
         """Features [B, L, D] after the block.
 
@@ -162,17 +157,17 @@ class Block(nn.Module):
             x: Features [B, L, D].
             c: Embeddings of the noise level [B, M, C].
             rotation: Cosines [L, d] and sines [L, d], from `Rotary`.
+            attend: Attention function, from an attention backend.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c).chunk(6, -1)
-        x = x + gate1 * self._drop(self._attend(modulate(self.norm1(x), shift1, scale1), rotation))
+        x = x + gate1 * self._drop(self._attend(modulate(self.norm1(x), shift1, scale1), rotation, attend))
         return x + gate2 * self._drop(self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
     def _attend(
-        self, x: Float[Tensor, "B L D"], rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]]
+        self, x: Float[Tensor, "B L D"], rotation: tuple[Float[Tensor, "L d"], Float[Tensor, "L d"]], attend: Attend
     ) -> Float[Tensor, "B L D"]:
-        q, k, v = rearrange(self.attn_qkv(x), "b l (three h d) -> three b h l d", three=3, h=self.n_heads)
-        attended = F.scaled_dot_product_attention(rotate(q, rotation), rotate(k, rotation), v)
-        return self.attn_out(rearrange(attended, "b h l d -> b l (h d)"))
+        q, k, v = rearrange(self.attn_qkv(x), "b l (three h d) -> three b l h d", three=3, h=self.n_heads)
+        return self.attn_out(attend(rotate(q, rotation), rotate(k, rotation), v).flatten(2))
 
     def _drop(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return F.dropout(x, self.dropout, self.training)
@@ -199,97 +194,8 @@ class OutputLayer(nn.Module):
         return modulate(self.norm_final(x), shift, scale)
 
 
-class DDiT(Backbone):
-    """The published diffusion transformer.
-
-    Parameters are named as published: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*` and `output_layer`.
-
-    Args:
-        num_states: Number S of states; set by the run from the graph.
-        hidden_size: Width D of the features.
-        n_blocks: Number of transformer blocks.
-        n_heads: Number of attention heads; hidden_size / n_heads must be even.
-        cond_dim: Width of the embedding of the noise level.
-        dropout: Dropout probability after attention and after each block's MLP.
-        reads: Part of the noise level that the network is given: sigma (SEDD, Duo, UDLM), time (GIDD), or nothing
-            (MDLM, RADD), for which it embeds zeros.
-
-    Raises:
-        ValueError: A size is below 1, n_heads does not divide hidden_size into heads of an even size, or dropout is
-            not in [0, 1).
-
-    Source: SEDD, appendix C; DiT (Peebles and Xie 2023); zeros in place of sigma: MDLM (Sahoo et al. 2024,
-    arXiv 2406.07524) without time conditioning.
-    """
-
-    def __init__(
-        self,
-        *,
-        num_states: int,
-        hidden_size: int = 768,
-        n_blocks: int = 12,
-        n_heads: int = 12,
-        cond_dim: int = 128,
-        dropout: float = 0.1,
-        reads: Reads = "sigma",
-    ) -> None:
-        super().__init__()
-        sizes = {"hidden_size": hidden_size, "n_blocks": n_blocks, "n_heads": n_heads, "cond_dim": cond_dim}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
-        if hidden_size % n_heads or hidden_size // n_heads % 2:
-            raise ValueError(f"n_heads={n_heads} must divide hidden_size={hidden_size} into heads of an even size")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
-        self.reads: Reads = reads
-        self.vocab_embed = TokenEmbedding(num_states, hidden_size)
-        self.sigma_map = NoiseEmbedding(cond_dim)
-        self.rotary_emb = Rotary(hidden_size // n_heads)
-        self.blocks = nn.ModuleList(Block(hidden_size, n_heads, cond_dim, dropout) for _ in range(n_blocks))
-        self.output_layer = OutputLayer(hidden_size, num_states, cond_dim)
-
-    @property
-    def head(self) -> nn.Linear:
-        """The linear map from features to S logits."""
-        return self.output_layer.linear
-
-    def forward(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "B L D"]:
-        """Features [B, L, D] of noised sequences.
-
-        Args:
-            x: States [B, L].
-            level: Noise level [B] or [B, L].
-            cond: Not supported; must be None.
-
-        Raises:
-            UserError: A condition is given.
-        """
-        if cond is not None:
-            raise UserError(
-                "model_ddit takes no condition: leave cond unset, or choose a model that supports conditions."
-            )
-        c = F.silu(self.sigma_map(self._read(level)))
-        c = c[:, None] if level.sigma.ndim == 1 else c
-        rotation = self.rotary_emb(x.shape[1])
-        features = self.vocab_embed(x)
-        for block in self.blocks:
-            features = block(features, c, rotation)
-        return self.output_layer(features, c)
-
-    def _read(self, level: NoiseLevel) -> Float32[Tensor, "*shape"]:
-        """What the network is given of the noise level [B] or [B, L]."""
-        return {"sigma": level.sigma, "time": level.t, "nothing": torch.zeros_like(level.sigma)}[self.reads]
-
-
 def zeroed(linear: nn.Linear) -> nn.Linear:
     """Initialize the weight and bias of a layer to zero, and return it."""
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear
-
-
-@hookimpl
-def sedd_model() -> type[Backbone]:
-    """The class of this plugin."""
-    return DDiT
