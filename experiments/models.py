@@ -20,3 +20,8 @@ def small(dropout: float = 0.1) -> fdl.Buildable[Any]:
 def medium(dropout: float = 0.1) -> fdl.Buildable[Any]:
     """Published medium size: 424M parameters with GPT-2's vocabulary."""
     return stage("model_ddit", hidden_size=1024, n_blocks=24, n_heads=16, cond_dim=128, dropout=dropout)
+
+
+def xl(dropout: float = 0.1) -> fdl.Buildable[Any]:
+    """Size for training.parallel=fsdp: 1.0B parameters with GPT-2's vocabulary; not a published one."""
+    return stage("model_ddit", hidden_size=2048, n_blocks=16, n_heads=16, cond_dim=128, dropout=dropout)

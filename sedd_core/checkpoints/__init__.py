@@ -6,6 +6,7 @@ Files are read as data; no code in them is executed.
 from .find import Found, check_exists, find_checkpoint, newest_intact
 from .folder import (
     CONFIG,
+    MOMENTS,
     find_damage,
     folder_of,
     load_for_resume,
@@ -15,12 +16,14 @@ from .folder import (
     step_of,
     steps,
     supersede,
+    write_error,
 )
 from .length import trained_length
 from .load import Loaded, load_checkpoint, load_model, load_weights_into
 
 __all__ = [
     "CONFIG",
+    "MOMENTS",
     "Found",
     "Loaded",
     "check_exists",
@@ -39,4 +42,5 @@ __all__ = [
     "steps",
     "supersede",
     "trained_length",
+    "write_error",
 ]

@@ -2,7 +2,8 @@
 
     model.safetensors  ema.safetensors  tokenizer.json  config.json (the record)  trainer.pt  sha256
 
-trainer.pt is required for resuming only: tensors, numbers and strings, which torch reads without executing code.
+trainer.pt is required for resuming only: tensors, numbers and strings, which torch reads without executing code. So is
+moments/, which runs that divide the optimizer's state over their processes write: a safetensors file per process.
 
 Weights have the backbone's own names; parameters of the noise schedule or the graph have the prefix `noise.` or
 `graph.`.
@@ -15,7 +16,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ from ..text.codec import Codec
 from .weights import load_state_into, write_weights
 
 MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
-STATE, SUMS, NEWEST, SUPERSEDED = "trainer.pt", "sha256", "newest", "superseded"
+STATE, MOMENTS, SUMS, NEWEST, SUPERSEDED = "trainer.pt", "moments", "sha256", "newest", "superseded"
 ASIDE = ".earlier.tmp"
 """Suffix that version 0.1.0 gave to a step's folder while saving it again."""
 
@@ -46,12 +47,12 @@ def save(
     codec: Codec,
     record: Record,
     state: dict[str, Any] | None = None,
+    moments: Path | None = None,
 ) -> None:
     """Write a checkpoint folder atomically and link it as `newest`.
 
-    An intact checkpoint of the same step is kept: steps are deterministic, and replacing a folder is not atomic, so
-    that a kill could lose it. A run that goes back to an earlier step calls `supersede` first. A damaged checkpoint
-    is replaced.
+    An intact checkpoint of the same step is kept, since replacing a folder is not atomic: a kill could lose it. A run
+    that goes back to an earlier step calls `supersede` first. A damaged checkpoint is replaced.
 
     Args:
         folder: Folder to write, as from `folder_of`.
@@ -61,6 +62,7 @@ def save(
         codec: Tokenizer.
         record: Record of the run.
         state: Trainer state for resuming (tensors, numbers, strings, and dicts and lists of them); None to omit it.
+        moments: Folder of files on the same disk that becomes the checkpoint's moments/; None: it has none.
 
     Raises:
         UserError: The folder cannot be written; no part of it remains.
@@ -77,17 +79,20 @@ def save(
                 record.write(temporary / CONFIG)
                 if state is not None:
                     torch.save(state, temporary / STATE)
-                sums = "".join(f"{digest(path)}  {path.name}\n" for path in sorted(temporary.iterdir()))
+                if moments is not None:
+                    os.rename(moments, temporary / MOMENTS)
+                files = sorted(path for path in temporary.rglob("*") if path.is_file())
+                sums = "".join(f"{digest(path)}  {path.relative_to(temporary).as_posix()}\n" for path in files)
                 (temporary / SUMS).write_text(sums)
         _point(folder)
     except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: from torch's writer
         if is_exhausted(error):  # out of memory, not a write error
             raise
-        raise _write_error(folder, error) from error
+        raise write_error(folder, error) from error
 
 
-def _write_error(folder: Path, error: Exception) -> UserError:
-    """The error to raise for a checkpoint that could not be written."""
+def write_error(folder: Path, error: Exception) -> UserError:
+    """The error to raise for a checkpoint `folder` that could not be written because of `error`."""
     free = shutil.disk_usage(folder.parent if folder.parent.is_dir() else ".").free / 2**20
     return UserError(
         f"The checkpoint {folder} could not be written: {error} ({free:,.0f} MiB of the disk free). "
@@ -213,7 +218,7 @@ def find_damage(folder: Path) -> str | None:
     if not (folder / SUMS).is_file():
         return f"{folder} has no {SUMS} file: the checkpoint is incomplete."
     lines = (folder / SUMS).read_text(errors="replace").splitlines()
-    sums = {Path(name).name: value for value, _, name in (line.partition("  ") for line in lines)}
+    sums = {_inside(name): value for value, _, name in (line.partition("  ") for line in lines)}
     required = {MODEL, AVERAGE, CODEC, CONFIG, *([STATE] if (folder / STATE).exists() else [])}
     for name in sorted(required | set(sums)):
         if name not in sums:
@@ -222,6 +227,12 @@ def find_damage(folder: Path) -> str | None:
         if not (folder / name).is_file() or digest(folder / name) != sums[name]:
             return f"{folder / name} is damaged or missing: its checksum differs."
     return None
+
+
+def _inside(name: str) -> str:
+    """A path of the checksum file as one inside of its folder: a file of the folder, or of its moments/."""
+    *_, folder, last = "", "", *PurePosixPath(name).parts
+    return f"{MOMENTS}/{last}" if folder == MOMENTS else last
 
 
 def _point(folder: Path) -> None:

@@ -10,14 +10,14 @@ from torch import Tensor
 from ..record.record import Record
 from ..stages import Format
 from ..tensors import read_weights
-from .folder import AVERAGE, CODEC, CONFIG, MODEL, STATE, SUMS
+from .folder import AVERAGE, CODEC, CONFIG, MODEL, MOMENTS, STATE, SUMS
 
 
 class OwnFormat(Format):
     """Checkpoint folders that training runs write."""
 
     title = "a checkpoint folder"
-    files = (CONFIG, MODEL, AVERAGE, CODEC, SUMS, STATE)
+    files = (CONFIG, MODEL, AVERAGE, CODEC, SUMS, STATE, f"{MOMENTS}/*")
 
     def matches(self, path: Path) -> bool:
         """Whether the folder has checksums, or weights beside a record: a damaged folder is still recognized."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..distributed.sharding import divided_like
 from ..errors import UserError
 from ..model.score import ScoreModel
 from ..stages import Noise
@@ -72,6 +73,8 @@ def load_module(module: nn.Module, state: dict[str, Tensor], source: Path) -> No
     Raises:
         UserError: Tensors are missing, unexpected, or of another shape.
     """
+    own = module.state_dict()
+    state = {name: divided_like(value, own.get(name, value)) for name, value in state.items()}
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -114,12 +114,14 @@ def _execute(composed: Composed, workspace: Workspace, options: flags.FlagValues
     count = composed.run.processes()
     if process_rank().world_size == 1 and count > 1:
         return processes.start(workspace, composed.node, count, options.max_restarts)
-    workspace.world = world = join()
-    workspace.folder = world.gather(workspace.folder)[0]  # the main process's time of start
-    with workspace.held():
-        if workspace.resume:
-            world.agree(lambda: take_up(workspace, composed.node))
-        figures = composed.run.execute(workspace)
-        world.agree(lambda: workspace.write_results(figures))  # a process that leaves early closes the connection
-    leave()
+    try:
+        workspace.world = world = join()
+        workspace.folder = world.gather(workspace.folder)[0]  # the main process's time of start
+        with workspace.held():
+            if workspace.resume:
+                world.agree(lambda: take_up(workspace, composed.node))
+            figures = composed.run.execute(workspace)
+            world.agree(lambda: workspace.write_results(figures))  # a process that leaves early closes the connection
+    finally:
+        leave()
     return figures

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from ..console import complain, quiet, say
-from ..distributed.rank import prints_shared_messages, process_rank
+from ..distributed.rank import prepare_allocator, prints_shared_messages, process_rank
 from ..errors import INTERRUPTED, ReportedElsewhere, Stopped, UserError, machine_failures_explained
 from .arguments import changes_of, parse_command_line
 
@@ -75,6 +75,7 @@ def launch(options: flags.FlagValues, arguments: list[str]) -> None:
     if process_rank().rank:
         quiet()
         warnings.simplefilter("ignore")  # process 0 shows them
+    prepare_allocator()
     from .experiment import load_config, trust_files  # torch, the runs and Fiddle: --help does not need them
     from .show import difference
     from .slurm import parse_options

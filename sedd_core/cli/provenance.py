@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__
+from ..distributed.world import gpu_count
 from ..record import Node
 from ..record.record import Record
 from ..registry.installed import find_plugin
@@ -46,7 +47,7 @@ def record_of_run(node: Node, command: str) -> Record:
 
 def _hardware() -> dict[str, str]:
     """Processor architecture, number of cores, number of torch threads, and GPU names."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    gpus = [torch.cuda.get_device_name(index) for index in range(gpu_count())]
     return {
         "machine": platform.machine(),
         "cores": str(os.cpu_count()),

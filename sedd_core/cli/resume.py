@@ -19,6 +19,8 @@ from ..record.record import Record
 HARMLESS = (
     *("training.steps", "training.accum", "training.microbatch", "training.compile", "training.log_every"),
     *(
+        "training.parallel",
+        "training.deterministic",
         "training.eval_every",
         "training.bad_steps",
         "training.profile",

@@ -83,3 +83,12 @@ def end_with_launcher() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != int(launcher.removeprefix(LAUNCHER)):  # the launcher died before the call above
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def prepare_allocator() -> None:
+    """Have torch's CUDA allocator grow its segments, against fragmentation, unless the user has set it otherwise.
+
+    Call it before torch is imported; processes started from here inherit it.
+    """
+    if "PYTORCH_CUDA_ALLOC_CONF" not in os.environ:  # the older name of the variable
+        os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")

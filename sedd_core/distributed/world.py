@@ -6,9 +6,11 @@ torchrun, `launch.py` and srun (one task per GPU) set the ranks in the environme
 from __future__ import annotations
 
 import os
+import socket
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -21,6 +23,8 @@ from ..errors import ReportedElsewhere, Stopped, UserError
 from .rank import process_rank
 
 T = TypeVar("T")
+PATIENCE = timedelta(hours=24)
+"""Time that processes wait for one that works alone: it tokenizes, counts n-grams, or writes to a slow disk."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class World:
     rank: int = 0
     size: int = 1
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - a device is immutable
+    waiting: dist.ProcessGroup | None = None
+    """Group of all processes over gloo with PATIENCE, for objects and waits; None: the default group."""
 
     @property
     def main(self) -> bool:
@@ -47,7 +53,7 @@ class World:
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=self.waiting)
         return values
 
     def agree(self, work: Callable[[], T]) -> T:
@@ -98,28 +104,73 @@ class World:
             return DistributedDataParallel(module, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
+def gpu_count() -> int:
+    """Number of GPUs that this process can use: none where the driver is too old for this torch, which then warns."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def join() -> World:
     """Join the process group and wait for the other processes.
+
+    Collectives of training have torch's timeouts: minutes, after which a process that hangs ends the run. Objects and
+    waits go over a gloo group of their own, with PATIENCE: NCCL would give up while one process works alone.
 
     Raises:
         UserError: There are more processes than GPUs, or the address of the main process is not set.
     """
     rank, size, local = process_rank()
-    gpus = torch.cuda.device_count()
-    if gpus == 1 and "SLURM_GPUS_PER_TASK" in os.environ:  # each process sees its own
-        local = 0
-    if gpus and local >= gpus:
+    device = own_device(local)
+    if size == 1 or dist.is_initialized():
+        return World(rank, size, device)
+    if "RANK" not in os.environ:  # srun: the variables that torch reads
+        os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(local))
+    if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
+        raise UserError("MASTER_ADDR and MASTER_PORT are not set: start with --slurm, or with torchrun.")
+    on_gpu = device.type == "cuda"
+    dist.init_process_group("nccl" if on_gpu else "gloo", device_id=device if on_gpu else None)
+    waiting = cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=PATIENCE))
+    world = World(rank, size, device, waiting)
+    if on_gpu:
+        check_devices_differ(world.gather((socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid))))
+    return world
+
+
+def own_device(local: int) -> torch.device:
+    """The device of this process, which becomes torch's current one.
+
+    SLURM may show each task its own GPU alone (--gpus-per-task, --gpu-bind, --ntasks-per-gpu): that one has index 0.
+
+    Args:
+        local: Rank within the machine.
+
+    Raises:
+        UserError: This machine has fewer GPUs than processes.
+    """
+    gpus = gpu_count()
+    if not gpus:
+        return torch.device("cpu")
+    index = 0 if gpus == 1 and "SLURM_PROCID" in os.environ else local
+    if index >= gpus:
         raise UserError(f"This machine has {gpus} GPUs, and process {local} would need one more: start fewer.")
-    device = torch.device("cuda", local) if gpus else torch.device("cpu")
-    if gpus:
-        torch.cuda.set_device(device)
-    if size > 1 and not dist.is_initialized():
-        if "RANK" not in os.environ:  # srun: the variables that torch reads
-            os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(local))
-        if "MASTER_ADDR" not in os.environ or "MASTER_PORT" not in os.environ:
-            raise UserError("MASTER_ADDR and MASTER_PORT are not set: start with --slurm, or with torchrun.")
-        dist.init_process_group("nccl" if gpus else "gloo", device_id=device if gpus else None)
-    return World(rank, size, device)
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def check_devices_differ(devices: list[tuple[str, str]]) -> None:
+    """Check that each process has a GPU of its own, which NCCL requires.
+
+    Args:
+        devices: Machine and GPU of each process, by rank.
+
+    Raises:
+        UserError: Two processes have the same one.
+    """
+    for rank, device in enumerate(devices):
+        if device in devices[:rank]:
+            raise UserError(
+                f"Processes {devices.index(device)} and {rank} have the same GPU of {device[0]}: start one process "
+                "per GPU (srun: --gpus-per-node and as many --ntasks-per-node, or --gpus-per-task=1)."
+            )
 
 
 def leave() -> None:

@@ -93,3 +93,15 @@ def expand_to(values: Shaped[Tensor, "*lead"], x: Shaped[Tensor, "*lead_and_more
             f"shape {tuple(values.shape)} does not lead {tuple(x.shape)}: give one value per sequence or per position"
         )
     return values.reshape(values.shape + (1,) * (x.ndim - values.ndim)).expand(x.shape)
+
+
+def runs_in_bf16(precision: str, device: torch.device) -> bool:
+    """Whether a network runs in bfloat16 on a device.
+
+    Args:
+        precision: "fp32", "bf16", or "auto": bfloat16 on a GPU that computes in it (compute capability 8.0 and above);
+            older ones only emulate it.
+        device: The device of the network.
+    """
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return precision == "bf16" or (precision == "auto" and able)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ..distributed.sharding import whole
 from ..maths.numerics import to_float64
 
 
@@ -35,12 +36,16 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         torch._foreach_lerp_(self.average, self.parameters, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
+    def by_parameter(self) -> dict[Tensor, Tensor]:
+        """The average of each parameter."""
+        return dict(zip(self.parameters, self.average, strict=True))
+
     @torch.no_grad()
     def distance(self) -> float:
         """Relative distance |parameters - average| / |parameters|."""
         difference = sum(to_float64(p - a).square().sum() for p, a in zip(self.parameters, self.average, strict=True))
         size = sum(to_float64(p).square().sum() for p in self.parameters)
-        return (torch.as_tensor(difference) / torch.as_tensor(size)).sqrt().item()
+        return (whole(torch.as_tensor(difference)) / whole(torch.as_tensor(size))).sqrt().item()
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ..distributed.sharding import blocks
 from ..errors import UserError
 from ..stages import Backbone, Graph, Head, NoiseLevel
 from .score import ScoreModel
@@ -30,7 +31,8 @@ class Estimate:
     """Memory of training on one device."""
 
     kept: int
-    """Bytes of weights, gradients, moments and average; with several processes, also DDP's buckets."""
+    """Bytes of weights, gradients, moments and average: whole, with DDP's buckets if there are several processes, or
+    this process's part of them and what is gathered at a time."""
     per_pass: int
     """Bytes of a forward and backward pass of any size: the weights in bfloat16."""
     per_sequence: int
@@ -61,6 +63,7 @@ def estimate(
     *,
     bf16: bool,
     processes: int = 1,
+    sharded: bool = False,
     share: float = 1.0,
 ) -> Estimate:
     """Estimate the memory of training from passes over one and over two sequences of fake tensors.
@@ -72,6 +75,8 @@ def estimate(
         length: Tokens per sequence.
         bf16: Whether the network runs in bfloat16 (autocast).
         processes: Number of processes; with several, DDP keeps a copy of the gradients.
+        sharded: Whether the processes divide weights, gradients, moments and average. Then two blocks, and what is
+            outside of blocks, are counted whole with their gradients; the copy in bfloat16 is more than is gathered.
         share: Share of positions in the loss, from 0 to 1; 1 is the worst case.
 
     Raises:
@@ -79,12 +84,20 @@ def estimate(
     """
     with FakeTensorMode(allow_non_fake_inputs=True):
         model = ScoreModel(make(), graph, head)
-        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        size = bytes_of(model)
+        inside = [bytes_of(block) for block in blocks(model.backbone)]
+        gathered = 2 * (size - sum(inside) + 2 * max(inside, default=0))
         for parameter in model.backbone.parameters():
             parameter.grad = torch.zeros_like(parameter)  # allocated now, so that a pass does not count it
         one, two = (peak_bytes(model, length, sequences, share, bf16) for sequences in (1, 2))
     graph.zero_grad()  # the graph has real tensors
-    return Estimate(size * (COPIES + (processes > 1)), 2 * one - two, two - one)
+    kept = size * COPIES // processes + gathered if sharded else size * (COPIES + (processes > 1))
+    return Estimate(kept, 2 * one - two, two - one)
+
+
+def bytes_of(module: nn.Module) -> int:
+    """Bytes of the parameters of a module."""
+    return sum(p.numel() * p.element_size() for p in module.parameters())
 
 
 def device_memory() -> int | None:

@@ -98,5 +98,16 @@ def move_to(device: torch.device | str, model: ScoreModel, noise: Noise) -> None
         noise: The noise schedule.
     """
     model.backbone.to(device)
-    model.graph.to(float64_device(device))
+    move_process_to(device, model.graph, noise)
+
+
+def move_process_to(device: torch.device | str, graph: Graph, noise: Noise) -> None:
+    """Move a graph and a noise schedule to the `float64_device` of a device, in place.
+
+    Args:
+        device: The device of the network.
+        graph: The graph.
+        noise: The noise schedule.
+    """
+    graph.to(float64_device(device))
     noise.to(float64_device(device))

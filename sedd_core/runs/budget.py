@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..build.build import bind
+from ..distributed.world import gpu_count
+from ..maths.numerics import runs_in_bf16
 from ..model import memory
 from ..training.batches import accumulation
 from .contracts import inspection_graph
@@ -50,9 +54,15 @@ def _estimate(run: TrainingParts, vocab_size: int) -> memory.Estimate:
         graph,
         run.head,
         run.data.length,
-        bf16=run.training.precision != "fp32",
+        bf16=_in_bf16(run.training.precision),
         processes=run.started_processes(),
+        sharded=run.training.shards(run.started_processes()),
     )
+
+
+def _in_bf16(precision: str) -> bool:
+    """Whether the run's network will run in bfloat16; without a GPU here, the plan is for one that computes in it."""
+    return runs_in_bf16(precision, torch.device("cuda", 0)) if gpu_count() else precision != "fp32"
 
 
 def _sequences(run: TrainingParts) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import torch
-
 from ..build.workspace import Workspace
+from ..distributed.world import gpu_count
 from ..record.figures import Figure
 
 
@@ -18,7 +17,7 @@ class Run(ABC):
 
     def processes(self) -> int:
         """Number of processes: `ngpus`, or one per GPU of this machine, or one without GPUs."""
-        return self.ngpus or max(torch.cuda.device_count(), 1)
+        return self.ngpus or max(gpu_count(), 1)
 
     @abstractmethod
     def describe(self) -> str:

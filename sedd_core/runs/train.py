@@ -19,12 +19,13 @@ from ..distributed.world import World
 from ..errors import Stopped, UserError
 from ..evaluation.report import characters
 from ..model import memory
-from ..model.score import ScoreModel, move_to
+from ..model.score import ScoreModel, move_process_to
 from ..record import Figure, Node, Record, recordable
 from ..stages import EvalData, Monitor, Sequences
 from ..text.codec import Codec
 from ..training.batches import check_batch_divides
 from ..training.context import RunContext
+from ..training.deterministic import deterministic_kernels
 from ..training.evaluation import Evaluations, Subject
 from ..training.loop import Loop
 from ..training.meter import Meter
@@ -69,12 +70,18 @@ class Train(TrainingParts):
 
     def execute(self, workspace: Workspace) -> list[Figure]:
         """See `Run.execute`: train and evaluate. Returns the figures of the evaluators."""
+        with deterministic_kernels(self.training.deterministic):
+            return self._execute(workspace)
+
+    def _execute(self, workspace: Workspace) -> list[Figure]:
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
         world.agree(self._check_caches)
         codec, train, sets, model = world.agree(lambda: self._prepared(workspace))
         workspace.open()
-        move_to(world.device, model, self.noise)
+        move_process_to(world.device, model.graph, self.noise)
+        if not self.training.shards(world.size):  # otherwise the trainer moves each process's parts
+            model.backbone.to(world.device)
         trainer = Trainer(model, self.noise, self.objective, train, self.optimizer, self.training, self.seed, world)
         valid = next(iter(sets.values()))
         console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
@@ -105,11 +112,11 @@ class Train(TrainingParts):
         trainer = loop.trainer
         trainer.model.train()
         if first < self.training.steps:
-            trainer.world.agree(lambda: rehearse(loop, loop.evaluations, first))
+            rehearse(loop, loop.evaluations, first)
         with memory.explained("training", TRAINING):
             loop.run(first)
         trainer.model.eval()
-        with trainer.ema.in_place():
+        with trainer.averaged():
             return [figure for one in loop.evaluations for figure in one.conclude(self.training.steps)]
 
     def _evaluations(self, subject: Subject, context: RunContext) -> Evaluations:
@@ -129,7 +136,8 @@ class Train(TrainingParts):
         codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
         budget.check(self, codec.vocab_size)
         torch.manual_seed(self.seed)
-        model, arguments = self._compose(codec.vocab_size)
+        divided = self.training.shards(workspace.world.size) and not workspace.world.main
+        model, arguments = self._compose(codec.vocab_size, torch.device("meta" if divided else "cpu"))
         for stage, values in arguments.items():
             workspace.record.node(stage).args.update(values)
         check_resumable(workspace, self.training, self.data.fingerprint())
@@ -169,9 +177,11 @@ class Train(TrainingParts):
             sets[name if name not in sets else f"{name}_{len(sets)}"] = sequences
         return sets
 
-    def _compose(self, vocab_size: int) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
+    def _compose(self, vocab_size: int, device: torch.device) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
+        """The model, with its network on `device`, and what was bound: on the meta device it takes no memory."""
         graph, of_graph = bind(self.graph, "graph", vocab_size=vocab_size)
-        model, of_model = bind(self.model, "model", num_states=graph.num_states)
+        with device:
+            model, of_model = bind(self.model, "model", num_states=graph.num_states)
         return ScoreModel(model, graph, self.head), {"graph": of_graph, "model": of_model}
 
 

@@ -18,6 +18,7 @@ from ..files import writing
 from ..model.memory import is_exhausted
 from ..record.record import Record
 from ..text.codec import Codec
+from . import saving
 from .context import RunContext
 from .evaluation import Evaluations
 from .log import change_line, figures_line
@@ -79,7 +80,7 @@ class Loop:
             return 0
         state = checkpoints.load_for_resume(folder, self.trainer.model, self.trainer.noise, self.trainer.ema)
         try:
-            self.trainer.load(state["trainer"])
+            saving.load(self.trainer, folder, state["trainer"])
             self.meter.load(state["meter"])
             if state["step"] != checkpoints.step_of(folder):
                 raise ValueError(f"its step is {state['step']!r}")
@@ -170,7 +171,7 @@ class Loop:
         """Run the evaluations. After a stop in between, the evaluation is repeated on resuming."""
         self.trainer.model.eval()
         try:
-            with self.trainer.ema.in_place():
+            with self.trainer.averaged():
                 for evaluation in self.evaluations:
                     evaluation.evaluate(done)
         except Stopped:
@@ -203,21 +204,20 @@ class Loop:
         Args:
             done: Number of updates done.
         """
-        self.trainer.world.agree(lambda: self._save(done) if self.main else None)
+        folder, workspace = self.context.workspace.folder, self.context.workspace
+        self.context.on_main(lambda: self._prepare_save(done))
+        state = {"step": done, "meter": self.meter.state()}
+        saving.save(self.trainer, checkpoints.folder_of(folder, done), self.codec, workspace.record, state, {})
+        keep = max(self.settings.keep, 2)
+        self.context.on_main(lambda: checkpoints.prune(folder, done, self.settings.is_temporary, keep))
         self._save_due = self._newest_confirmed = False
 
-    def _save(self, done: int) -> None:
-        trainer, folder = self.trainer, self.context.workspace.folder
+    def _prepare_save(self, done: int) -> None:
         if self.context.monitor:
             self.context.monitor.flush()  # a resumed run does not send again what precedes its checkpoint
         if self._evaluation_due(done):
             # samples of an interrupted run at this step; the evaluation is repeated
             shutil.rmtree(self.context.workspace.samples_folder(done), ignore_errors=True)
-        state = {"step": done, "trainer": trainer.state(), "meter": self.meter.state()}
-        target = checkpoints.folder_of(folder, done)
-        parts = (trainer.model, trainer.noise, trainer.ema, self.codec, self.context.workspace.record)
-        checkpoints.save(target, *parts, state)
-        checkpoints.prune(folder, done, self.settings.is_temporary, max(self.settings.keep, 2))
 
     def _profiler(self, first: int) -> AbstractContextManager[Any]:
         """A profiler of the remaining steps of training.profile, which writes a trace to the folder's profile/."""

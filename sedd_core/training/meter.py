@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..maths.draws import Draws
 from ..maths.numerics import LN2
 from ..record.upgrade import with_new_names
+from ..stages import Backbone
 from .batches import TIME_BINS
 from .state import same_structure
 from .trainer import StepResult, Trainer
@@ -153,13 +158,26 @@ def flops_per_token(trainer: Trainer, length: int) -> float:
     batch = trainer.batch(0, indices).to(trainer.device)
     draws = Draws(trainer.seed, indices.to(trainer.device))
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        x = trainer.model.graph.prior(draws, length)
-        level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device))
-        trainer.model.backbone(x, level.to(torch.float32), batch.cond)
+    x = trainer.model.graph.prior(draws, length)
+    level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device)).to(torch.float32)
+    eager = torch.compiler.set_stance("force_eager") if trainer.training.compile else nullcontext()
+    with torch.no_grad(), eager, _runnable(trainer) as network, counter:  # compiled kernels would hide operations
+        network(x, level, batch.cond)
     trunk = counter.get_total_flops() / length
-    head = 2 * trainer.model.backbone.head.weight.numel()
+    head = 2 * network.head.weight.numel()
     return 3 * (trunk + head * _reachable_share(trainer))
+
+
+@contextmanager
+def _runnable(trainer: Trainer) -> Iterator[Backbone]:
+    """Within: a network of the trainer's shapes that one process can run; of a divided one, a copy without values."""
+    network = trainer.parallel.evaluated.backbone
+    if not trainer.parallel.sharded:
+        yield network
+        return
+    copy = deepcopy(network)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        yield copy.to_empty(device=trainer.world.device)
 
 
 def _reachable_share(trainer: Trainer) -> float:

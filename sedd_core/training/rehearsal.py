@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from .. import checkpoints
 from ..console import say
 from ..model.memory import GIB, explained
+from . import saving
 from .batches import draws_of
 from .evaluation import Evaluations
 from .loop import Loop
@@ -40,15 +40,12 @@ def rehearse(loop: Loop, evaluations: Evaluations, step: int) -> None:
     if cuda:
         torch.cuda.reset_peak_memory_stats(trainer.device)
     with torch.random.fork_rng(devices=[trainer.device] if cuda else []), update_memory(trainer) as moments:
-        with explained("training", TRAINING):
-            full_pass(trainer, step)
+        _try_pass(trainer, step)
         trainer.model.eval()
-        with trainer.ema.in_place():
-            for evaluation in evaluations:
-                evaluation.rehearse()
+        with trainer.averaged():
+            trainer.world.agree(lambda: [evaluation.rehearse() for evaluation in evaluations])
         trainer.model.train()
-        if loop.main:
-            _save(loop, step, moments)
+        _save(loop, step, moments)
     peak = ""
     if cuda:
         peak = f": peak memory {torch.cuda.max_memory_allocated(trainer.device) / GIB:.2f} GiB"
@@ -58,6 +55,20 @@ def rehearse(loop: Loop, evaluations: Evaluations, step: int) -> None:
         f"rehearsal  one microbatch of {len(trainer.microbatches[0])} sequences, one validation batch, one sampling "
         f"step, one checkpoint{peak}"
     )
+
+
+def _try_pass(trainer: Trainer, step: int) -> None:
+    """Run a full pass in all processes; a failure in one ends all.
+
+    The processes of a divided network wait for each other inside the pass: there, one that fails ends by itself, and
+    the launcher ends the others.
+    """
+
+    @explained("training", TRAINING)
+    def work() -> None:
+        full_pass(trainer, step)
+
+    return work() if trainer.parallel.sharded else trainer.world.agree(work)
 
 
 @contextmanager
@@ -94,10 +105,11 @@ def _save(loop: Loop, step: int, moments: list[Tensor]) -> None:
     """Write a full-size checkpoint to a temporary folder in the run folder, and remove it."""
     trainer, workspace = loop.trainer, loop.context.workspace
     aside = workspace.folder / "rehearsal.tmp"
-    state = {"step": step, "trainer": trainer.state(), "meter": loop.meter.state(), "moments": moments}
-    shutil.rmtree(aside, ignore_errors=True)  # left by a killed run
+    state = {"step": step, "meter": loop.meter.state()}
+    further = {f"moments {index}": tensor for index, tensor in enumerate(moments)}
+    loop.context.on_main(lambda: shutil.rmtree(aside, ignore_errors=True))  # left by a killed run
     try:
-        parts = (trainer.model, trainer.noise, trainer.ema, loop.codec, workspace.record)
-        checkpoints.save(aside / "checkpoint", *parts, state)
+        saving.save(trainer, aside / "checkpoint", loop.codec, workspace.record, state, further)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if loop.main:
+            shutil.rmtree(aside, ignore_errors=True)

@@ -136,7 +136,13 @@ class Training:
     ema_decay: float = 0.9999
     """Largest decay of the exponential moving average of the weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Precision of the network: bf16 (autocast, with float32 sums), fp32, or auto: bf16 on a GPU, fp32 on a CPU."""
+    """Precision of the network: bf16 (autocast, with float32 sums), fp32, or auto: bf16 on a GPU of compute capability
+    8.0 or above, fp32 elsewhere."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes divide: the batch alone (ddp), or also weights, gradients, moments and average (fsdp)."""
+    deterministic: bool = False
+    """Whether a GPU computes each update with deterministic kernels, slower, so that a run can be repeated bit for bit;
+    a CPU always does."""
     compile: bool = False
     """Whether the network is compiled by torch.compile."""
     log_every: int = 50
@@ -156,12 +162,21 @@ class Training:
             f"microbatch={self.microbatch} and accum={self.accum} both set the gradient accumulation: leave one at "
             "its default (microbatch=None or accum=1)",
         )
+        require(self.parallel in ("ddp", "fsdp"), f"parallel must be 'ddp' or 'fsdp', not '{self.parallel}'")
         require(self.times in ("stratified", "iid"), f"times must be 'stratified' or 'iid', not '{self.times}'")
         require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}")
         check_at_least(0, eval_every=self.eval_every)
         valid = self.profile is None or 1 <= self.profile[0] <= self.profile[1]
         require(valid, f"profile must be the first and the last step of a trace, such as (10, 12), not {self.profile}")
+
+    def shards(self, processes: int) -> bool:
+        """Whether the weights are divided over the processes.
+
+        Args:
+            processes: Number of processes of the run.
+        """
+        return self.parallel == "fsdp" and processes > 1
 
 
 @recordable

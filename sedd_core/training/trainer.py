@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..distributed.sharding import whole
 from ..distributed.world import World
 from ..errors import UserError
 from ..maths.draws import Draws, key
-from ..maths.numerics import float64_device, to_float64
+from ..maths.numerics import float64_device, runs_in_bf16, to_float64
 from ..model.ema import EMA
 from ..model.score import ScoreModel
 from ..stages import Batch, Graph, Noise, Objective, Sequences
 from .batches import TIME_BINS, ShuffledIndices, draws_of, loss_by_time_bin, microbatches
-from .loss import Loss
+from .parallel import ParallelModel
 from .settings import Optimizer, Training
 from .state import check_optimizer_state
 
@@ -80,13 +81,15 @@ class Trainer:
     ) -> None:
         check_process_is_fixed(noise, model.graph)
         self.world = world or World(device=next(model.parameters()).device)
-        self.model = model
         self.noise = noise
         self.objective = objective
         self.data = data
         self.training = training
         self.seed = seed
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.bf16 = runs_in_bf16(training.precision, self.world.device)
+        self.parallel = ParallelModel(model, noise, objective, training, self.world, self.bf16)
+        self.model, self.loss = self.parallel.model, self.parallel.loss
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.clip = optimizer.clip
         self.optimizer = optimizer.make(self.parameters)
         self.factor = lambda step: optimizer.factor(step, training.steps)
@@ -94,10 +97,6 @@ class Trainer:
         self.ema = EMA(self.parameters, training.ema_decay)
         self.shuffled = ShuffledIndices(len(data), seed)
         self.microbatches = microbatches(training, self.world)
-        self.bf16 = training.precision == "bf16" or (training.precision == "auto" and self.device.type == "cuda")
-        if training.compile:
-            model.backbone.compile()
-        self.loss = self.world.wrap(Loss(model, noise, objective))
 
     @property
     def device(self) -> torch.device:
@@ -154,7 +153,9 @@ class Trainer:
             stop_requested: Whether a signal requested this process to stop.
             data_seconds: Seconds that this process waited for data.
         """
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = whole(norm)
+        nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
         sums = self.world.sum(torch.cat([stats.new_tensor([float(stop_requested)]), stats.flatten()]))
         stop_requests, *by_bin, grad_norm = torch.cat([sums, to_float64(norm[None])]).tolist()
         losses, tokens = by_bin[:TIME_BINS], by_bin[TIME_BINS:]
@@ -199,11 +200,16 @@ class Trainer:
             raise ValueError(f"its number of updates is {state['updates']!r}")
         settings, rates = self.optimizer.defaults, self.schedule.base_lrs
         changed = {name: value for name, value in settings.items() if value != state["settings"][name]}
-        self.optimizer.load_state_dict(state["optimizer"])
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
-            group.update(changed, initial_lr=rate)
+        stored = state["optimizer"]  # new settings first: a fused AdamW has its step counts on the parameters' device
+        groups = zip(stored["param_groups"], rates, strict=True)
+        groups = [{**group, **changed, "initial_lr": rate} for group, rate in groups]
+        self.optimizer.load_state_dict({**stored, "param_groups": groups})
         self.schedule = LambdaLR(self.optimizer, self.factor, state["updates"] - 1)
         self.ema.updates = state["updates"]
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within: the `evaluated` model has the averaged weights, whole. All processes enter it."""
+        return self.parallel.averaged(self.ema)
 
     def unsynchronized(self) -> Any:
         """Within: gradients stay local; the last microbatch of an update averages them over the processes."""
