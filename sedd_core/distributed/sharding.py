@@ -66,7 +66,7 @@ def shard(root: nn.Module, network: nn.Module, values: Mapping[str, Tensor], wor
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
     from torch.distributed.tensor import DTensor, distribute_tensor
 
-    _check_divisible(network)
+    check_divisible(network)
     own = set(network.parameters())
     mesh = init_device_mesh(world.device.type, (world.size,))
     policy = MixedPrecisionPolicy(
@@ -89,8 +89,15 @@ def shard(root: nn.Module, network: nn.Module, values: Mapping[str, Tensor], wor
             dist.broadcast(buffer, 0)
 
 
-def _check_divisible(network: nn.Module) -> None:
-    """UserError for parameters that FSDP2 cannot divide, or that would be divided apart from each other."""
+def check_divisible(network: nn.Module) -> None:
+    """Check that FSDP2 can divide the parameters of a network.
+
+    Args:
+        network: Network to divide.
+
+    Raises:
+        UserError: A parameter is a scalar, or has two names, which would be divided apart from each other.
+    """
     named = dict(network.named_parameters(remove_duplicate=False))
     shared = len(named) - len(set(named.values()))
     scalars = [name for name, parameter in named.items() if not parameter.ndim]

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from sedd_core import UserError
 from sedd_core.checkpoints import find_damage
-from sedd_core.distributed.sharding import _check_divisible, blocks  # pyright: ignore[reportPrivateUsage]
+from sedd_core.distributed.sharding import blocks, check_divisible
 from tests.support.runs import ROOT, TINY, apart, log, losses, run, trainer, weights, write_text
 
 EXACT = [*TINY, "model.dropout=0", "model.n_blocks=2", "training.log_every=1", "monitor=None"]
@@ -145,9 +145,9 @@ def test_what_cannot_be_divided_is_refused() -> None:
     tied = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
     tied[1].weight = tied[0].weight
     with pytest.raises(UserError, match="used under several names"):
-        _check_divisible(tied)
+        check_divisible(tied)
     tied = torch.nn.Module()
     tied.scale = torch.nn.Parameter(torch.ones(()))
     with pytest.raises(UserError, match=r"are scalars \(scale\)"):
-        _check_divisible(tied)
-    _check_divisible(torch.nn.Linear(2, 2))
+        check_divisible(tied)
+    check_divisible(torch.nn.Linear(2, 2))
