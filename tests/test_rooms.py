@@ -55,11 +55,13 @@ def fault(path: Path, source: str) -> str | None:
     """What a file at this path of the repository may not import, and does."""
     parts, names = path.parts, sorted(imports(path, source))
     if parts[0] == "sedd_core":
-        forbidden = {*PLUGINS, "experiments", *([] if parts[1] == "cli" else ["fiddle", "absl"])}
+        forbidden = {*PLUGINS, "experiments", "benchmarks", *([] if parts[1] == "cli" else ["fiddle", "absl"])}
     elif parts[0] == "plugins":
-        forbidden = {"fiddle", "absl", "experiments", *(name for name in PLUGINS if name != parts[1])}
+        forbidden = {"fiddle", "absl", "experiments", "benchmarks", *(name for name in PLUGINS if name != parts[1])}
     elif parts[0] == "experiments":
-        forbidden = {*PLUGINS, "absl"}
+        forbidden = {*PLUGINS, "absl", "benchmarks"}
+    elif parts[0] == "benchmarks":
+        forbidden = {*PLUGINS, "fiddle", "absl", "experiments"}
     else:
         forbidden = set()
     outside = next((name for name in names if name.partition(".")[0] in forbidden), None)
@@ -81,6 +83,7 @@ def files() -> list[Path]:
         *(ROOT / "sedd_core").rglob("*.py"),
         *(ROOT / "plugins").rglob("*.py"),
         *(ROOT / "experiments").glob("*.py"),
+        *(ROOT / "benchmarks").rglob("*.py"),
     ]
     return [path.relative_to(ROOT) for path in found]
 
@@ -183,6 +186,9 @@ def test_files_and_functions_stay_short() -> None:
         ("plugins/graph_absorb/src/graph_absorb.py", "from sedd_core.training import Training"),
         ("plugins/graph_absorb/src/graph_absorb.py", "from sedd_core.stages.graph import Graph"),
         ("experiments/quickstart.py", "import model_ddit"),
+        ("sedd_core/training/trainer.py", "import benchmarks.timing"),
+        ("plugins/graph_absorb/src/graph_absorb.py", "from benchmarks.naive import NaiveAbsorb"),
+        ("benchmarks/pairs.py", "from graph_absorb import Absorb"),
     ],
 )
 def test_a_planted_import_is_found(path: str, source: str) -> None:
