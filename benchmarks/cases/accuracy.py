@@ -27,7 +27,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(rows=(4, 64), batches=4),
+    "quick": Sizes(rows=(4, 64), batches=3),
     "tiny": Sizes(rows=(2, 8), width=16, vocab=50, batches=2),
     "cuda": Sizes(rows=(4, 512), width=768),
 }

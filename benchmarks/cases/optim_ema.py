@@ -24,7 +24,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(rounds=8),
+    "quick": Sizes(rounds=5),
     "tiny": Sizes(network=train_step.SIZES["tiny"], rounds=2),
     "cuda": Sizes(network=train_step.SIZES["cuda"], rounds=50),
 }

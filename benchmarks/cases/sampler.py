@@ -20,7 +20,7 @@ from ..timing import Measurement, compared, interleaved
 class Sizes:
     """Sizes of the case."""
 
-    batch: int = 2
+    batch: int = 1
     """Sequences drawn at once."""
     length: int = 256
     """Tokens per sequence."""
@@ -38,7 +38,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes(),
-    "quick": Sizes(batch=1, length=128),
+    "quick": Sizes(length=64, batch=1),
     "tiny": Sizes(batch=2, length=8, steps=2, width=16, blocks=1, vocab=50, rounds=2),
     "cuda": Sizes(batch=8, length=1024, steps=64, width=768, blocks=12, rounds=5),
 }

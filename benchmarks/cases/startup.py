@@ -34,7 +34,7 @@ RUN = (
 class Sizes:
     """Sizes of the case."""
 
-    rounds: int = 3
+    rounds: int = 2
     """Timed rounds, of fresh processes."""
 
 
