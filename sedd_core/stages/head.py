@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from ..maths.numerics import row_scores
@@ -20,6 +20,13 @@ class Head(ABC):
 
     def warning(self, graph: Graph) -> str | None:
         """The reason why training with a graph is unwise, as a sentence; None if it is not."""
+        return None
+
+    def offset(self, x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph) -> Float64[Tensor, "*shape"] | None:
+        """What `log_score` adds to all logits of a position [...]; None (the default) if it does anything else.
+
+        With an offset, training never holds the logits of all states. Args: as in `log_score`.
+        """
         return None
 
     @abstractmethod

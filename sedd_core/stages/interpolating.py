@@ -10,7 +10,7 @@ If the mixture is constant, all three are pi. Every method has a closed form (do
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -18,46 +18,55 @@ from torch import Tensor, nn
 
 from ..maths.draws import Draws
 from ..maths.numerics import LARGEST, expand_to, log1mexp
+from .entropy import Coefficients, coefficients
 from .graph import Graph
-from .mixtures import check_distribution, draw, entries
+from .mixtures import check_components, draw
 from .noise import NoiseLevel
 from .step import StepWeights
 
 
-class Coefficients(NamedTuple):
-    """Coefficients [...] of the score entropy at each position: functions of (sigma, x, x0) only."""
-
-    a: Float64[Tensor, "*shape"]
-    b: Float64[Tensor, "*shape"]
-    c: Float64[Tensor, "*shape"]
-    d: Float64[Tensor, "*shape"]
-
-
 class InterpolatingGraph(Graph):
-    """Forward process that replaces positions by draws from a mixture: constant, pi, unless `mixture` is overridden.
+    """Forward process that replaces positions by draws from a mixture: constant, pi, unless its weights are overridden.
 
     Args:
         pi: The limit distribution [S] of the process, in float64; its values are not checked on the meta device.
         vocab_size: Number V of data tokens.
         mask: The mask state, which is not a data token; None if there is none.
+        components: Distributions [K, S] in float64, of which at most one is positive at each state; `mixture_weights`
+            mixes them. None: pi alone.
 
     Raises:
-        ValueError: pi is not a distribution, or has fewer than 2 states.
+        ValueError: pi or a component is not a distribution, components overlap, or there are fewer than 2 states.
     """
 
     pi: Tensor
+    components: Tensor
 
-    def __init__(self, pi: Float64[Tensor, " S"], *, vocab_size: int, mask: int | None = None) -> None:
+    def __init__(
+        self,
+        pi: Float64[Tensor, " S"],
+        *,
+        vocab_size: int,
+        mask: int | None = None,
+        components: Float64[Tensor, "K S"] | None = None,
+    ) -> None:
         super().__init__(vocab_size=vocab_size, num_states=len(pi), mask=mask)
-        check_distribution(pi)
+        components = pi[None] if components is None else components
+        check_components(pi, components)
         self.register_buffer("pi", pi, persistent=False)
+        self.register_buffer("components", components, persistent=False)
 
     def prior_law(self) -> Float64[Tensor, " S"]:
         """pi."""
         return self.pi
 
-    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "..."]:
-        """pi_ab: the distribution of the state of a position that was replaced between two noise levels.
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "mixture" in vars(cls):
+            raise TypeError(f"{cls.__name__} overrides mixture: give its components, and override mixture_weights")
+
+    def mixture_weights(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "*shape K"]:
+        """Weights of the components in pi_ab, the distribution of a state that was replaced between two noise levels.
 
         An override must compose: e_bc (1 - e_ab) pi_ab + (1 - e_bc) pi_bc = (1 - e_ac) pi_ac.
 
@@ -66,9 +75,18 @@ class InterpolatingGraph(Graph):
             since: Noise level a [...], up to and including b, where the mixture is its limit rho; None: clean data.
 
         Returns:
-            Probabilities [S] if they are the same at all levels, else one distribution per level [..., S].
+            Weights [..., K], which sum to 1.
         """
-        return self.pi
+        return torch.ones_like(level.sigma, dtype=torch.float64)[..., None]
+
+    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "..."]:
+        """pi_ab: [S] if it is the same at all levels, else one distribution per level [..., S]."""
+        return self.pi if self.is_constant else self.mixture_weights(level, since) @ self.components
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the mixture is pi at all levels."""
+        return type(self).mixture_weights is InterpolatingGraph.mixture_weights
 
     def transition(
         self, x: Int64[Tensor, "*shape"], level: NoiseLevel, since: NoiseLevel | None = None
@@ -97,7 +115,7 @@ class InterpolatingGraph(Graph):
         published - log expm1(sigma) - log V.
         """
         level = level.at(x)
-        sigma, pi_x = level.elapsed(None), entries(self.mixture(level), x)
+        sigma, pi_x = level.elapsed(None), self.entries(x, level)
         alpha, beta = torch.exp(-sigma), -torch.expm1(-sigma)
         is_token = x < self.vocab_size if self.mask is None else x != self.mask
         elsewhere = torch.where(is_token, log1mexp(sigma) + torch.log1p(-pi_x), torch.log(alpha + beta * (1 - pi_x)))
@@ -139,7 +157,7 @@ class InterpolatingGraph(Graph):
         e, rest = torch.exp(-delta), -torch.expm1(-delta)
         total = score.sum(-1, dtype=torch.float64)
         earlier = (score - (rest * total)[..., None].to(score.dtype) * pi.to(score.dtype)).clamp(min=0)
-        move, unmoved = rest * entries(pi, x), score.gather(-1, x[..., None])[..., 0].double()
+        move, unmoved = rest * self.entries(x, level, level_next), score.gather(-1, x[..., None])[..., 0].double()
         own = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
         return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], own), e * unmoved)
 
@@ -168,30 +186,8 @@ class InterpolatingGraph(Graph):
         return mean / mean.sum(-1, keepdim=True)
 
     def coefficients(self, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]) -> Coefficients:
-        """A, B, C, D of the score entropy, with q_y = alpha 1{y = x0} + beta pi_y and h(p) = p log p:
-
-            A = rho_x      B = rho_x beta / q_x      C = [x != x0] rho_x alpha / q_x
-            D = rho_x / q_x { beta [m (log(beta / q_x) - 1) + sum_{y != x, x0} h(pi_y)]
-                             + [x != x0] q_x0 (log(q_x0 / q_x) - 1) },    m = 1 - pi_x - [x != x0] pi_x0
-
-        pi is the mixture since clean data. All four are 0 where rho_x = 0.
-        """
-        level = level.at(x)
-        sigma, pi, rho_x = level.elapsed(None), self.mixture(level), self._entry_rate(x, level)
-        alpha, beta = torch.exp(-sigma), -torch.expm1(-sigma)
-        moved = (x != x0).double()
-        pi_x, pi_x0 = entries(pi, x), entries(pi, x0)
-        reachable = rho_x > 0
-        q_x = torch.where(reachable, alpha * (1 - moved) + beta * pi_x, 1.0)
-        q_x0 = alpha + beta * pi_x0
-
-        mass = 1 - pi_x - moved * pi_x0
-        spread = torch.xlogy(pi, pi).sum(-1) - torch.xlogy(pi_x, pi_x) - moved * torch.xlogy(pi_x0, pi_x0)
-        unmoved_part = torch.xlogy(beta, beta / q_x) * mass + beta * (spread - mass)
-        moved_part = moved * q_x0 * (torch.log(q_x0 / q_x) - 1)
-
-        scale = torch.where(reachable, rho_x / q_x, 0.0)
-        return Coefficients(rho_x, scale * beta, scale * moved * alpha, scale * (unmoved_part + moved_part))
+        """A, B, C, D of the score entropy; see `stages.entropy`."""
+        return coefficients(self, level, x, x0)
 
     def score_entropy(
         self,
@@ -209,20 +205,26 @@ class InterpolatingGraph(Graph):
         where the true ratio is 0, and makes the entropy infinite elsewhere.
         """
         a, b, c, d = self.coefficients(level, x, x0)
-        pi = self.mixture(level.at(x))
         u = log_score.scatter(-1, x[..., None], 0.0)
         shift = (u.detach().amax(-1, keepdim=True) - LARGEST).clamp(min=0)
         exponentials = (u - shift).exp_().sum(-1, dtype=torch.float64) * shift[..., 0].double().exp() - 1.0
-        mean = (u * pi.to(u.dtype)).masked_fill_(pi == 0, 0.0).sum(-1, dtype=torch.float64)
+        means = [(u * pi.to(u.dtype)).masked_fill_(pi == 0, 0.0).sum(-1, dtype=torch.float64) for pi in self.components]
+        mean = (self.mixture_weights(level.at(x)) * torch.stack(means, -1)).sum(-1)
         clean = u.gather(-1, x0[..., None])[..., 0].double()
         return a * exponentials - torch.where(b > 0, b * mean, 0.0) - torch.where(c > 0, c * clean, 0.0) + d
+
+    @cached_property
+    def spans(self) -> list[int]:
+        """The first state and the one after the last of each component, in turn; a wait for the device, once."""
+        places = [component.nonzero() for component in self.components]
+        return [end for place in places for end in (int(place[0]), int(place[-1]) + 1)]
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0.
 
         This is for a constant mixture; for others, the sum over all states.
         """
-        if type(self).mixture is not InterpolatingGraph.mixture:
+        if not self.is_constant:
             return super().prior_kl(x0, level)
         sigma = level.at(x0).elapsed(None)
         alpha, beta, pi = torch.exp(-sigma), -torch.expm1(-sigma), self.pi[x0]
@@ -237,5 +239,11 @@ class InterpolatingGraph(Graph):
 
     def _entry_rate(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """rho_x: the rate per unit of noise at which every other state enters x."""
-        expand_to(level.sigma, x)  # only to refuse other shapes: expanded, the mixture would have [*x.shape, S]
-        return entries(self.mixture(level, level), x)
+        level = level.at(x)
+        return self.entries(x, level, level)
+
+    def entries(
+        self, x: Int64[Tensor, "*shape"], level: NoiseLevel, since: NoiseLevel | None = None
+    ) -> Float64[Tensor, "*shape"]:
+        """pi_ab(x), for levels of the shape of x."""
+        return (self.mixture_weights(level, since) * self.components.T[x]).sum(-1)

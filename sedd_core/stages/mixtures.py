@@ -1,4 +1,4 @@
-"""Distributions over states [S], or one per leading axes of states [..., S]: entries, draws and checks."""
+"""Distributions over states [S], or one per leading axes of states [..., S]: draws and checks."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ TOLERANCE = 1e-9
 """Largest accepted deviation of the sum of pi from 1."""
 
 
-def entries(probs: Float64[Tensor, "..."], x: Int64[Tensor, "*shape"]) -> Float64[Tensor, "*shape"]:
-    """The entry x [...] of distributions [..., S], of which each serves the states with its leading axes."""
-    return probs.gather(-1, x[..., None].flatten(probs.ndim - 1)).view(x.shape)
-
-
 def draw(probs: Float64[Tensor, "..."], uniform: Float64[Tensor, "B L"]) -> Int64[Tensor, "B L"]:
     """Draw states [B, L] from a distribution [S], or from one per sequence [B, S] or position [B, L, S]."""
     cumulated, points = probs.cumsum(-1), uniform[..., None].flatten(probs.ndim - 1)
@@ -23,15 +18,21 @@ def draw(probs: Float64[Tensor, "..."], uniform: Float64[Tensor, "B L"]) -> Int6
     return torch.searchsorted(cumulated, (points * total).minimum(below_one), right=True).view(uniform.shape)
 
 
-def check_distribution(pi: Float64[Tensor, " S"]) -> None:
-    """Check that pi is a distribution, unless it is on the meta device.
+def check_components(pi: Float64[Tensor, " S"], components: Float64[Tensor, "K S"]) -> None:
+    """Check that pi and components are distributions, and that components do not overlap; not on the meta device.
 
     Raises:
-        ValueError: It has a negative entry, or its sum is not 1.
+        ValueError: A distribution has a negative entry, or its sum is not 1; or components overlap.
     """
     if pi.is_meta:
         return
-    total = pi.detach().sum().item()
-    if not (pi >= 0).all() or abs(total - 1) > TOLERANCE:
-        least = pi.detach().min().item()
-        raise ValueError(f"pi must be a distribution: its smallest entry is {least:.6g}, and its sum is {total:.12g}")
+    for probs in (pi, *components):
+        total = probs.detach().sum().item()
+        if not (probs >= 0).all() or abs(total - 1) > TOLERANCE:
+            least = probs.detach().min().item()
+            raise ValueError(
+                f"pi must be a distribution: its smallest entry is {least:.6g}, and its sum is {total:.12g}"
+            )
+    overlaps = ((components > 0).sum(0) > 1).nonzero()
+    if len(overlaps):
+        raise ValueError(f"components must not overlap: several are positive at state {int(overlaps[0])}")

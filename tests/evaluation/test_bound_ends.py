@@ -147,18 +147,23 @@ def test_a_prior_that_one_token_does_not_reach_is_warned_of() -> None:
 class Settling(InterpolatingGraph):
     """Replaces by token 0 at first, and by any token in the end: rho_sigma = pi + exp(-sigma) (e_0 - pi)."""
 
-    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+    def __init__(self, states: int) -> None:
+        first = torch.nn.functional.one_hot(torch.tensor(0), states).double()
+        pi = torch.full((states,), 1 / states, dtype=torch.float64)
+        super().__init__(pi, vocab_size=states, components=torch.stack([first, (1 - first) / (states - 1)]))
+
+    def mixture_weights(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
         elapsed = level.elapsed(since)
         mean = torch.where(
             elapsed > 0, elapsed / -torch.expm1(-elapsed), 1.0
         )  # of exp(-sigma), by the kernel's weights
-        first = torch.nn.functional.one_hot(torch.tensor(0), self.num_states) - self.pi
-        return self.pi + (torch.exp(-level.sigma) * mean)[..., None] * first
+        others = (1 - self.pi[0]) * (1 - torch.exp(-level.sigma) * mean)
+        return torch.stack([1 - others, others], -1)
 
 
 def test_the_prior_term_of_a_changing_mixture_at_one_level() -> None:
     """The mixture at a level of shape [] is no constant one, though it has the shape of one."""
-    graph = Settling(torch.full((4,), 0.25, dtype=torch.float64), vocab_size=4)
+    graph = Settling(4)
     check_graph(graph)
     level, tokens = level_of(2.0), torch.arange(4)
     probs = graph.transition(tokens, level)

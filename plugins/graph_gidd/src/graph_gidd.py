@@ -33,15 +33,15 @@ class GIDD(InterpolatingGraph):
             raise ValueError(f"p_uniform must lie in [0, 1), not {p_uniform}")
         limit = torch.zeros(vocab_size + 1, dtype=torch.float64)
         limit[vocab_size] = 1.0
-        super().__init__(limit, vocab_size=vocab_size, mask=vocab_size)
+        components = torch.stack([limit, (1 - limit) / vocab_size])
+        super().__init__(limit, vocab_size=vocab_size, mask=vocab_size, components=components)
         self.b = 2 * p_uniform / (1 - p_uniform)
 
-    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "..."]:
+    def mixture_weights(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "*shape K"]:
         """[(w_a + w_b) mask + b uniform] / (w_a + w_b + b), from w_b^2 - w_a^2 and b (w_b - w_a) in B_b - e B_a."""
         to_mask = self._w(level) + (0.0 if since is None else self._w(since))
-        uniform = (self.b / (to_mask + self.b) if self.b else torch.zeros_like(to_mask))[..., None]
-        tokens = (1 - self.pi) / self.vocab_size
-        return (1 - uniform) * self.pi + uniform * tokens
+        uniform = self.b / (to_mask + self.b) if self.b else torch.zeros_like(to_mask)
+        return torch.stack([1 - uniform, uniform], -1)
 
     def _w(self, level: NoiseLevel) -> Float64[Tensor, "..."]:
         replaced = torch.expm1(level.sigma.double())

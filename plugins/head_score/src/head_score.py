@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
@@ -35,15 +35,17 @@ class ScoreHead(Head):
             "loss and learns less. As published: head.scale_by_sigma=false"
         )
 
+    def offset(self, x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph) -> Float64[Tensor, "*shape"]:
+        """The graph's `score_offset` if the head is scaled, else 0."""
+        return graph.score_offset(x, level) if self.scale_by_sigma else torch.zeros_like(x, dtype=torch.float64)
+
     def log_score(
         self, logits: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph
     ) -> Float[Tensor, "*shape S"]:
-        """The logits, plus the offset of a scaled head."""
+        """The logits plus the offset."""
         # In float32 before the offset is added, which bf16 would round.
         log_score = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if not self.scale_by_sigma:
-            return log_score
-        return log_score + graph.score_offset(x, level)[..., None].to(log_score.dtype)
+        return log_score + self.offset(x, level, graph)[..., None].to(log_score.dtype)
 
 
 @hookimpl

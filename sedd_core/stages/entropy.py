@@ -1,0 +1,79 @@
+"""The score entropy of an interpolating graph: its coefficients in the scores, and in the logits of a linear head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from ..maths.linear_entropy import LinearForm
+from .noise import NoiseLevel
+
+if TYPE_CHECKING:
+    from .interpolating import InterpolatingGraph
+
+
+class Coefficients(NamedTuple):
+    """Coefficients [...] of the score entropy at each position: functions of (sigma, x, x0) only."""
+
+    a: Float64[Tensor, "*shape"]
+    b: Float64[Tensor, "*shape"]
+    c: Float64[Tensor, "*shape"]
+    d: Float64[Tensor, "*shape"]
+
+
+def coefficients(
+    graph: InterpolatingGraph, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
+) -> Coefficients:
+    """A, B, C, D of the score entropy, with q_y = alpha 1{y = x0} + beta pi_y and h(p) = p log p:
+
+        A = rho_x      B = rho_x beta / q_x      C = [x != x0] rho_x alpha / q_x
+        D = rho_x / q_x { beta [m (log(beta / q_x) - 1) + sum_{y != x, x0} h(pi_y)]
+                         + [x != x0] q_x0 (log(q_x0 / q_x) - 1) },    m = 1 - pi_x - [x != x0] pi_x0
+
+    pi is the mixture since clean data. All four are 0 where rho_x = 0.
+    """
+    level = level.at(x)
+    sigma, rho_x = level.elapsed(None), graph.entries(x, level, level)
+    alpha, beta = torch.exp(-sigma), -torch.expm1(-sigma)
+    moved = (x != x0).double()
+    pi_x, pi_x0 = graph.entries(x, level), graph.entries(x0, level)
+    reachable = rho_x > 0
+    q_x = torch.where(reachable, alpha * (1 - moved) + beta * pi_x, 1.0)
+    q_x0 = alpha + beta * pi_x0
+
+    mass = 1 - pi_x - moved * pi_x0
+    weights = graph.mixture_weights(level)  # of components that do not overlap: h(w pi) = pi h(w) + w h(pi)
+    spread = (torch.xlogy(weights, weights) + weights * torch.xlogy(graph.components, graph.components).sum(-1)).sum(-1)
+    spread = spread - torch.xlogy(pi_x, pi_x) - moved * torch.xlogy(pi_x0, pi_x0)
+    unmoved_part = torch.xlogy(beta, beta / q_x) * mass + beta * (spread - mass)
+    moved_part = moved * q_x0 * (torch.log(q_x0 / q_x) - 1)
+
+    scale = torch.where(reachable, rho_x / q_x, 0.0)
+    return Coefficients(rho_x, scale * beta, scale * moved * alpha, scale * (unmoved_part + moved_part))
+
+
+def linear_form(
+    graph: InterpolatingGraph,
+    level: NoiseLevel,
+    x: Int64[Tensor, " N"],
+    x0: Int64[Tensor, " N"],
+    offset: Float64[Tensor, " N"],
+    weight: Float64[Tensor, " N"],
+) -> LinearForm:
+    """`weight` times the score entropy of the log-scores u_y = l_y + offset, in the logits l (`maths.linear_entropy`).
+
+    Args:
+        graph: The forward process.
+        level: Noise level [N].
+        x: Noised states [N].
+        x0: Clean tokens [N].
+        offset: Offset [N] of the log-scores from the logits.
+        weight: Factor [N] of the score entropy.
+    """
+    a, b, c, d = (weight * part for part in graph.coefficients(level, x, x0))
+    elsewhere = 1 - graph.components.T[x]  # exactly 0 for a component that is nowhere but at x
+    pull = torch.where(elsewhere > 0, b[:, None] * graph.mixture_weights(level), 0.0)
+    return LinearForm(a * offset.exp(), pull, c, d - ((pull * elsewhere).sum(-1) + c) * offset)
