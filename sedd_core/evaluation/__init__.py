@@ -1,7 +1,6 @@
 """Figures of a model: the likelihood bound, and character n-grams to compare it with."""
 
 from .bound import Bound, Terms, estimate, merge, terms
-from .integrand import model_entropy
 from .ngrams import ngram_bits_per_character
 from .report import bound_figures, characters, report_bound, report_references
 
@@ -12,7 +11,6 @@ __all__ = [
     "characters",
     "estimate",
     "merge",
-    "model_entropy",
     "ngram_bits_per_character",
     "report_bound",
     "report_references",

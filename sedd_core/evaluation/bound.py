@@ -33,7 +33,6 @@ from .integrand import (
     held_entropy,
     log_denoised,
     masks_only,
-    model_entropy,
 )
 
 
@@ -114,7 +113,7 @@ def terms(model: ScoreNetwork, noise: Noise, batch: Batch, draws: Draws, *, poin
     for point in (by_mask_count if masking else by_noise)(graph, noise, x0, ends.sigma, draws, points):
         x = restore_given(point.x, x0, batch.loss_mask)
         positions = graph.reachable(x, point.level) & loss_mask
-        entropy = model_entropy(model, x, x0, point.level, positions, batch.cond, batch.documents)
+        entropy = model.score_entropy(x, x0, point.level, positions, batch.cond, batch.documents)
         weights = torch.stack([point.diffusion, point.reconstruction, point.prior])
         sums += torch.where(weights > 0, weights * entropy, 0.0) / points  # the entropy may be infinite
     if masking:

@@ -46,21 +46,6 @@ def masks_only(graph: Graph) -> bool:
     )
 
 
-def model_entropy(
-    model: ScoreNetwork,
-    x: Int64[Tensor, "B L"],
-    x0: Int64[Tensor, "B L"],
-    level: NoiseLevel,
-    positions: Bool[Tensor, "B L"],
-    cond: Tensor | None,
-    documents: Int64[Tensor, "B L"] | None = None,
-) -> Float64[Tensor, " B"]:
-    """The score entropy [B] of each sequence in nats per unit of sigma, summed over `positions` [B, L]."""
-    log_score = model.raw(x, level, positions, cond, documents)
-    entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], x0[positions])
-    return torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy).sum(-1)
-
-
 def held_entropy(
     model: ScoreNetwork,
     x: Int64[Tensor, "B L"],

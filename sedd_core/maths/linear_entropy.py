@@ -9,8 +9,8 @@ With logits l = h W^T + b, the loss of a row is
     grow e^l_y - sum_k pull_k pi_ky - clean [y = x0]
 
 There is no normalizer, so that loss and gradient follow from a block of states at a time: three matrix products, and
-the logits [N, S] are never held. The gradient is made in the forward pass; hence the losses of all rows must have equal
-weight in what is differentiated, and other weights belong into the coefficients.
+the logits [N, S] are never held. The gradient is made in the forward pass, for losses that are summed or averaged;
+weights of the rows belong into the coefficients. Losses differentiated with unequal weights are visited again.
 """
 
 from __future__ import annotations
@@ -28,10 +28,6 @@ from .numerics import LARGEST
 
 BLOCK = 4096
 """States per block."""
-UNEQUAL = (
-    "The losses of a linear score entropy were differentiated with unequal weights, for which it has no gradient: "
-    "pass the weights to ScoreNetwork.score_entropy(..., weight=...)."
-)
 
 
 class LinearForm(NamedTuple):
@@ -69,29 +65,33 @@ def linear_entropy(
 
     Returns:
         The losses, differentiable once in features, weight and bias.
-
-    Raises:
-        RuntimeError: In the backward pass, if the gradients of the losses are not all equal.
     """
-    return _LinearEntropy.apply(features, weight, bias, x, x0, *form, components, spans, dtype)
+    # Inside of forward, gradients are always off, and needs_input_grad says nothing about no_grad.
+    parts = [part for part in (features, weight, bias) if part is not None]
+    gradient = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
+    return _LinearEntropy.apply(features, weight, bias, x, x0, *form, components, spans, dtype, gradient)
 
 
 class _LinearEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, *arguments: Any) -> Tensor:
-        losses, *gradients = _linear_entropy(features, weight, bias, *arguments, any(ctx.needs_input_grad))
-        ctx.gradients = gradients if bias is not None else [*gradients[:2], None]  # saved by autograd, they were copied
+        losses, *ctx.gradients = _linear_entropy(features, weight, bias, *arguments)
+        ctx.save_for_backward(features, weight, bias, *arguments[:7])
+        ctx.rest = arguments[7:]
         return losses
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None:
-            raise RuntimeError("A linear score entropy can be differentiated once: its gradient is not kept.")
-        torch._assert_async((upstream == upstream[:1]).all(), UNEQUAL)
-        factor = upstream[0] if len(upstream) else upstream.new_ones(())
-        return *(None if part is None else part.mul_(factor) for part in gradients), *[None] * 9
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (upstream,) = grad_outputs
+        gradients, ctx.gradients = ctx.gradients, None  # not saved by autograd, which would copy them
+        if gradients is None or not bool((upstream == upstream[:1]).all()):
+            features, weight, bias, x, x0, *form, components = ctx.saved_tensors
+            form = [part * upstream.view(-1, *[1] * (part.ndim - 1)) for part in form]
+            _, *gradients = _linear_entropy(features, weight, bias, x, x0, *form, components, *ctx.rest)
+        elif len(upstream):
+            gradients = [part.mul_(upstream[0]) for part in gradients]
+        return *(gradients if ctx.needs_input_grad[2] else (*gradients[:2], None)), *[None] * 10
 
 
 SCHEMA = (
@@ -126,7 +126,8 @@ def _linear_entropy(
             overlaps = any(first < block.stop and start < last for first, last in pairs)
             visit.block(block, components[:, block] if overlaps else None)
         losses = visit.losses(x0, clean, const, components)
-        return losses, *(visit.gradients(x0, clean) if gradient else (losses.new_empty(0) for _ in range(3)))
+        empty = (losses.new_empty(0), losses.new_empty(0), losses.new_empty(0))
+        return losses, *(visit.gradients(x0, clean) if gradient else empty)
 
 
 @_linear_entropy.register_fake

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..maths.numerics import float64_device
+from ..maths.numerics import expand_to, float64_device
 from ..stages.backbone import Backbone, DocumentBackbone
 from ..stages.graph import Graph
 from ..stages.head import Head
 from ..stages.network import ScoreNetwork
 from ..stages.noise import Noise, NoiseLevel
+from .entropy import is_linear, linear_head_entropy
 
 
 class ScoreModel(nn.Module, ScoreNetwork):
@@ -63,14 +64,51 @@ class ScoreModel(nn.Module, ScoreNetwork):
         documents: Int64[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "N S"]:
         """Log-scores [N, S] at `positions`, with an arbitrary entry at the current state, which the loss ignores."""
-        device = next(self.backbone.parameters(), x).device  # differs from that of x if it has no float64
+        rows = positions.flatten().nonzero()[:, 0]
+        features = self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
+        return self._log_score(features, x.flatten()[rows], level.at(x).flatten().pick(rows))
+
+    def score_entropy(
+        self,
+        x: Int64[Tensor, "B L"],
+        x0: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        positions: Bool[Tensor, "B L"],
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+        weight: Float64[Tensor, " B"] | None = None,
+    ) -> Float64[Tensor, " B"]:
+        """See `ScoreNetwork.score_entropy`."""
+        rows = positions.flatten().nonzero()[:, 0]  # the one wait for the device
+        features = self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
+        current, clean, now = x.flatten()[rows], x0.flatten()[rows], level.at(x).flatten().pick(rows)
+        factor = torch.ones_like(now.sigma) if weight is None else expand_to(weight, x).flatten()[rows]
+        if is_linear(self.backbone) and features.device == x.device:
+            entropy = linear_head_entropy(
+                features, self.backbone.head, self.head, self.graph, current, clean, now, factor
+            )
+        else:
+            log_score = self._log_score(features, current, now)
+            entropy = factor * self.graph.score_entropy(log_score, now, current, clean)
+        total = torch.zeros(x.numel(), dtype=entropy.dtype, device=x.device)
+        return total.index_copy(0, rows, entropy).view(x.shape).sum(-1)
+
+    def _device(self, x: Tensor) -> torch.device:
+        """The network's device, which differs from that of x if it has no float64."""
+        return next(self.backbone.parameters(), x).device
+
+    def _features(
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None, documents: Tensor | None
+    ) -> Float[Tensor, "B L D"]:
+        device = self._device(x)
         inputs = [x.to(device), level.to(torch.float32).to(device), None if cond is None else cond.to(device)]
         if documents is not None:
             check_takes_documents(type(self.backbone))
             inputs.append(documents.to(device))
-        features = self.backbone(*inputs)
-        logits = self.backbone.logits(features[positions.to(device)]).to(x.device)
-        return self.head.log_score(logits, x[positions], level.at(x, positions), self.graph)
+        return self.backbone(*inputs)
+
+    def _log_score(self, features: Tensor, x: Tensor, level: NoiseLevel) -> Float[Tensor, "N S"]:
+        return self.head.log_score(self.backbone.logits(features).to(x.device), x, level, self.graph)
 
 
 def check_takes_documents(backbone: type[Backbone]) -> None:

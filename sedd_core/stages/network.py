@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from .backbone import Backbone
@@ -57,5 +57,32 @@ class ScoreNetwork(Protocol):
         """Compute the log-scores [N, S] at `positions`, with an arbitrary entry at the current state.
 
         Args: as in `__call__`.
+        """
+        ...
+
+    def score_entropy(
+        self,
+        x: Int64[Tensor, "B L"],
+        x0: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        positions: Bool[Tensor, "B L"],
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+        weight: Float64[Tensor, " B"] | None = None,
+    ) -> Float64[Tensor, " B"]:
+        """Compute the score entropy [B] of each sequence, summed over `positions`, in nats per unit of sigma.
+
+        Unlike `raw` and `Graph.score_entropy`, it never holds the logits of all positions, nor their gradient. Every
+        parameter gets a gradient, of zeros if there are no positions. The gradient costs least if the results have
+        equal weight in what is differentiated, as in their mean; give `weight` for others.
+
+        Args:
+            x: Noised states [B, L].
+            x0: Clean tokens [B, L].
+            level: Noise level [B] or [B, L].
+            positions: Positions [B, L] to sum over.
+            cond: Conditions [B, ...] for the network; None without.
+            documents: Document [B, L] of each position; None: each row is one document.
+            weight: Factor of each sequence; None: 1.
         """
         ...

@@ -48,6 +48,10 @@ class NoiseLevel(NamedTuple):
         """The levels at an index, mask or slice of the leading axes."""
         return NoiseLevel(*(part[index] for part in self))
 
+    def flatten(self) -> NoiseLevel:
+        """The levels with one axis."""
+        return NoiseLevel(*(part.flatten() for part in self))
+
     def to(self, target: torch.device | torch.dtype) -> NoiseLevel:
         """The level on another device, or in another dtype."""
         return NoiseLevel(*(part.to(target) for part in self))

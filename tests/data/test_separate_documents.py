@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sedd_core import UserError, plugin
 from sedd_core.data import PackedSequences
-from sedd_core.evaluation.integrand import held_entropy, log_denoised, model_entropy
+from sedd_core.evaluation.integrand import held_entropy, log_denoised
 from sedd_core.model.score import ScoreModel
 from sedd_core.runs.checks import network_keeps_documents_separate
 from sedd_core.stages import Backbone, Batch, NoiseLevel
@@ -72,7 +72,7 @@ def test_each_term_of_the_bound_is_the_sum_over_documents(term: str) -> None:
         positions = model.graph.reachable(x, level)
         given = batch.cond, batch.documents
         if term == "diffusion":
-            return model_entropy(model, x, batch.tokens, level, positions, *given)
+            return model.score_entropy(x, batch.tokens, level, positions, *given)
         if term == "beyond":
             return held_entropy(model, x, batch.tokens, level, end, positions, *given)
         return log_denoised(model, x, batch.tokens, level, positions, *given)

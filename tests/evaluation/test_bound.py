@@ -16,7 +16,6 @@ from torch import Tensor
 
 from sedd_core import load_model
 from sedd_core.evaluation.bound import Bound, Terms, terms
-from sedd_core.evaluation.integrand import model_entropy
 from sedd_core.maths.draws import Draws
 from sedd_core.maths.numerics import student_t
 from sedd_core.model.score import ScoreModel
@@ -41,7 +40,7 @@ def exact_absorb(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
             sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
             held = sigma.clamp(low, high)
             level = noise.at_sigma(held)
-            entropy = model_entropy(model, x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
+            entropy = model.score_entropy(x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
             law = torch.exp(-sigma * (len(x0) - count)) * (-torch.expm1(-sigma)) ** count
             # c^ = expm1(sigma) s is what is held beyond the ends, and score entropy goes with c^ / expm1(sigma)
             total += (

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sedd_core.evaluation import bound
-from sedd_core.evaluation.integrand import model_entropy
 from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Noise
 from sedd_core.testing import Oracle
@@ -39,7 +38,7 @@ def exact_uniform(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
     diffusion = 0.0
     for log_sigma, weight in gauss_legendre(40, math.log(low), math.log(high)):
         level = noise.at_sigma(torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64))
-        entropy = model_entropy(model, x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
+        entropy = model.score_entropy(x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
         diffusion += weight * math.exp(log_sigma) * (law(math.exp(log_sigma)) * entropy).sum().item()
     level = noise(torch.full((len(x),), T_MIN, dtype=torch.float64))
     log_p = bound.log_denoised(model, x, x0.expand_as(x), level, torch.ones_like(x, dtype=torch.bool))

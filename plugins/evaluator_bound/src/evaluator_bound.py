@@ -17,7 +17,6 @@ from sedd_core.evaluation import (
     characters,
     estimate,
     merge,
-    model_entropy,
     report_bound,
     report_references,
     terms,
@@ -77,7 +76,7 @@ class LikelihoodBound(Evaluator):
             characters(data.codec, batch)
             x = model.graph.prior(draws, batch.tokens.shape[1])
             level = noise(torch.ones(len(x), dtype=torch.float64, device=context.device))
-            model_entropy(model, x, batch.tokens, level, model.graph.reachable(x, level), batch.cond, batch.documents)
+            model.score_entropy(x, batch.tokens, level, model.graph.reachable(x, level), batch.cond, batch.documents)
 
     def _share(self, sequences: Sequences, context: EvalContext) -> Int64[Tensor, " n"]:
         """Indices of the sequences that this process measures."""

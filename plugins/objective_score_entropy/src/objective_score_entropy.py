@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
@@ -28,17 +27,10 @@ class ScoreEntropy(DenoisingObjective):
     def integrand(
         self, model: ScoreNetwork, x: Int64[Tensor, "B L"], level: NoiseLevel, batch: Batch
     ) -> Float64[Tensor, " B"]:
-        """dsigma/dt times the sum over positions of `Graph.score_entropy`.
-
-        The head runs only at positions whose entropy is not constantly zero; if there are none, every parameter still
-        gets a gradient of zeros.
-        """
+        """dsigma/dt times the sum of `Graph.score_entropy` over the positions where it is not constantly zero."""
         positions = model.graph.reachable(x, level)
         positions = positions if batch.loss_mask is None else positions & batch.loss_mask
-        log_score = model.raw(x, level, positions, batch.cond, batch.documents)
-        entropy = model.graph.score_entropy(log_score, level.at(x, positions), x[positions], batch.tokens[positions])
-        entropy = torch.zeros(x.shape, dtype=entropy.dtype, device=x.device).masked_scatter(positions, entropy)
-        return (level.rate[:, None] * entropy).sum(-1)
+        return model.score_entropy(x, batch.tokens, level, positions, batch.cond, batch.documents, level.rate)
 
 
 @hookimpl
