@@ -40,7 +40,7 @@ def config() -> fdl.Config[Train]:
             Training,
             steps=400_000,
             batch_size=512,
-            microbatch=32,  # peak memory with every position in the loss: 57 GiB per GPU
+            microbatch=32,  # peak memory with every position in the loss: 20 GiB per GPU
             times="iid",
             t_min=1e-3,
             ema_decay=0.9999,

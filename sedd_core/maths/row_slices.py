@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .categorical import row_chunks
+from .linear_entropy import all_equal
 
 Losses = Callable[[Tensor, slice], Tensor]
 """The losses [n] of a slice of rows, from their logits [n, S] and the slice."""
@@ -61,10 +62,9 @@ class _SlicedLosses(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (upstream,) = grad_outputs
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         gradients, ctx.gradients = ctx.gradients, None
-        if gradients is None or not bool((upstream == upstream[:1]).all()):
+        if gradients is None or not all_equal(upstream):
             features, weight, bias = ctx.saved_tensors
             losses, dtype = ctx.rest
             _, gradients = _visit(features, weight, bias, losses, dtype, upstream, True)

@@ -13,7 +13,7 @@ from ..stages.entropy import linear_form
 
 
 def is_linear(backbone: Backbone) -> bool:
-    """Whether logits are nothing but the linear head of the features, all on one device with float64."""
+    """Whether logits are nothing but the linear head of the features."""
     return type(backbone).logits is Backbone.logits and type(backbone.head) is nn.Linear
 
 
@@ -27,6 +27,15 @@ def is_closed(head: Head, graph: Graph) -> bool:
         and type(graph).score_entropy is InterpolatingGraph.score_entropy
         and _owner(head, "offset") is _owner(head, "log_score")
     )
+
+
+def slower_loss(backbone: Backbone, head: Head, graph: Graph) -> str:
+    """How the loss is computed where it has no closed form in the logits, as a sentence; "" if it has."""
+    if not is_linear(backbone):
+        return f"dense, all logits at once: those of {type(backbone).__name__} are not its linear head's alone"
+    if not is_closed(head, graph):
+        return f"by slices of rows: {type(head).__name__} on {type(graph).__name__} has no closed form in the logits"
+    return ""
 
 
 def linear_head_entropy(

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..distributed.sharding import blocks
 from ..errors import UserError
+from ..maths.linear_entropy import workspace
 from ..stages import Backbone, Graph, Head, NoiseLevel
 from .score import ScoreModel
 
@@ -174,6 +175,8 @@ class _Live(TorchDispatchMode):
             self.peak = max(
                 self.peak, self.now + args[0].numel() * kwargs["dtype"].itemsize
             )  # the input is converted first
+        if func is torch.ops.sedd_core.linear_entropy.default:
+            self.peak = max(self.peak, self.now + workspace(len(args[0]), args[1], args[11]))
         result = func(*args, **kwargs)
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
@@ -206,8 +209,7 @@ def peak_bytes(model: ScoreModel, length: int, sequences: int, share: float, bf1
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             features = model.backbone(x, level.to(torch.float32), None).flatten(0, 1)[:count]
             x, level = x.flatten()[:count], level.pick(0).at(x.flatten()[:count])
-            log_score = model.head.log_score(model.backbone.logits(features), x, level, model.graph)
-            loss = model.graph.score_entropy(log_score, level, x, x).sum()
-        del features, log_score
+            loss = model.entropy(features, x, x, level, torch.ones_like(level.sigma)).sum()
+        del features
         loss.backward()
     return live.peak

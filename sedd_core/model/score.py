@@ -83,15 +83,30 @@ class ScoreModel(nn.Module, ScoreNetwork):
         features = self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
         current, clean, now = x.flatten()[rows], x0.flatten()[rows], level.at(x).flatten().pick(rows)
         factor = torch.ones_like(now.sigma) if weight is None else expand_to(weight, x).flatten()[rows]
-        if is_linear(self.backbone) and features.device == x.device:
-            entropy = linear_head_entropy(
-                features, self.backbone.head, self.head, self.graph, current, clean, now, factor
-            )
-        else:
-            log_score = self._log_score(features, current, now)
-            entropy = factor * self.graph.score_entropy(log_score, now, current, clean)
+        entropy = self.entropy(features, current, clean, now, factor)
         total = torch.zeros(x.numel(), dtype=entropy.dtype, device=x.device)
         return total.index_copy(0, rows, entropy).view(x.shape).sum(-1)
+
+    def entropy(
+        self,
+        features: Float[Tensor, "N D"],
+        x: Int64[Tensor, " N"],
+        x0: Int64[Tensor, " N"],
+        level: NoiseLevel,
+        weight: Float64[Tensor, " N"],
+    ) -> Float64[Tensor, " N"]:
+        """`weight` times the score entropy [N] of positions with these features.
+
+        Args:
+            features: Features of the positions.
+            x: Noised states.
+            x0: Clean tokens.
+            level: Noise level [N].
+            weight: Factor of each position.
+        """
+        if is_linear(self.backbone) and features.device == x.device:
+            return linear_head_entropy(features, self.backbone.head, self.head, self.graph, x, x0, level, weight)
+        return weight * self.graph.score_entropy(self._log_score(features, x, level), level, x, x0)
 
     def _device(self, x: Tensor) -> torch.device:
         """The network's device, which differs from that of x if it has no float64."""

@@ -18,7 +18,7 @@ from ..distributed.preemption import Stop
 from ..distributed.world import World
 from ..errors import Stopped, UserError
 from ..evaluation.report import characters
-from ..model import memory
+from ..model import memory, slower_loss
 from ..model.score import ScoreModel, move_process_to
 from ..record import Figure, Node, Record, recordable
 from ..stages import EvalData, Monitor, Sequences
@@ -86,6 +86,8 @@ class Train(TrainingParts):
         valid = next(iter(sets.values()))
         console.say(f"         {len(train):,} training and {len(valid):,} validation sequences of {self.data.length}")
         console.say(f"model    {sum(p.numel() for p in trainer.parameters):,} parameters on {_where(workspace)}")
+        if slower := slower_loss(trainer.model.backbone, trainer.model.head, trainer.model.graph):
+            console.say(f"loss     {slower}")
         console.say(f"folder   {workspace.folder}")
 
         context = RunContext(workspace, self._fail_safe_monitors(world), Stop(), self.seed)

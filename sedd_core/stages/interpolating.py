@@ -10,7 +10,6 @@ If the mixture is constant, all three are pi. Every method has a closed form (do
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -20,7 +19,7 @@ from ..maths.draws import Draws
 from ..maths.numerics import LARGEST, expand_to, log1mexp
 from .entropy import Coefficients, coefficients
 from .graph import Graph
-from .mixtures import check_components, draw
+from .mixtures import check_components, draw, spans
 from .noise import NoiseLevel
 from .step import StepWeights
 
@@ -55,6 +54,7 @@ class InterpolatingGraph(Graph):
         check_components(pi, components)
         self.register_buffer("pi", pi, persistent=False)
         self.register_buffer("components", components, persistent=False)
+        self.spans = spans(components)
 
     def prior_law(self) -> Float64[Tensor, " S"]:
         """pi."""
@@ -212,12 +212,6 @@ class InterpolatingGraph(Graph):
         mean = (self.mixture_weights(level.at(x)) * torch.stack(means, -1)).sum(-1)
         clean = u.gather(-1, x0[..., None])[..., 0].double()
         return a * exponentials - torch.where(b > 0, b * mean, 0.0) - torch.where(c > 0, c * clean, 0.0) + d
-
-    @cached_property
-    def spans(self) -> list[int]:
-        """The first state and the one after the last of each component, in turn; a wait for the device, once."""
-        places = [component.nonzero() for component in self.components]
-        return [end for place in places for end in (int(place[0]), int(place[-1]) + 1)]
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0.

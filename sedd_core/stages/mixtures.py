@@ -36,3 +36,11 @@ def check_components(pi: Float64[Tensor, " S"], components: Float64[Tensor, "K S
     overlaps = ((components > 0).sum(0) > 1).nonzero()
     if len(overlaps):
         raise ValueError(f"components must not overlap: several are positive at state {int(overlaps[0])}")
+
+
+def spans(components: Float64[Tensor, "K S"]) -> list[int]:
+    """The first positive state and the one after the last of each component, in turn; all states on the meta device."""
+    if components.is_meta:
+        return [0, components.shape[1]] * len(components)
+    positive = [(component > 0).nonzero()[:, 0].tolist() for component in components]
+    return [end for states in positive for end in (states[0], states[-1] + 1)]
