@@ -104,7 +104,8 @@ class ScoreModel(nn.Module, ScoreNetwork):
             level: Noise level [N].
             weight: Factor of each position.
         """
-        if is_linear(self.backbone) and features.device == x.device:
+        trained = any(part.requires_grad for part in (*level, weight, *self.graph.parameters()))  # not the head alone
+        if is_linear(self.backbone) and features.device == x.device and not trained:
             return linear_head_entropy(features, self.backbone.head, self.head, self.graph, x, x0, level, weight)
         return weight * self.graph.score_entropy(self._log_score(features, x, level), level, x, x0)
 

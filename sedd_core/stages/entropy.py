@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float64, Int64
@@ -10,9 +10,6 @@ from torch import Tensor
 
 from ..maths.linear_entropy import LinearForm
 from .noise import NoiseLevel
-
-if TYPE_CHECKING:
-    from .interpolating import InterpolatingGraph
 
 
 class Coefficients(NamedTuple):
@@ -24,8 +21,27 @@ class Coefficients(NamedTuple):
     d: Float64[Tensor, "*shape"]
 
 
+@runtime_checkable
+class Mixture(Protocol):
+    """What the score entropy asks of an `InterpolatingGraph`."""
+
+    components: Tensor
+
+    def mixture_weights(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        """Weights of the components [..., K]."""
+        ...
+
+    def entries(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        """The mixture's entries at states x [...]."""
+        ...
+
+    def coefficients(self, level: NoiseLevel, x: Tensor, x0: Tensor) -> Coefficients:
+        """The coefficients of the score entropy."""
+        ...
+
+
 def coefficients(
-    graph: InterpolatingGraph, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
+    graph: Mixture, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]
 ) -> Coefficients:
     """A, B, C, D of the score entropy, with q_y = alpha 1{y = x0} + beta pi_y and h(p) = p log p:
 
@@ -56,7 +72,7 @@ def coefficients(
 
 
 def linear_form(
-    graph: InterpolatingGraph,
+    graph: Mixture,
     level: NoiseLevel,
     x: Int64[Tensor, " N"],
     x0: Int64[Tensor, " N"],
