@@ -56,7 +56,7 @@ def test_experiments_of_a_folder_import_each_other() -> None:
 def test_named_sizes_are_those_beside_the_file_else_the_repositorys(monkeypatch: pytest.MonkeyPatch) -> None:
     file = str(Path(write("mine/far.py", BASE + LONGER)).resolve())
     monkeypatch.chdir(ROOT)
-    assert list(named_sizes(file, "model")) == ["tiny", "small", "medium"]
+    assert list(named_sizes(file, "model")) == ["tiny", "small", "medium", "xl"]
     Path(file).with_name("models.py").write_text("def huge():\n    pass\n")
     assert list(named_sizes(file, "model")) == ["huge"]
 
@@ -80,7 +80,7 @@ def test_a_missing_file_lists_the_experiments(name: str, monkeypatch: pytest.Mon
     monkeypatch.chdir(ROOT)
     with pytest.raises(
         UserError,
-        match=r"Did you mean '.*experiments/quickstart.py'\? Experiments in experiments: absorb_medium.py, absorb_small.py",
+        match=r"Did you mean '.*experiments/quickstart.py'\? Experiments in experiments: absorb_1b.py, absorb_medium.py",
     ):
         load_experiment(name)
 
