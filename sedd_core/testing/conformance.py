@@ -176,7 +176,7 @@ def _check_entropy(graph: Graph) -> None:
 
 
 def check_head(head: Head, graph: Graph) -> None:
-    """Check that a head gives finite log-scores in the right type, and a mean that is consistent with them.
+    """Check that a head gives finite log-scores in the right type, and an offset and a mean consistent with them.
 
     Args:
         head: The head.
@@ -195,6 +195,9 @@ def check_head(head: Head, graph: Graph) -> None:
         for dtype, expected in ((torch.float32, torch.float32), (torch.bfloat16, torch.float32)):
             converted = head.log_score(rows.to(dtype), x, level, graph).dtype
             assert converted == expected, f"log_score of {dtype} must be {expected}, not {converted}"
+        offset = head.offset(x, level, graph)
+        if offset is not None:
+            close(log_score - rows, offset[:, None].expand_as(rows), "log_score minus logits against offset", 1e-9)
         relative = log_score.scatter(-1, x[:, None], 0.0)
         close(relative.exp() / relative.exp(), torch.ones(1).double(), "log-scores (finite)")
         log_mean = head.log_mean(rows, x, level, graph)

@@ -84,6 +84,8 @@ def once_per_kind(function: Function, check: Callable[[Function], Function]) -> 
     @wraps(function)
     def once(*args: Any, **named: Any) -> Any:
         __tracebackhide__ = True
+        if torch.compiler.is_compiling():  # checks are not part of what is compiled
+            return function(*args, **named)
         given = kinds(*args, *named.items())
         if given is None:
             return checked()(*args, **named)

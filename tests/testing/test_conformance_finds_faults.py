@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sedd_core import plugin
-from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, Step, StepWeights
-from sedd_core.testing import check_draws, check_noise, check_sampler
+from sedd_core.stages import Graph, Head, Noise, NoiseLevel, Sampler, Step, StepWeights
+from sedd_core.testing import check_draws, check_head, check_noise, check_sampler
 
 Analytic, Euler = plugin("sampler_analytic"), plugin("sampler_euler")
 PAIRS = {"absorb": "loglinear", "uniform": "geometric"}
@@ -198,3 +198,27 @@ def test_a_schedule_in_float32_is_detected(kind: str) -> None:
     with pytest.raises(AssertionError, match="float64"):
         check_noise(Faulty())
     assert Faulty()(torch.tensor(0.5)).sigma.dtype == torch.float32
+
+
+class Shifted(plugin("head_score")):
+    """An offset that is 0.1% of a nat beside what is added to the logits."""
+
+    def offset(self, x: Tensor, level: NoiseLevel, graph: Graph) -> Tensor:
+        return super().offset(x, level, graph) + 1e-3
+
+    def log_score(self, logits: Tensor, x: Tensor, level: NoiseLevel, graph: Graph) -> Tensor:
+        return super().log_score(logits, x, level, graph) - 1e-3
+
+
+class Bounded(plugin("head_score")):
+    """Log-scores that are more than the logits and an offset, with an offset all the same."""
+
+    def log_score(self, logits: Tensor, x: Tensor, level: NoiseLevel, graph: Graph) -> Tensor:
+        return super().log_score(logits.tanh(), x, level, graph)
+
+
+@pytest.mark.parametrize("fault", [Shifted, Bounded])
+@pytest.mark.parametrize("graph", PAIRS)
+def test_an_offset_that_is_not_that_of_the_log_scores_is_detected(graph: str, fault: Callable[[], Head]) -> None:
+    with pytest.raises(AssertionError, match="log_score minus logits against offset"):
+        check_head(fault(), plugin(f"graph_{graph}")(vocab_size=4))
