@@ -1,4 +1,4 @@
-"""`python -m sedd_core launch | plugins | doctor | export`: `launch.py` from any folder, and maintenance commands."""
+"""`python -m sedd_core COMMAND`: `launch.py` from any folder (`launch`), and the other commands of `USAGE`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .errors import UserError, machine_failures_explained
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core plugins [--check] [--json]
        python -m sedd_core doctor
-       python -m sedd_core export RUN FOLDER [FORMAT]"""
+       python -m sedd_core inspect CHECKPOINT [FORMAT]
+       python -m sedd_core export CHECKPOINT FOLDER [FORMAT [TOKENIZER]]"""
 
 
 def main() -> None:
@@ -50,7 +51,11 @@ def _run(command: str, rest: list[str]) -> int:
         from .cli.doctor import doctor
 
         return doctor()
-    if command == "export" and len(rest) in (2, 3):
+    if command == "inspect" and len(rest) in (1, 2):
+        from .checkpoints.description import main as inspect
+
+        return inspect(*rest)
+    if command == "export" and len(rest) in (2, 3, 4):
         from .checkpoints.export import main as export
 
         return export(*rest)

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, get_type_hints
 
 from ..errors import UserError, nearest
-from ..record import Node, recordable_classes
+from ..record import Node, Record, recordable_classes
 from ..record.limits import MOST_PARAMETERS, MOST_TOKENS
 from ..registry.plugins import plugin
 from ..registry.table import STAGES, contracts
@@ -167,6 +167,27 @@ def construct(cls: Callable[..., Any], arguments: dict[str, Any], path: str) -> 
     ) as error:  # torch raises these for impossible sizes
         reason = str(error).partition("\n")[0].rstrip(".")
         raise UserError(f"{path or 'The run'} cannot be made: {reason}.") from error
+
+
+def build_part(record: Record, stage: str) -> Any:
+    """Build a stage of a record's run with the arguments that the record states.
+
+    Args:
+        record: Record of a run or of a model.
+        stage: Name of the stage.
+
+    Returns:
+        An object of the stage's contract.
+
+    Raises:
+        UserError: The run has no such stage, or an object of another type there.
+    """
+    built = build(record.node(stage), stage)
+    part = construct(built.func, built.keywords, stage) if isinstance(built, partial) else built
+    expected = contracts()[stage]
+    if not isinstance(part, expected):
+        raise UserError(f"The record is damaged: its {stage} is a {type(part).__name__}, not a {expected.__name__}.")
+    return part
 
 
 def bind(incomplete: partial[Any], path: str, **values: Any) -> tuple[Any, dict[str, Any]]:

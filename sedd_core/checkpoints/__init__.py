@@ -5,9 +5,6 @@ Files are read as data; no code in them is executed.
 
 from .find import Found, check_exists, find_checkpoint, newest_intact
 from .folder import (
-    CONFIG,
-    MOMENTS,
-    find_damage,
     folder_of,
     load_for_resume,
     prune,
@@ -20,6 +17,7 @@ from .folder import (
 )
 from .length import trained_length
 from .load import Loaded, load_checkpoint, load_model, load_weights_into
+from .sums import CONFIG, MOMENTS, find_damage
 
 __all__ = [
     "CONFIG",

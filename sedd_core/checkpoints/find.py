@@ -17,9 +17,10 @@ from ..registry.plugins import name_of
 from ..stages import Format
 from ..tensors import SAVED
 from ..text.hub import fetch, is_hub_id
-from .folder import CONFIG, MODEL, find_damage, steps
+from .folder import steps
 from .formats import format_named, installed_formats, matching_formats
 from .own import OwnFormat, config_of
+from .sums import CONFIG, MODEL, find_damage
 
 T = TypeVar("T")
 OWN = OwnFormat()

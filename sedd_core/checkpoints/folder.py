@@ -16,14 +16,14 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 
 from ..errors import UserError
-from ..files import WINDOWS, check_readable, digest, side_file, writing_folder
+from ..files import WINDOWS, check_readable, side_file, writing_folder
 from ..model.ema import EMA
 from ..model.memory import is_exhausted
 from ..model.score import ScoreModel
@@ -31,10 +31,10 @@ from ..record.record import Record
 from ..stages import Noise
 from ..tensors import read_saved, read_weights
 from ..text.codec import Codec
+from .sums import AVERAGE, CODEC, CONFIG, MODEL, MOMENTS, STATE, find_damage, write_sums
 from .weights import load_state_into, write_weights
 
-MODEL, AVERAGE, CODEC, CONFIG = "model.safetensors", "ema.safetensors", "tokenizer.json", "config.json"
-STATE, MOMENTS, SUMS, NEWEST, SUPERSEDED = "trainer.pt", "moments", "sha256", "newest", "superseded"
+NEWEST, SUPERSEDED = "newest", "superseded"
 ASIDE = ".earlier.tmp"
 """Suffix that version 0.1.0 gave to a step's folder while saving it again."""
 
@@ -81,9 +81,7 @@ def save(
                     torch.save(state, temporary / STATE)
                 if moments is not None:
                     os.rename(moments, temporary / MOMENTS)
-                files = sorted(path for path in temporary.rglob("*") if path.is_file())
-                sums = "".join(f"{digest(path)}  {path.relative_to(temporary).as_posix()}\n" for path in files)
-                (temporary / SUMS).write_text(sums)
+                write_sums(temporary)
         _point(folder)
     except (OSError, SafetensorError, RuntimeError) as error:  # RuntimeError: from torch's writer
         if is_exhausted(error):  # out of memory, not a write error
@@ -197,42 +195,6 @@ def prune(run: Path, done: int, is_temporary: Callable[[int], bool], keep: int) 
     temporary = [folder for folder in steps(run) if is_temporary(step_of(folder)) and step_of(folder) <= done]
     for folder in [*temporary[keep:], *run.glob("checkpoints/step_*.tmp")]:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def find_damage(folder: Path) -> str | None:
-    """Verify the checksums of a checkpoint folder.
-
-    Every required file, and trainer.pt if it exists, must have a matching line in the checksum file.
-
-    Args:
-        folder: Checkpoint folder.
-
-    Returns:
-        Description of the first problem, a sentence; None if the checkpoint is intact.
-
-    Raises:
-        UserError: A file is not readable by the user.
-    """
-    for name in (".", SUMS):
-        check_readable(folder / name)
-    if not (folder / SUMS).is_file():
-        return f"{folder} has no {SUMS} file: the checkpoint is incomplete."
-    lines = (folder / SUMS).read_text(errors="replace").splitlines()
-    sums = {_inside(name): value for value, _, name in (line.partition("  ") for line in lines)}
-    required = {MODEL, AVERAGE, CODEC, CONFIG, *([STATE] if (folder / STATE).exists() else [])}
-    for name in sorted(required | set(sums)):
-        if name not in sums:
-            return f"{folder / SUMS} is damaged: it has no checksum of {name}."
-        check_readable(folder / name)
-        if not (folder / name).is_file() or digest(folder / name) != sums[name]:
-            return f"{folder / name} is damaged or missing: its checksum differs."
-    return None
-
-
-def _inside(name: str) -> str:
-    """A path of the checksum file as one inside of its folder: a file of the folder, or of its moments/."""
-    *_, folder, last = "", "", *PurePosixPath(name).parts
-    return f"{MOMENTS}/{last}" if folder == MOMENTS else last
 
 
 def _point(folder: Path) -> None:

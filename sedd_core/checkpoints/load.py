@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..build.build import build, construct
+from ..build.build import build_part
 from ..build.limits import at_most
 from ..errors import UserError
 from ..model.score import ScoreModel, move_to
 from ..record.record import Record
-from ..registry.table import contracts
 from ..stages import Graph, Noise
 from ..text.codec import Codec
 from ..text.tokenizer import read_tokenizer
+from .description import say_recognized
 from .find import Found, find_checkpoint
 from .weights import load_module, load_state_into
 
@@ -66,15 +65,16 @@ def load_checkpoint(
 def load_found(found: Found, *, ema: bool = True, device: str = "cpu", tokenizer: str | Path | None = None) -> Loaded:
     """Load a checkpoint that has been found; arguments and errors as for `load_checkpoint`."""
     folder = found.path
+    say_recognized(found)
     record, stored = found.record(), found.weights(ema)
     _check_size(record, stored, folder)
-    graph, noise, backbone = (_part(record, stage) for stage in ("graph", "noise", "model"))
+    graph, noise, backbone = (build_part(record, stage) for stage in ("graph", "noise", "model"))
     if graph.num_states != backbone.head.out_features:
         raise UserError(
             f"The record of {folder} is damaged: its graph has {graph.num_states} states, but its model has "
             f"{backbone.head.out_features}."
         )
-    model = ScoreModel(backbone, graph, _part(record, "head"))
+    model = ScoreModel(backbone, graph, build_part(record, "head"))
     load_state_into(stored, folder, model, noise)
     codec = _codec(found, tokenizer, graph.vocab_size)
     move_to(device, model, noise)
@@ -116,6 +116,7 @@ def load_weights_into(path: Path, model: ScoreModel, noise: Noise, codec: Codec,
         UserError: The weights were trained with another tokenizer, or do not fit.
     """
     found = find_checkpoint(path, format)
+    say_recognized(found)
     _check_tokenizer(found, codec)
     load_state_into(found.weights(averaged=True), found.path, model, noise)
 
@@ -143,7 +144,7 @@ def _check_tokenizer(found: Found, codec: Codec) -> None:
     if own is not None:
         difference, remedy = read_tokenizer(own).difference(codec), f"data.tokenizer={own}"
     else:
-        size = _part(found.record(), "graph").vocab_size
+        size = build_part(found.record(), "graph").vocab_size
         difference = f"the checkpoint's has {size:,} tokens, the data's {codec.vocab_size:,}"
         difference, remedy = None if size == codec.vocab_size else difference, "data.tokenizer=... (published: gpt2)"
     if difference:
@@ -156,7 +157,7 @@ def _check_tokenizer(found: Found, codec: Codec) -> None:
 def _check_size(record: Record, stored: dict[str, Tensor], folder: Path) -> None:
     """UserError if the weights do not fit the record's model; checked before any memory is allocated for it."""
     with torch.device("meta"), at_most(2 * len(stored) + 16):
-        backbone = _part(record, "model")
+        backbone = build_part(record, "model")
     state = {name: value for name, value in stored.items() if not name.startswith(("noise.", "graph."))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about meta tensors, which are not copied to: only shapes are compared
@@ -166,13 +167,3 @@ def _check_size(record: Record, stored: dict[str, Tensor], folder: Path) -> None
         raise UserError(
             f"The record of {folder} is damaged: its graph has {vocab_size} tokens, but its model has {states} states."
         )
-
-
-def _part(record: Record, name: str) -> Any:
-    """Build a stage of the run. UserError if the record has an object of another type there."""
-    built = build(record.node(name), name)
-    part = construct(built.func, built.keywords, name) if isinstance(built, partial) else built
-    expected = contracts()[name]
-    if not isinstance(part, expected):
-        raise UserError(f"The record is damaged: its {name} is a {type(part).__name__}, not a {expected.__name__}.")
-    return part

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from safetensors.torch import save_file
 from torch import Tensor
 
-from ..record.record import Record
+from ..record import Node, Record
 from ..stages import Format
 from ..tensors import read_weights
-from .folder import AVERAGE, CODEC, CONFIG, MODEL, MOMENTS, STATE, SUMS
+from .length import trained_length
+from .sums import AVERAGE, CODEC, CONFIG, MODEL, MOMENTS, STATE, SUMS
 
 
 class OwnFormat(Format):
@@ -34,6 +38,15 @@ class OwnFormat(Format):
     def tokenizer(self, path: Path) -> Path | None:
         """The tokenizer of the training data."""
         return path / CODEC
+
+    def write(self, folder: Path, record: Record, weights: Mapping[str, Tensor]) -> None:
+        """Write the weights, as their averages too, and a record of the model alone."""
+        content = {name: value.contiguous() for name, value in weights.items()}
+        for name in (MODEL, AVERAGE):
+            save_file(content, folder / name, {"format": "pt"})
+        nodes: dict[str, Any] = {stage: record.node(stage) for stage in ("graph", "noise", "head", "model")}
+        length = record.length or trained_length(record)
+        Record(run=Node("core", "Train", {**nodes, "length": length})).write(folder / CONFIG)
 
 
 def config_of(path: Path) -> dict[str, object]:

@@ -23,6 +23,8 @@ class Format(ABC):
     """Short name of the layout, for messages: "a published SEDD model"."""
     files: tuple[str, ...]
     """Names of the layout's files, or patterns of them (`*.safetensors`), which the hub is asked for."""
+    precision: str = ""
+    """Precision in which the authors' code runs the network ("bfloat16 autocast"), for `inspect`; "" if unknown."""
 
     @abstractmethod
     def matches(self, path: Path) -> bool:

@@ -88,7 +88,7 @@ def test_the_command(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert failed.stderr.startswith("error: ")
     assert failed.stderr.count("\n") == 1
     usage = subprocess.run([sys.executable, "-m", "sedd_core", "export", "x"], capture_output=True, text=True)
-    assert (usage.returncode, "export RUN FOLDER" in usage.stderr) == (1, True)
+    assert (usage.returncode, "export CHECKPOINT FOLDER" in usage.stderr) == (1, True)
 
 
 def test_no_path_of_this_machine_is_exported(run: Path, tmp_path: Path) -> None:
