@@ -33,3 +33,12 @@ def config() -> fdl.Config[Train]:
         monitor=stage("monitor_tensorboard"),
         seed=0,
     )
+
+
+def twin_of(run: fdl.Config[Train]) -> fdl.Config[Train]:
+    """Config of another run's process, head, network input, sampler and loss, at this run's size and on its data."""
+    own = config()
+    for stage_name in ("graph", "noise", "head", "objective", "sampler"):
+        setattr(own, stage_name, getattr(run, stage_name))
+    own.model.reads, own.training.times, own.training.t_min = run.model.reads, run.training.times, run.training.t_min
+    return own
