@@ -16,7 +16,7 @@ from .folder import (
     write_error,
 )
 from .length import trained_length
-from .load import Loaded, load_checkpoint, load_model, load_weights_into
+from .load import Loaded, load_checkpoint, load_found, load_model, load_weights_into
 from .sums import CONFIG, MOMENTS, find_damage
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "folder_of",
     "load_checkpoint",
     "load_for_resume",
+    "load_found",
     "load_model",
     "load_weights_into",
     "newest_intact",

@@ -78,7 +78,9 @@ def compose(target: str, changes: Changes) -> list[Composed]:
         except UserError as error:
             raise UserError(f"{error}{_origin(config, str(error))}") from error
         if not isinstance(run, Run):
-            raise UserError(f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample).")
+            raise UserError(
+                f"{target} configures a {type(run).__name__}, which is not a run (Train, Sample, Evaluate)."
+            )
         new = Composed(config, node, run, varied)
         same = next((one for one in composed if one.node == node), None)
         if same:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +13,12 @@ from .. import checkpoints, console
 from ..build.build import bind
 from ..build.workspace import Workspace
 from ..distributed.preemption import Stop
-from ..distributed.world import World
-from ..errors import Stopped, UserError
+from ..errors import Stopped
 from ..evaluation.report import characters
 from ..model import memory, slower_loss
 from ..model.score import ScoreModel, move_process_to
 from ..record import Figure, Node, Record, recordable
-from ..stages import EvalData, Monitor, Sequences
+from ..stages import EvalData, Sequences
 from ..text.codec import Codec
 from ..training.batches import check_batch_divides
 from ..training.context import RunContext
@@ -29,7 +26,6 @@ from ..training.deterministic import deterministic_kernels
 from ..training.evaluation import Evaluations, Subject
 from ..training.loop import Loop
 from ..training.meter import Meter
-from ..training.monitoring import FailSafeMonitors
 from ..training.rehearsal import TRAINING, rehearse
 from ..training.samples import SampleEvaluation
 from ..training.trainer import Trainer
@@ -37,6 +33,10 @@ from ..training.validation import FigureEvaluation
 from . import before, budget
 from .checks import check_resumable
 from .parts import TrainingParts
+from .sets import evaluators_by_path, fail_safe_monitors, monitored, validation_sets
+
+SAME_TOKENIZER = "set the same tokenizer for both (a tokenizer learned from a text is specific to it)"
+"""Advice on validation data with another tokenizer than the training data."""
 
 
 @recordable
@@ -90,14 +90,14 @@ class Train(TrainingParts):
             console.say(f"loss     {slower}")
         console.say(f"folder   {workspace.folder}")
 
-        context = RunContext(workspace, self._fail_safe_monitors(world), Stop(), self.seed)
+        context = RunContext(workspace, fail_safe_monitors(self.monitor, self.monitors, world), Stop(), self.seed)
         data = EvalData(codec=codec, train=train, valid_sets=sets)
         evaluations = self._evaluations(Subject(model, self.noise, data, self.training.t_min), context)
         meter = Meter(trainer, self.data.length, _tokens_per_character(codec, train))
         loop = Loop(trainer, context, self.checkpoints, codec, meter, evaluations)
         first = loop.resume() if workspace.resume else 0
         _print_resume_step(context, first)
-        with _monitored(context, first), context.stop.listening():
+        with monitored(context, first), context.stop.listening():
             try:
                 figures = self._train(loop, first)
             except Stopped as stopped:
@@ -122,20 +122,16 @@ class Train(TrainingParts):
             return [figure for one in loop.evaluations for figure in one.conclude(self.training.steps)]
 
     def _evaluations(self, subject: Subject, context: RunContext) -> Evaluations:
-        further = {f"evaluators[{index}]": evaluator for index, evaluator in enumerate(self.evaluators)}
+        evaluators = evaluators_by_path(self.evaluator, self.evaluators)
         return (
-            FigureEvaluation({"evaluator": self.evaluator, **further}, subject, context),
+            FigureEvaluation(evaluators, subject, context),
             SampleEvaluation(self.samples, self.sampler, self.data.length, self.data.end(), subject, context),
         )
 
-    def _fail_safe_monitors(self, world: World) -> Monitor | None:
-        """The monitors in the main process; None in the others, and without a monitor."""
-        monitors = [*([] if self.monitor is None else [self.monitor]), *self.monitors]
-        return FailSafeMonitors(monitors) if monitors and world.main else None
-
     def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
         """Load the data, and build the model with its initial weights; their sizes go to the workspace's record."""
-        codec, train, sets = self.data.codec(), self.data.split("train"), self._sets()
+        codec, train = self.data.codec(), self.data.split("train")
+        sets = validation_sets(codec, (self.data, *self.more_valid), "the training data", SAME_TOKENIZER)
         budget.check(self, codec.vocab_size)
         torch.manual_seed(self.seed)
         divided = self.training.shards(workspace.world.size) and not workspace.world.main
@@ -162,47 +158,12 @@ class Train(TrainingParts):
             data.fingerprint()
             data.check_cache()
 
-    def _sets(self) -> dict[str, Sequences]:
-        """Validation sets by name, that of the training data first. UserError if their tokenizers differ."""
-        own = self.data.codec()
-        sets: dict[str, Sequences] = {}
-        for data in (self.data, *self.more_valid):
-            difference = own.difference(data.codec())
-            if difference:
-                raise UserError(
-                    f"Validation set {data.title} and the training data have different tokenizers ({difference}): "
-                    "set the same tokenizer for both (a tokenizer learned from a text is specific to it)."
-                )
-            sequences = data.split("valid")
-            given = f"_given_{sequences.conditioned_on}" if sequences.conditioned_on else ""
-            name = f"{data.title}{given}"
-            sets[name if name not in sets else f"{name}_{len(sets)}"] = sequences
-        return sets
-
     def _compose(self, vocab_size: int, device: torch.device) -> tuple[ScoreModel, dict[str, dict[str, object]]]:
         """The model, with its network on `device`, and what was bound: on the meta device it takes no memory."""
         graph, of_graph = bind(self.graph, "graph", vocab_size=vocab_size)
         with device:
             model, of_model = bind(self.model, "model", num_states=graph.num_states)
         return ScoreModel(model, graph, self.head), {"graph": of_graph, "model": of_model}
-
-
-@contextmanager
-def _monitored(context: RunContext, first: int) -> Iterator[None]:
-    """Keep the monitor open in this context."""
-    monitor, workspace = context.monitor, context.workspace
-    if monitor is None:
-        yield
-        return
-    monitor.start(workspace.folder, first)
-    try:
-        if workspace.config_text or not first:  # otherwise an earlier start wrote them
-            monitor.text("config", workspace.settings(), first)
-            monitor.text("command", workspace.record.command, first)
-            monitor.flush()
-        yield
-    finally:
-        monitor.close()
 
 
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:

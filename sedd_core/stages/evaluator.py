@@ -26,8 +26,8 @@ class EvalData:
 
     codec: Codec
     """Codec between text and tokens."""
-    train: Sequences
-    """Training sequences."""
+    train: Sequences | None
+    """Training sequences; None in an `Evaluate` run, which reads validation data alone."""
     valid_sets: dict[str, Sequences]
     """Validation sequences by name of the data set; the run's own data comes first."""
 

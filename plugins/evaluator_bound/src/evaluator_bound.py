@@ -107,7 +107,8 @@ class LikelihoodBound(Evaluator):
         return merge([part for part in context.gather(own) if part is not None])
 
     def _report_references(self, data: EvalData) -> None:
-        report_references(data.codec, data.train, next(iter(data.valid_sets.values())), self.sequences)
+        if data.train is not None:
+            report_references(data.codec, data.train, next(iter(data.valid_sets.values())), self.sequences)
 
 
 @hookimpl
