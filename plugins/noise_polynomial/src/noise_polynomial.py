@@ -20,7 +20,7 @@ class Polynomial(Noise):
     Raises:
         ValueError: power is not positive, or eps is out of range.
 
-    Source: Shi et al., Simplified and Generalized Masked Diffusion (MD4, arXiv 2406.04329), section 3.
+    Source: Shi et al., Simplified and Generalized Masked Diffusion (MD4, arXiv 2406.04329).
     """
 
     def __init__(self, *, power: float = 2.0, eps: float = 1e-3) -> None:
