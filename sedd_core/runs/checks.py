@@ -15,8 +15,8 @@ from ..model.score import check_takes_documents
 from ..registry.plugins import name_of
 from ..stages import Backbone, Data, Graph, Head, Noise, Objective, Sampler
 from ..training.batches import check_batch_divides
+from ..training.loss import check_process_is_fixed
 from ..training.settings import Optimizer, Training
-from ..training.trainer import check_process_is_fixed
 
 LARGEST_PRIOR = 1e-4
 """Largest prior term of the bound, in nats per token, without a warning."""

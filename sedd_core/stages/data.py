@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -44,8 +45,15 @@ class Batch(NamedTuple):
         return self.full_loss_mask() if self.text is None else self.text
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
-        return Batch(*(None if part is None else part.to(device) for part in self))  # pyright: ignore[reportArgumentType]
+        """The same batch on a device; from pinned memory to a GPU, the copy is asynchronous."""
+        return self._each(lambda part: part.to(device, non_blocking=part.is_pinned()))
+
+    def pinned(self) -> Batch:
+        """The same batch in pinned memory, from which a GPU copies while the CPU continues."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(*(None if part is None else change(part) for part in self))  # pyright: ignore[reportArgumentType]
 
 
 class Sequences(ABC):
@@ -63,7 +71,7 @@ class Sequences(ABC):
 
     @abstractmethod
     def batch(self, indices: Int64[Tensor, " B"]) -> Batch:
-        """The batch of the sequences with the given indices [B]."""
+        """The batch of the sequences with the given indices [B]; called from several threads, also at the same time."""
 
     def spread(self, count: int) -> Int64[Tensor, " n"]:
         """Indices [n] of `count` sequences spread evenly over the split, or of all sequences if there are fewer."""

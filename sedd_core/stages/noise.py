@@ -65,7 +65,7 @@ class Noise(nn.Module, ABC):
     """Abstract noise schedule.
 
     Parameters and buffers are saved and loaded with the model. Parameters that require a gradient are refused in
-    training: no objective has their exact gradient (`training.trainer.check_process_is_fixed`).
+    training: no objective has their exact gradient (`training.loss.check_process_is_fixed`).
     """
 
     def __init__(self) -> None:

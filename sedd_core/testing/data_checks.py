@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from jaxtyping import Int64
@@ -135,6 +136,10 @@ def _check_order(sequences: Sequences, indices: Int64[Tensor, " n"], batch: Batc
     for position in order[:8].tolist():
         one = torch.tensor([position])
         _check_same(sequences.batch(indices[one]), _picked(batch, one), f"{rule}: index {indices[position]} alone")
+    parts = order[:8].split(1)
+    with ThreadPoolExecutor(len(parts)) as threads:  # training reads ahead in one, beside evaluations
+        for part, found in zip(parts, threads.map(lambda part: sequences.batch(indices[part]), parts), strict=True):
+            _check_same(found, _picked(batch, part), f"sequences of {where} must not depend on other threads that read")
 
 
 def _picked(batch: Batch, order: Int64[Tensor, " n"]) -> Batch:

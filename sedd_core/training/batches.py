@@ -107,8 +107,8 @@ class ShuffledIndices:
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.seed = seed
-        self._epoch = -1
-        self._permutation = torch.empty(0, dtype=torch.int64)
+        self._epoch = -1, torch.empty(0, dtype=torch.int64)
+        """The epoch used last and its permutation; replaced as one, since threads share it."""
 
     def indices(self, step: int, batch_size: int) -> Int64[Tensor, " B"]:
         """Indices [B] of the sequences in a step's global batch.
@@ -120,8 +120,10 @@ class ShuffledIndices:
         positions = torch.arange(step * batch_size, (step + 1) * batch_size)
         indices = torch.empty_like(positions)
         for epoch in positions.div(self.size, rounding_mode="floor").unique().tolist():
-            if epoch != self._epoch:
-                self._epoch, self._permutation = epoch, permutation(self.size, self.seed, f"epoch {epoch}")
+            known, order = self._epoch
+            if epoch != known:
+                order = permutation(self.size, self.seed, f"epoch {epoch}")
+                self._epoch = epoch, order
             inside = positions // self.size == epoch
-            indices[inside] = self._permutation[positions[inside] % self.size]
+            indices[inside] = order[positions[inside] % self.size]
         return indices

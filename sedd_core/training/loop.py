@@ -126,13 +126,17 @@ class Loop:
         with self._profiler(first) as profiler, TrainingProgress(training.steps, first) as progress:
             if first and self._evaluation_due(first) and self._evaluation_missing(first):
                 self._evaluate(first)
-            for step in range(first, training.steps):
-                result = self.trainer.step(step, self.context.stop.requested)
-                self.meter.add(result)
-                check_finite(self.trainer, self.context.workspace, self.meter.in_a_row, result, step, self._updated_at)
-                self._finish_step(step + 1, result, progress)
-                if profiler is not None:
-                    profiler.step()
+            with self.trainer.reading_ahead():
+                for step in range(first, training.steps):
+                    self._step(step, progress)
+                    if profiler is not None:
+                        profiler.step()
+
+    def _step(self, step: int, progress: TrainingProgress) -> None:
+        result = self.trainer.step(step, self.context.stop.requested)
+        self.meter.add(result)
+        check_finite(self.trainer, self.context.workspace, self.meter.in_a_row, result, step, self._updated_at)
+        self._finish_step(step + 1, result, progress)
 
     def _finish_step(self, done: int, result: StepResult, progress: TrainingProgress) -> None:
         """Log, save, stop or evaluate, as due. Saves only directly after a successful update: see `save`."""

@@ -1,4 +1,4 @@
-"""The training loss as a module: the whole computation that needs gradients, in one call."""
+"""The training loss as a module, the whole computation that needs gradients in one call; and what has no gradient."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..maths.draws import Draws
 from ..model.score import ScoreModel
 from ..registry.plugins import name_of
-from ..stages import Batch, Noise, Objective
+from ..stages import Batch, Graph, Noise, Objective
 
 
 class Loss(nn.Module):
@@ -46,3 +46,26 @@ class Loss(nn.Module):
                 f"{list(batch.tokens.shape[:1])}."
             )
         return losses.mean(), losses
+
+
+def check_process_is_fixed(noise: Noise, graph: Graph) -> None:
+    """Reject trainable parameters of the forward process, for which this loss has no exact gradient.
+
+    The expectation of the loss is over x ~ q_sigma(t)(. | x0), which depends on these parameters too; backpropagation
+    sees only sigma and the weight (tests/training/test_training.py enumerates the difference).
+
+    Args:
+        noise: Noise schedule.
+        graph: Forward process.
+
+    Raises:
+        UserError: The noise or the graph has a parameter that requires a gradient.
+    """
+    for stage, part in (("noise", noise), ("graph", graph)):
+        trained = [name for name, parameter in part.named_parameters() if parameter.requires_grad]
+        if trained:
+            raise UserError(
+                f"The {stage} {type(part).__name__} has trainable parameters ({', '.join(trained)}), which cannot be "
+                "trained: the loss has no exact gradient for them, since the noised states that it averages over "
+                "depend on them too. Make them constants: buffers, or parameters with requires_grad=False."
+            )

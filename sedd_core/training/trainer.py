@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..distributed.sharding import whole
 from ..distributed.world import World
-from ..errors import UserError
 from ..maths.draws import Draws, key
 from ..maths.numerics import float64_device, runs_in_bf16, to_float64
 from ..model.ema import EMA
 from ..model.score import ScoreModel
-from ..stages import Batch, Graph, Noise, Objective, Sequences
+from ..stages import Batch, Noise, Objective, Sequences
 from .batches import TIME_BINS, ShuffledIndices, draws_of, loss_by_time_bin, microbatches
+from .loss import check_process_is_fixed
 from .parallel import ParallelModel
+from .prefetch import Prefetch
 from .settings import Optimizer, Training
 from .state import check_optimizer_state
 
@@ -97,6 +99,7 @@ class Trainer:
         self.ema = EMA(self.parameters, training.ema_decay)
         self.shuffled = ShuffledIndices(len(data), seed)
         self.microbatches = microbatches(training, self.world)
+        self._fetch = self._read
 
     @property
     def device(self) -> torch.device:
@@ -117,11 +120,11 @@ class Trainer:
         """
         self.optimizer.zero_grad()
         stats = torch.zeros(2, TIME_BINS, dtype=torch.float64, device=self.device)
-        order, data_seconds = self.shuffled.indices(step, self.training.batch_size), 0.0
+        data_seconds = 0.0
         for number, indices in enumerate(self.microbatches):
             torch.manual_seed(key(self.seed, "dropout", step, self.world.rank, number))
             started = time.monotonic()
-            batch = self.data.batch(order[indices]).to(self.device)
+            batch = self._fetch(step, number).to(self.device)
             data_seconds += time.monotonic() - started
             draws = draws_of(self.training, self.seed, indices.to(self.device), step)
             last = number == len(self.microbatches) - 1
@@ -171,6 +174,19 @@ class Trainer:
         """Read the sequences at these indices [b] of a step's global batch, on the CPU."""
         return self.data.batch(self.shuffled.indices(step, self.training.batch_size)[indices])
 
+    @contextmanager
+    def reading_ahead(self) -> Iterator[None]:
+        """Within: a thread reads the microbatches of coming steps, up to the last one, while the current one trains."""
+        with Prefetch(self._read, len(self.microbatches), self.training.steps, self.device) as prefetch:
+            self._fetch = prefetch.take
+            try:
+                yield
+            finally:
+                self._fetch = self._read
+
+    def _read(self, step: int, number: int) -> Batch:
+        return self.batch(step, self.microbatches[number])
+
     def batch_at(self, step: int) -> tuple[Int64[Tensor, "B L"], Float64[Tensor, " B"] | None]:
         """Reproduce the tokens [B, L] and times [B], if it has any, of this process's sequences at any step."""
         indices = torch.cat(self.microbatches)
@@ -214,26 +230,3 @@ class Trainer:
     def unsynchronized(self) -> Any:
         """Within: gradients stay local; the last microbatch of an update averages them over the processes."""
         return self.loss.no_sync() if isinstance(self.loss, DistributedDataParallel) else nullcontext()
-
-
-def check_process_is_fixed(noise: Noise, graph: Graph) -> None:
-    """Reject trainable parameters of the forward process, for which this loss has no exact gradient.
-
-    The expectation of the loss is over x ~ q_sigma(t)(. | x0), which depends on these parameters too; backpropagation
-    sees only sigma and the weight (tests/training/test_training.py enumerates the difference).
-
-    Args:
-        noise: Noise schedule.
-        graph: Forward process.
-
-    Raises:
-        UserError: The noise or the graph has a parameter that requires a gradient.
-    """
-    for stage, part in (("noise", noise), ("graph", graph)):
-        trained = [name for name, parameter in part.named_parameters() if parameter.requires_grad]
-        if trained:
-            raise UserError(
-                f"The {stage} {type(part).__name__} has trainable parameters ({', '.join(trained)}), which cannot be "
-                "trained: the loss has no exact gradient for them, since the noised states that it averages over "
-                "depend on them too. Make them constants: buffers, or parameters with requires_grad=False."
-            )

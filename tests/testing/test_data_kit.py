@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -181,6 +182,13 @@ def changed(**change: Callable[[Batch, Tensor], object]) -> Callable[[Rows, Tens
     return batch
 
 
+def in_scratch(self: Rows, indices: Tensor) -> Batch:
+    """`Rows.batch` through memory that all threads share."""
+    self.scratch = Rows.batch(self, indices)  # pyright: ignore[reportAttributeAccessIssue]
+    time.sleep(0.02)
+    return self.scratch  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def spread_as(indices: Callable[[int, int], Tensor]) -> Callable[[Rows, int], Tensor]:
     return lambda self, count: indices(min(count, len(self)), len(self))
 
@@ -254,6 +262,7 @@ FAULTS = {
     with_rows("CondCounts", batch=changed(cond=lambda b, i: torch.arange(len(i)))): "in another order, cond differ",
     with_rows("CondOfMany", batch=changed(cond=lambda b, i: i if len(i) > 1 else None)): "alone, cond differ$",
     with_rows("Numbers", batch=changed(text=lambda b, i: full(b, True) if len(i) > 2 else None)): "twice, text differ",
+    with_rows("Shares", batch=in_scratch): "must not depend on other threads that read, tokens differ",
 }
 
 
