@@ -90,7 +90,7 @@ class Optimizer:
         require(self.clip > 0, f"clip must be positive, not {self.clip}")
 
     def make(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Construct torch's optimizer, with the fused kernel on a GPU.
+        """Construct torch's optimizer, with its fused kernel where it has one: one pass over the weights.
 
         Args:
             parameters: Parameters to train, all on one device.
@@ -101,7 +101,7 @@ class Optimizer:
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=self.weight_decay,
-            fused=parameters[0].device.type == "cuda" or None,
+            fused=parameters[0].device.type in ("cpu", "cuda") or None,
         )
 
     def factor(self, step: int, steps: int) -> float:

@@ -29,6 +29,7 @@ from sedd_core.evaluation import bound, report
 from sedd_core.evaluation.bound import Terms
 from sedd_core.evaluation.ngrams import ngram_bits_per_character
 from sedd_core.record.record import Record
+from sedd_core.runs.sets import validation_sets
 from sedd_core.training.loop import Loop
 from sedd_core.training.loss import Loss
 from sedd_core.training.settings import Optimizer, Training
@@ -188,8 +189,9 @@ def test_several_validation_sets(capsys: pytest.CaptureFixture[str]) -> None:
     assert row == ["bound", *(f"{f['value']:.4f} ± {f['standard_error']:.4f}" for f in figures[2:])]
     Path("other.txt").write_text("another alphabet: xyz 123\n" * 40)
     record.run.args["more_valid"][0].args["paths"] = ("other.txt",)
+    other = build(record.run)
     with pytest.raises(UserError, match="and the training data have different tokenizers"):
-        build(record.run)._sets()
+        validation_sets(other.data.codec(), other.more_valid, "the training data", "omit it")
 
 
 def test_validation_takes_sequences_from_all_over_the_split_and_n_grams_the_same(
