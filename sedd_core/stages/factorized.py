@@ -104,7 +104,7 @@ class FactorizedSampler(Sampler):
             score = row_scores(log_score[part], current[part])
             weights = self.step_weights(current[part], score, Step(now.pick(part), then.pick(part)), graph)
             moved[part] = self._draw(current[part], weights, move[part], target[part])
-        self.stats.calls += self.calls_per_step
+        self.stats.calls += 1
         return x.masked_scatter(positions, moved)
 
     def _draw(

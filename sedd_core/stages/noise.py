@@ -48,6 +48,16 @@ class NoiseLevel(NamedTuple):
         """The levels at an index, mask or slice of the leading axes."""
         return NoiseLevel(*(part[index] for part in self))
 
+    def between(self, other: NoiseLevel, sigma: Float64[Tensor, "*shape"]) -> NoiseLevel:
+        """The level of total noise sigma [...] between this level and another, as inside of a sampler's step.
+
+        Time and rate are interpolated in 1 - exp(-sigma), which is exact where that is linear in time (absorb's usual
+        schedule); graphs read sigma alone.
+        """
+        start, end, here = (torch.expm1(-noise) for noise in (self.sigma, other.sigma, sigma))
+        share = (here - start) / (end - start).where(end != start, 1.0)
+        return NoiseLevel(torch.lerp(self.t, other.t, share), sigma, torch.lerp(self.rate, other.rate, share))
+
     def flatten(self) -> NoiseLevel:
         """The levels with one axis."""
         return NoiseLevel(*(part.flatten() for part in self))

@@ -55,8 +55,12 @@ class Sampler(ABC):
 
     order: ClassVar[float | None] = None
     """Order of convergence: the error of the sampled distribution falls as step size ** order; None: unknown."""
-    calls_per_step: ClassVar[int] = 1
-    """Number of network calls per step."""
+    calls: ClassVar[str] = "1 per step"
+    """Number of network calls, for the listing of plugins, as are the next two."""
+    graphs: ClassVar[str] = "any"
+    """Graphs that the sampler suits; `incompatibility` refuses others."""
+    marginal: ClassVar[str] = "unknown"
+    """Effect of a step on the distribution at its noise level, under exact scores."""
 
     def __init__(self) -> None:
         self.stats = SamplerStats()

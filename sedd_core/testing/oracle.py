@@ -94,7 +94,7 @@ class Oracle:
         return ratio.log()
 
     def score_fn(self, clean: Bool[Tensor, " L"] | None = None) -> ScoreFunction:
-        """The exact score function, for use in place of a model; all levels of a batch must be equal.
+        """The exact score function, for use in place of a model.
 
         Args:
             clean: Positions [L] that are always clean; None: none.
@@ -104,8 +104,10 @@ class Oracle:
         def score(
             x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
         ) -> Float64[Tensor, "... S"]:
-            (sigma,) = level.sigma.unique()
-            log_score = self.log_score(x, sigma * noisy)
+            sigmas, which = (level.at(x).sigma * noisy).unique(dim=0, return_inverse=True)
+            log_score = torch.empty(*x.shape, self.graph.num_states, dtype=torch.float64)
+            for index, sigma in enumerate(sigmas):
+                log_score[which == index] = self.log_score(x[which == index], sigma)
             return log_score if positions is None else log_score[positions]
 
         return score

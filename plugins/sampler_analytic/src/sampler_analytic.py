@@ -16,6 +16,7 @@ class Analytic(FactorizedSampler):
     """
 
     order = 1.0
+    marginal = "followed at first order"
 
     def step_weights(self, x: Int[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> StepWeights:
         """The graph's posterior weights between the noise levels before and after the step."""

@@ -16,6 +16,7 @@ class Euler(FactorizedSampler):
     """
 
     order = 1.0
+    marginal = "followed at first order"
 
     def step_weights(self, x: Int[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> StepWeights:
         """dt dsigma/dt Q(y -> x) s_y for y != x; the remainder of probability one, at least 0, for y = x."""
