@@ -34,7 +34,7 @@ set-up: $(VENV)/.set-up
 $(VENV)/.set-up: requirements.txt constraints.txt pyproject.toml $(wildcard plugins/*/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; $(PYTHON) is `$(PYTHON) -V 2>&1`. Name another: make PYTHON=python3.12 ..."; exit 1; }
-	@echo "Setting up $(VENV) (once; 1.6 GB, a few minutes)"
+	@echo "Setting up $(VENV) (once; 2.3 GB, a few minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -r requirements.txt
 	@touch $@

@@ -15,6 +15,8 @@ weights of the rows belong into the coefficients. Losses differentiated with une
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +28,8 @@ from .logit_blocks import LogitBlocks
 
 BLOCK = 4096
 """States per block."""
+TRITON = os.environ.get("SEDD_TRITON", "1") != "0" and find_spec("triton") is not None
+"""Whether GPUs may use the Triton kernel: where it is installed, unless SEDD_TRITON=0."""
 
 
 class LinearForm(NamedTuple):
@@ -119,7 +123,7 @@ def _linear_entropy(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The losses [N], and the gradients of their sum in features, weight and bias; of size 0 without `gradient`."""
     with torch.autocast(features.device.type, enabled=False):
-        visit = LogitBlocks(features, weight, bias, x, grow, pull, dtype, gradient)
+        visit = blocks_for(features.device, dtype)(features, weight, bias, x, grow, pull, dtype, gradient)
         for start in range(0, len(weight), BLOCK):
             block = slice(start, min(start + BLOCK, len(weight)))
             pairs = zip(spans[::2], spans[1::2], strict=True)
@@ -128,6 +132,22 @@ def _linear_entropy(
         losses = visit.losses(x0, clean, const, components)
         empty = (losses.new_empty(0), losses.new_empty(0), losses.new_empty(0))
         return losses, *(visit.gradients(x0, clean) if gradient else empty)
+
+
+def blocks_for(device: torch.device, dtype: torch.dtype) -> type[LogitBlocks]:
+    """How blocks are visited: by a Triton kernel on a GPU that has bfloat16, where Triton is installed and runs.
+
+    Args:
+        device: Device of the features.
+        dtype: Data type of the matrix products.
+    """
+    if not TRITON or device.type != "cuda" or dtype not in (torch.bfloat16, torch.float32):
+        return LogitBlocks
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return LogitBlocks
+    from .triton_blocks import TritonBlocks, runs_on
+
+    return TritonBlocks if runs_on(device) else LogitBlocks
 
 
 @_linear_entropy.register_fake

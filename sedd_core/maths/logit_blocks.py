@@ -76,10 +76,14 @@ class LogitBlocks:
     def gradients(self, x0: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The gradients of the sum of the losses in features, weight and bias."""
         clean = clean.to(self.wide)
-        d_features = self.d_features.mul_(self._scale()[:, None]).addcmul_(clean[:, None], self._rows(x0), value=-1)
+        d_features = self._features_gradient().addcmul_(clean[:, None], self._rows(x0), value=-1)
         d_weight = self.d_weight.index_add_(0, x0, self.features.to(self.wide) * clean[:, None], alpha=-1)
         d_bias = self.d_bias.index_add_(0, x0, clean, alpha=-1)
         return d_features.to(self.features.dtype), d_weight.to(self.weight.dtype), d_bias.to(self.weight.dtype)
+
+    def _features_gradient(self) -> Tensor:
+        """d_features, the terms of the clean token left out."""
+        return self.d_features.mul_(self._scale()[:, None])
 
     def _scale(self) -> Tensor:
         return (self.grow * self.shift.double().exp()).to(self.wide)

@@ -15,6 +15,7 @@ from sedd_core.maths import linear_entropy as fused
 from sedd_core.model import ScoreModel, entropy
 from sedd_core.stages import Backbone, Graph, Head, InterpolatingGraph, NoiseLevel
 
+from ..support.entropies import problem
 from ..support.graphs import GRAPHS
 
 PROCESSES: dict[str, Callable[[], Graph]] = {
@@ -112,18 +113,6 @@ def test_without_positions_every_gradient_is_zero(head: str) -> None:
     found = gradients(model, value.sum())
     assert len(found) == len(list(model.parameters()))
     assert all((gradient == 0).all() for gradient in found)
-
-
-def problem(seed: int = 0) -> tuple[list[Tensor], Tensor, Tensor, fused.LinearForm, Tensor, list[int]]:
-    """Features, weight and bias with gradients; states, coefficients, and two components."""
-    torch.manual_seed(seed)
-    inputs = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((6, 4), (11, 4), (11,))]
-    x, x0 = torch.tensor([10, 10, 0, 3, 7, 2]), torch.tensor([1, 9, 5, 3, 0, 10])
-    form = fused.LinearForm(*(torch.rand(*shape).double() for shape in ((6,), (6, 2), (6,), (6,))))
-    components = torch.zeros(2, 11, dtype=torch.float64)
-    components[0, 10], components[1, :10] = 1.0, 0.1
-    form.pull[:2, 0] = 0.0  # a component that is nowhere but at x
-    return inputs, x, x0, form, components, [10, 11, 0, 10]
 
 
 @pytest.mark.usefixtures("small_blocks")
