@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -43,7 +44,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     check_readable(path)
     if path.name.endswith(INDEX):
-        return _read_shards(path)
+        return _read_shards(path, read_weights)
     if path.suffix in SAVED:
         stored = read_saved(path)
         if not isinstance(stored, dict) or not all(isinstance(name, str) for name in stored):
@@ -58,6 +59,31 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except Exception as error:  # damaged file: SafetensorError, or any error of torch for invalid sizes
+        raise UserError(f"The weights in {path} cannot be read: {_line(error)}.") from error
+
+
+def read_outline(path: Path) -> dict[str, Tensor]:
+    """Read the names and shapes of a state dict: of safetensors, without the values.
+
+    Args:
+        path: File, as for `read_weights`.
+
+    Returns:
+        Tensors by name, on the meta device.
+
+    Raises:
+        UserError: As for `read_weights`, where that can be seen without the values.
+    """
+    check_readable(path)
+    if path.name.endswith(INDEX):
+        return _read_shards(path, read_outline)
+    if path.suffix in SAVED:
+        return {name: torch.empty_like(value, device="meta") for name, value in read_weights(path).items()}
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+        return {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    except Exception as error:  # as in read_weights
         raise UserError(f"The weights in {path} cannot be read: {_line(error)}.") from error
 
 
@@ -102,8 +128,8 @@ def is_plain(value: Any) -> bool:
     return is_tensor and value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
-    """Read the tensors that an index lists, each from the shard that it names."""
+def _read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Read the tensors that an index lists, each from the shard that it names, which `read` reads."""
     owners = _weight_map(index)
     shards = sorted(set(owners.values()))
     for shard in shards:
@@ -111,7 +137,7 @@ def _read_shards(index: Path) -> dict[str, Tensor]:
     missing = [shard for shard in shards if not index.with_name(shard).is_file()]
     if missing:
         raise UserError(f"{index} lists {', '.join(missing)}, missing beside it. Copy all {len(shards)} shards there.")
-    content = {shard: read_weights(index.with_name(shard)) for shard in shards}
+    content = {shard: read(index.with_name(shard)) for shard in shards}
     for name, shard in owners.items():
         if name not in content[shard]:
             raise UserError(f"{index} lists {name!r} in {shard}, which does not contain it. Download both files anew.")

@@ -15,11 +15,34 @@ ROOT = Path(__file__).parents[1]
 PLUGINS = sorted(folder.name for folder in (ROOT / "plugins").iterdir() if folder.is_dir())
 ORDER = (
     *("errors", "console", "files", "tensors", "maths", "text", "distributed", "record", "stages", "registry"),
-    *("data", "trajectory", "build", "model", "sampling", "checkpoints", "evaluation", "testing", "training"),
+    *(
+        "families",
+        "data",
+        "trajectory",
+        "build",
+        "model",
+        "sampling",
+        "checkpoints",
+        "evaluation",
+        "testing",
+        "training",
+    ),
     *("runs", "cli"),
 )
 """The rooms of sedd_core, from the ground up: none imports one that comes after it."""
-PUBLIC = ("stages", "maths", "text", "data", "evaluation", "record", "files", "tensors", "console", "testing")
+PUBLIC = (
+    "stages",
+    "maths",
+    "text",
+    "data",
+    "evaluation",
+    "record",
+    "files",
+    "tensors",
+    "families",
+    "console",
+    "testing",
+)
 """The rooms whose own names plugins import, besides those of `sedd_core` itself: the public interface."""
 FACADE = ("sedd_core", "sedd_core.__main__")
 """What stands above all rooms: the package's own names, and `python -m sedd_core`."""

@@ -129,7 +129,7 @@ def _codec(found: Found, source: str | Path | None, vocab_size: int) -> Codec | 
     chosen = own if source is None else source
     if chosen is None:
         return None
-    codec = read_tokenizer(chosen)
+    codec = read_tokenizer(chosen).fitted(vocab_size, found.format.added_tokens)
     if codec.vocab_size != vocab_size:
         raise UserError(
             f"The tokenizer {chosen} has {codec.vocab_size} tokens, but the model in {found.path} has "

@@ -67,8 +67,10 @@ def stage_of(name: str) -> str:
 def find_plugin(name: str) -> Installed:
     """Find an installed plugin by its name.
 
+    A distribution may give its plugin further names: entry points whose module has the plugin's own name.
+
     Args:
-        name: Name of the plugin, <stage>_<variant>.
+        name: Name of the plugin, <stage>_<variant>, or a further name of one.
 
     Raises:
         UserError: No distribution provides the plugin, or more than one does.
@@ -76,7 +78,8 @@ def find_plugin(name: str) -> Installed:
     stage, everything = stage_of(name), installed()
     owners = everything.get(name, [])
     if len(owners) == 1:
-        return owners[0]
+        own = owners[0].entry_point.value
+        return find_plugin(own) if own != name and own in everything else owners[0]
     if owners:
         both = " and ".join(sorted(owner.distribution for owner in owners))
         raise UserError(f"Two distributions provide the plugin '{name}': {both}. Uninstall one of them.")

@@ -22,7 +22,7 @@ def plugin(name: str) -> type:
     """Import the class that a plugin provides: `plugin("graph_absorb")(vocab_size=50257)`.
 
     Args:
-        name: Name of the plugin, <stage>_<variant>.
+        name: Name of the plugin, <stage>_<variant>, or a further name of one.
 
     Raises:
         UserError: The plugin is not installed, fails to import, or does not satisfy its stage's contract.
@@ -30,7 +30,7 @@ def plugin(name: str) -> type:
     entry = find_plugin(name)
     module = _guarded(entry, entry.entry_point.load, "it fails to import")
     cls = _checked_class(entry, module)
-    _names[cls] = name
+    _names[cls] = entry.name
     return cls
 
 
@@ -113,9 +113,15 @@ def _members(cls: type) -> Iterator[tuple[str, object]]:
 def _member_fault(cls: type, name: str, expected: object) -> str | None:
     """How a member of a class differs from its contract in kind or signature; None if it agrees."""
     actual, shown = inspect.getattr_static(cls, name, None), f"{cls.__name__}.{name}"
+    if isinstance(expected, classmethod) and isinstance(actual, classmethod):
+        actual, expected = actual.__func__, expected.__func__
     is_method = isinstance(actual, FunctionType | staticmethod | classmethod)
     if not isinstance(expected, FunctionType):
-        kind = "a property: put @property before it" if isinstance(expected, property) else "a value"
+        kinds = {
+            property: "a property: put @property before it",
+            classmethod: "a method of the class: put @classmethod",
+        }
+        kind = kinds.get(type(expected), "a value")
         return f"{shown} is a method; its contract has {kind}" if is_method else None
     if not isinstance(actual, FunctionType):
         return f"{shown} must be a method: its contract has {name}{inspect.signature(expected)}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from ..errors import UserError
 from .noise import NoiseLevel
 
 
@@ -18,6 +20,18 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+
+    @classmethod
+    def sizes_of(cls, state: Mapping[str, Tensor]) -> dict[str, int]:
+        """Infer sizes of a network, as arguments of the constructor, from its stored tensors.
+
+        Args:
+            state: Tensors by name; their values are not read, and may be on the meta device.
+
+        Raises:
+            UserError: The network does not infer its sizes, or a tensor is missing.
+        """
+        raise UserError(f"{cls.__name__} does not infer its sizes from tensors.")
 
     @property
     @abstractmethod

@@ -26,6 +26,9 @@ class Format(ABC):
     precision: str = ""
     """Precision in which the authors' code runs the network ("bfloat16 autocast"), for `inspect`; "" if unknown."""
 
+    added_tokens: tuple[str, ...] = ()
+    """Tokens that the authors' code appends to the published tokenizer, which a tokenizer without them is given."""
+
     @abstractmethod
     def matches(self, path: Path) -> bool:
         """Whether a checkpoint is in this layout: cheap, without reading weights, and False for anything unknown.

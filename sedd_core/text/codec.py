@@ -166,6 +166,27 @@ class Codec:
             return None
         return [added[p] if p in added else bytes(table[character] for character in p) for p in pieces]
 
+    def fitted(self, vocab_size: int, added: Sequence[str] = ()) -> Codec:
+        """The codec for a model of another vocabulary size, where tokens beside the text are the only difference.
+
+        Args:
+            vocab_size: Number V of tokens of the model.
+            added: Tokens to append, if V counts them and the codec has not got them.
+
+        Returns:
+            A codec of V tokens: with `added`, or without a last special token, which is then the model's mask; else
+            this codec.
+        """
+        if added and self.vocab_size + len(added) == vocab_size:
+            content = Tokenizer.from_str(self.tokenizer.to_str())
+            content.add_special_tokens(list(added))
+            return Codec(content)
+        rest = json.loads(self.tokenizer.to_str())
+        kept = [token for token in rest["added_tokens"] if token["id"] != vocab_size or not token["special"]]
+        if self.vocab_size != vocab_size + 1 or len(kept) == len(rest["added_tokens"]):
+            return self
+        return Codec(Tokenizer.from_str(json.dumps(rest | {"added_tokens": kept})))
+
     def save(self, path: Path) -> None:
         """Write tokenizer.json to `path`."""
         self.tokenizer.save(str(path))

@@ -103,7 +103,9 @@ def test_every_signature_is_the_codes(stage: str) -> None:
     for name, parameters in named.items():
         method = getattr(contract, name, None)
         if method is not None:
-            assert list(inspect.signature(method).parameters)[1:] == re.findall(r"\w+", parameters), name
+            assert list(inspect.signature(getattr(method, "__func__", method)).parameters)[1:] == re.findall(
+                r"\w+", parameters
+            ), name
     public = {name for name, value in vars(contract).items() if inspect.isfunction(value) and name[0] != "_"}
     missing = public - set(named)
     assert not missing, f"{stage}: {', '.join(missing)}"

@@ -6,7 +6,6 @@ torch's weights-only unpickler rejects by default: the learning rate is a NumPy 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy._core.multiarray import scalar
 from torch import Tensor
 
 from sedd_core import UserError
+from sedd_core.families import averaged
 from sedd_core.files import check_readable
 from sedd_core.record import Record
 from sedd_core.tensors import is_plain, read_saved
@@ -24,8 +24,6 @@ from .published import record_of_config
 CONFIG, STATE = Path(".hydra/config.yaml"), Path("checkpoints-meta/checkpoint.pth")
 LONGEST_CONFIG = 100_000
 """Maximum number of characters of a config."""
-BUFFERS = ("rotary_emb.inv_freq",)
-"""Names of buffers in the model's state: not parameters, therefore not averaged."""
 NUMBERS: list[Any] = [
     (scalar, "numpy.core.multiarray.scalar"),  # the name in NumPy 1, which the original uses
     (scalar, "numpy._core.multiarray.scalar"),
@@ -93,24 +91,7 @@ def original_weights(folder: Path, ema: bool) -> dict[str, Tensor]:
         raise UserError(
             f"{path} is not a checkpoint of the original SEDD: some of its weights are not dense CPU tensors."
         )
-    return _averaged(weights, averages, path) if ema else weights
-
-
-def _averaged(weights: dict[str, Tensor], averages: Sequence[Tensor], path: Path) -> dict[str, Tensor]:
-    """The weights with each parameter replaced by its average; the averages are in the order of the model's state."""
-    names = [name for name in weights if name not in BUFFERS]
-    extra = averages[len(names) :]
-    if len(averages) < len(names) or any(
-        value.ndim for value in extra
-    ):  # one scalar is allowed: the noise's unused parameter
-        raise UserError(f"The averages in {path} do not fit: {len(averages)} tensors for {len(names)} parameters.")
-    for name, value in zip(names, averages, strict=False):
-        if value.shape != weights[name].shape:
-            raise UserError(
-                f"The averages in {path} do not fit: {name} has shape {list(weights[name].shape)}, its average "
-                f"{list(value.shape)}. To load the weights without averages: ema=False"
-            )
-    return weights | dict(zip(names, averages, strict=False))
+    return averaged(weights, averages, path) if ema else weights
 
 
 def _yaml(text: str) -> Any:

@@ -6,10 +6,11 @@ A DiT (Peebles and Xie 2023) over tokens: pre-norm blocks with shifts, scales an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -18,9 +19,10 @@ from sedd_core import UserError, hookimpl
 from sedd_core.stages import Backbone, DocumentBackbone, NoiseLevel
 
 from .attention import Name, backend
-from .layers import Block, NoiseEmbedding, OutputLayer, Rotary, TokenEmbedding
+from .layers import Block, LabelEmbedding, NoiseEmbedding, OutputLayer, Rotary, TokenEmbedding
 
 Reads = Literal["sigma", "time", "nothing"]
+LABELS = "cond_map.embedding_table.weight"
 
 
 class DDiT(DocumentBackbone):
@@ -35,6 +37,8 @@ class DDiT(DocumentBackbone):
         n_heads: Number of attention heads; hidden_size / n_heads must be even.
         cond_dim: Width of the embedding of the noise level.
         dropout: Dropout probability after attention and after each block's MLP.
+        num_classes: Number of classes of a condition, whose labels [B] are 0 .. num_classes - 1; num_classes itself is
+            the label of no class, which cond=None means too. 0: the network takes no condition.
         reads: Part of the noise level that the network is given: sigma (SEDD, Duo, UDLM), time (GIDD), or nothing
             (MDLM, RADD), for which it embeds zeros.
         attention: Implementation of attention: sdpa (torch's own, everywhere), flash (flash-attn; trains in bf16 on a
@@ -43,11 +47,11 @@ class DDiT(DocumentBackbone):
             less memory for about a third more computation, and the same numbers.
 
     Raises:
-        ValueError: A size is below 1, n_heads does not divide hidden_size into heads of an even size, dropout is
-            not in [0, 1), or flash-attn has no kernel for the size of a head.
+        ValueError: A size is below 1, num_classes below 0, n_heads does not divide hidden_size into heads of an even
+            size, dropout is not in [0, 1), or flash-attn has no kernel for the size of a head.
 
     Source: SEDD, appendix C; DiT (Peebles and Xie 2023); zeros in place of sigma: MDLM (Sahoo et al. 2024,
-    arXiv 2406.07524) without time conditioning.
+    arXiv 2406.07524) without time conditioning; classes: UDLM (Schiff et al. 2024, arXiv 2412.10193).
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class DDiT(DocumentBackbone):
         n_heads: int = 12,
         cond_dim: int = 128,
         dropout: float = 0.1,
+        num_classes: int = 0,
         reads: Reads = "sigma",
         attention: Name = "sdpa",
         activation_checkpointing: bool = False,
@@ -70,6 +75,8 @@ class DDiT(DocumentBackbone):
                 raise ValueError(f"{name} must be at least 1, not {size}")
         if hidden_size % n_heads or hidden_size // n_heads % 2:
             raise ValueError(f"n_heads={n_heads} must divide hidden_size={hidden_size} into heads of an even size")
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be at least 0, not {num_classes}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
         head_size = hidden_size // n_heads
@@ -81,9 +88,38 @@ class DDiT(DocumentBackbone):
         self.attention, self.activation_checkpointing = backend(attention), activation_checkpointing
         self.vocab_embed = TokenEmbedding(num_states, hidden_size)
         self.sigma_map = NoiseEmbedding(cond_dim)
+        self.cond_map = LabelEmbedding(num_classes, cond_dim) if num_classes else None
         self.rotary_emb = Rotary(hidden_size // n_heads)
         self.blocks = nn.ModuleList(Block(hidden_size, n_heads, cond_dim, dropout) for _ in range(n_blocks))
         self.output_layer = OutputLayer(hidden_size, num_states, cond_dim)
+
+    @classmethod
+    def sizes_of(cls, state: Mapping[str, Tensor]) -> dict[str, int]:
+        """Infer num_states, hidden_size, n_blocks, cond_dim, num_classes, and n_heads from the rotary frequencies.
+
+        Args:
+            state: Tensors by name; without `rotary_emb.inv_freq`, n_heads is left out.
+
+        Raises:
+            UserError: A tensor is missing, or has another number of axes.
+        """
+        names = (
+            "vocab_embed.embedding",
+            "sigma_map.mlp.0.weight",
+            "blocks.0.attn_qkv.weight",
+            "output_layer.linear.weight",
+        )
+        faulty = [name for name in names if name not in state or state[name].ndim != 2]
+        if faulty:
+            raise UserError(f"{', '.join(faulty)} missing, or not a matrix.")
+        states, width = state["vocab_embed.embedding"].shape
+        blocks = len({name.split(".")[1] for name in state if name.startswith("blocks.")})
+        sizes = {"num_states": states, "hidden_size": width, "n_blocks": blocks, "cond_dim": len(state[names[1]])}
+        if "rotary_emb.inv_freq" in state:
+            sizes["n_heads"] = width // max(2 * state["rotary_emb.inv_freq"].numel(), 1)
+        if LABELS in state:
+            sizes["num_classes"] = len(state[LABELS]) - 1
+        return sizes
 
     @property
     def head(self) -> nn.Linear:
@@ -105,18 +141,16 @@ class DDiT(DocumentBackbone):
         Args:
             x: States [B, L].
             level: Noise level [B] or [B, L].
-            cond: Not supported; must be None.
+            cond: Labels [B] of the classes; None: no class.
             documents: Document [B, L] of each position, which attends to the positions of its document; None: to all.
 
         Raises:
-            UserError: A condition is given, or the attention backend cannot run here.
+            UserError: The condition does not fit, or the attention backend cannot run here.
         """
-        if cond is not None:
-            raise UserError(
-                "model_ddit takes no condition: leave cond unset, or choose a model that supports conditions."
-            )
         c = F.silu(self.sigma_map(self._read(level)))
         c = c[:, None] if level.sigma.ndim == 1 else c
+        if self.cond_map is not None or cond is not None:
+            c = c + self._labels(x, cond)
         rotation, attend = self.rotary_emb(x.shape[1]), self.attention(documents)
         features = self.vocab_embed(x)
         for block in self.blocks:
@@ -126,7 +160,27 @@ class DDiT(DocumentBackbone):
                 features = block(features, c, rotation, attend)
         return self.output_layer(features, c)
 
-    def _read(self, level: NoiseLevel) -> Float32[Tensor, "*shape"]:
+    def _labels(self, x: Int64[Tensor, "B L"], cond: Tensor | None) -> Float[Tensor, "B 1 C"]:
+        """What the classes add to the embedding of the noise level. UserError if they do not fit the network."""
+        if self.cond_map is None:
+            raise UserError(
+                "model_ddit takes no condition: leave cond unset, or choose a model that supports conditions "
+                "(model.num_classes)."
+            )
+        none = self.cond_map.num_classes
+        if cond is None:
+            cond = torch.full_like(x[:, 0], none)
+        elif cond.shape != x.shape[:1] or cond.is_floating_point():
+            raise UserError(
+                f"model_ddit takes a label (int) per sequence as its condition, not {cond.dtype} {list(cond.shape)}."
+            )
+        elif not torch.compiler.is_compiling() and ((cond < 0) | (cond > none)).any():
+            raise UserError(
+                f"model_ddit takes the labels 0 to {none} as its condition ({none}: no class), not {cond.tolist()}."
+            )
+        return F.silu(self.cond_map(cond))[:, None]
+
+    def _read(self, level: NoiseLevel) -> Float[Tensor, "*shape"]:
         """What the network is given of the noise level [B] or [B, L]."""
         return {"sigma": level.sigma, "time": level.t, "nothing": torch.zeros_like(level.sigma)}[self.reads]
 

@@ -10,7 +10,7 @@ import math
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -64,10 +64,27 @@ class NoiseEmbedding(nn.Module):
         super().__init__()
         self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
 
-    def forward(self, value: Float32[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
+    def forward(self, value: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
         fractions = torch.arange(FREQUENCIES, dtype=torch.float32, device=value.device) / FREQUENCIES
         angles = value[..., None] * torch.exp(-math.log(10000.0) * fractions)
         return self.mlp(torch.cat([angles.cos(), angles.sin()], -1))
+
+
+class LabelEmbedding(nn.Module):
+    """Learned embedding of each class, and of no class in the last row.
+
+    Args:
+        num_classes: Number of classes.
+        width: Width C of the embedding.
+    """
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.embedding_table = nn.Embedding(num_classes + 1, width)
+
+    def forward(self, labels: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape C"]:
+        return self.embedding_table(labels)
 
 
 class Rotary(nn.Module):

@@ -1,0 +1,72 @@
+"""The checkpoint layout of GIDD: models on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sedd_core import UserError, hookimpl
+from sedd_core.families import FamilyFormat, Process
+from sedd_core.record import Node
+from sedd_core.stages import Format
+
+CACHE, FREQUENCIES = "rotary_emb.cos_cached", "rotary_emb.inv_freq"
+T_EPS = 1e-4
+
+
+class GIDDFormat(FamilyFormat):
+    """GIDD: a mixture of masking and uniform noise that changes with time; the network is given the time.
+
+    The mask is the last state.
+
+    Source: von Rütte et al., Generalized Interpolating Discrete Diffusion (arXiv 2503.04482), github.com/dvruette/gidd.
+    """
+
+    title = "a GIDD model"
+    prefix = ""
+
+    def claims(self, config: Mapping[str, Any]) -> bool | None:
+        """By the share of uniform noise and the width of the embedding of the time."""
+        return {"p_uniform", "timestep_cond_dim"} <= config.keys() if config else None
+
+    def claims_names(self, names: Set[str]) -> bool:
+        """A network with stored rotary embeddings, under no prefix."""
+        return {CACHE, "sigma_map.mlp.0.weight"} <= names
+
+    def process(self, config: Mapping[str, Any], sizes: Mapping[str, int]) -> Process:
+        """The process of the config's share of uniform noise."""
+        share, t_eps = config.get("p_uniform"), config.get("t_eps", T_EPS)
+        if not isinstance(share, float | int) or not 0 <= share < 1:
+            raise UserError(f"The config of a GIDD model states p_uniform, a number in [0, 1); this one has {share!r}.")
+        if t_eps != T_EPS:
+            raise UserError(f"The config states t_eps={t_eps!r}; supported: {T_EPS}, as published.")
+        share = {"p_uniform": float(share)}
+        return Process(
+            graph=Node("plugin", "graph_gidd", {"vocab_size": sizes["num_states"] - 1, **share}),
+            noise=Node("plugin", "noise_gidd", share),
+            head=Node("plugin", "head_mean"),
+            model={"reads": "time"},
+        )
+
+    def adapted(self, state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
+        """The rotary frequencies in place of the stored cosines and sines."""
+        heads = config.get("num_attention_heads")
+        if CACHE in state:
+            size = state[CACHE].shape[-1]
+        elif isinstance(heads, int) and heads > 0 and "vocab_embed.embedding" in state:
+            size = state["vocab_embed.embedding"].shape[-1] // heads
+        else:
+            raise UserError(
+                f"A GIDD model has {CACHE}, or states num_attention_heads in its config; this one does not."
+            )
+        kept = {name: value for name, value in state.items() if not name.startswith("rotary_emb.")}
+        return {FREQUENCIES: 10000.0 ** (-torch.arange(0, size, 2).float() / size), **kept}
+
+
+@hookimpl
+def sedd_format() -> type[Format]:
+    """The class of this plugin."""
+    return GIDDFormat

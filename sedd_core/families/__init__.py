@@ -1,0 +1,8 @@
+"""What formats of released families share: configs, Lightning files with averages, sizes from tensors."""
+
+from .averages import averaged
+from .config import read_config, says
+from .family import FamilyFormat, Process
+from .lightning import Lightning, read_lightning
+
+__all__ = ["FamilyFormat", "Lightning", "Process", "averaged", "read_config", "read_lightning", "says"]
