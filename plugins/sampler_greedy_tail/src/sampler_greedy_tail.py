@@ -20,6 +20,8 @@ class GreedyTail(FactorizedSampler):
         of MDLM's code.
     """
 
+    marginal = "followed at first order; the end is another"
+
     def step_weights(self, x: Int[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> StepWeights:
         """The graph's posterior weights between the noise levels before and after the step."""
         return graph.posterior_weights(x, score, *step)
