@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -14,12 +15,12 @@ BUFFERS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cache
 """Ends of the names of buffers in a model's state: not parameters, therefore not averaged."""
 
 
-def averaged(weights: dict[str, Tensor], averages: Sequence[Tensor], path: Path) -> dict[str, Tensor]:
+def averaged(weights: dict[str, Tensor], averages: Sequence[Any], path: Path) -> dict[str, Tensor]:
     """Replace each parameter by its average.
 
     Args:
         weights: Tensors of a model by name, in the order of its modules, buffers among them.
-        averages: Averages of the parameters, in that order; scalars may follow, of a noise schedule's parameters.
+        averages: Averages of the parameters as stored, in that order; scalars of a noise schedule may follow.
         path: File of both, for messages.
 
     Returns:

@@ -17,11 +17,11 @@ from ..tensors import is_plain, read_saved
 from .averages import averaged
 from .config import flat
 
-LIBRARIES = ("omegaconf.", "transformers.", "tokenizers.", "lightning.", "pytorch_lightning.", "lightning_fabric.")
+LIBRARIES = ("omegaconf.", "transformers.", "tokenizers.", "lightning.", "pytorch_lightning.", "numpy.", "pathlib.")
 """Modules whose classes are replaced."""
 NAMES = (
     *(f"builtins.{name}" for name in ("dict", "list", "tuple", "set", "int", "float", "str", "bool", "bytes")),
-    *("typing.Any", "typing.Union", "collections.defaultdict"),
+    *("typing.Any", "typing.Union"),
 )
 """Further names that configs reference, which are replaced too."""
 DEEPEST = 20
@@ -33,8 +33,8 @@ class Lightning(NamedTuple):
 
     weights: dict[str, Tensor]
     """The last weights, by name."""
-    averages: list[Tensor] | None
-    """Averages in the order of the parameters; None if the run made none."""
+    averages: list[Any] | None
+    """Averages as stored, in the order of the parameters; None if the run made none."""
     config: dict[str, Any]
     """Config of the run as plain data, entries of its `model` beside its own; empty if the file has none."""
 
@@ -53,7 +53,7 @@ def read_lightning(path: Path) -> Lightning:
     Raises:
         UserError: The file is missing or damaged, is not of Lightning, or contains more than data.
     """
-    content = read_saved(path, [(Inert, name) for name in _replaceable(path)])
+    content = read_saved(path, [(Inert, name) for name in _replaceable(path)] + [(_empty, "collections.defaultdict")])
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(n, str) and is_plain(v) for n, v in weights.items()):
         raise UserError(
@@ -80,6 +80,11 @@ class Inert:
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
+
+
+def _empty(*args: Any) -> dict[Any, Any]:
+    """Takes the place of defaultdict, whose items torch's unpickler does not set."""
+    return {}
 
 
 def plain(value: Any, depth: int = 0) -> Any:

@@ -246,3 +246,13 @@ def test_a_property_may_be_a_property_or_a_value(toys: Distributions) -> None:
 def test_every_stage_has_a_contract() -> None:
     assert list(contracts()) == list(STAGES)
     assert all(inspect.isabstract(contract) for contract in contracts().values())
+
+
+def test_a_plugin_may_have_further_names(toys: Distributions) -> None:
+    """Entry points whose module has the plugin's own name, which records have."""
+    toys.add("somebodys-noise", {"noise_toy": GOOD})
+    points = toys.folder / "somebodys_noise-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "noise_game = noise_toy\n")
+    assert plugin("noise_game") is plugin("noise_toy")
+    assert plugins.name_of(plugin("noise_game")) == "noise_toy"
+    assert find_plugin("noise_game").name == "noise_toy"

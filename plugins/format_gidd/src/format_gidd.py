@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +12,12 @@ from torch import Tensor
 
 from sedd_core import UserError, hookimpl
 from sedd_core.families import FamilyFormat, Process
-from sedd_core.record import Node
+from sedd_core.record import Node, Record
 from sedd_core.stages import Format
 
 CACHE, FREQUENCIES = "rotary_emb.cos_cached", "rotary_emb.inv_freq"
 T_EPS = 1e-4
+TOKENIZER, MASK = "tokenizer.json", "[MASK]"
 
 
 class GIDDFormat(FamilyFormat):
@@ -51,6 +54,16 @@ class GIDDFormat(FamilyFormat):
             model={"reads": "time"},
         )
 
+    def record(self, path: Path) -> Record:
+        """As for all families. UserError if the folder's tokenizer has another mask than the last state."""
+        record = super().record(path)
+        last, mask = record.node("model").args["num_states"] - 1, _mask_of(path / TOKENIZER)
+        if mask not in (None, last):
+            raise UserError(
+                f"{path / TOKENIZER} has the mask {MASK} as token {mask}; supported: the last state, {last}."
+            )
+        return record
+
     def adapted(self, state: dict[str, Tensor], config: Mapping[str, Any]) -> dict[str, Tensor]:
         """The rotary frequencies in place of the stored cosines and sines."""
         heads = config.get("num_attention_heads")
@@ -64,6 +77,15 @@ class GIDDFormat(FamilyFormat):
             )
         kept = {name: value for name, value in state.items() if not name.startswith("rotary_emb.")}
         return {FREQUENCIES: 10000.0 ** (-torch.arange(0, size, 2).float() / size), **kept}
+
+
+def _mask_of(file: Path) -> int | None:
+    """The id of the mask in a tokenizer.json; None if it has none, or cannot be read, which its use explains."""
+    try:
+        tokens = json.loads(file.read_text(encoding="utf-8"))["added_tokens"]
+        return next((token["id"] for token in tokens if token["content"] == MASK), None)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 @hookimpl
