@@ -2,9 +2,9 @@
 
     python launch.py --fdl_config='experiments/demo.py:config(path="stories.txt")'
 
-Text: TinyStories (Eldan and Li, arXiv 2305.07759), CDLA-Sharing-1.0, stories separated by blank lines; of a file, the last
-twentieth is the validation data. Absorbing process, normalized head without time input, sequences of 256 tokens of
-a byte-pair tokenizer of 2048 tokens learned on the text.
+Text: TinyStories (Eldan and Li, arXiv 2305.07759), CDLA-Sharing-1.0, stories separated by blank lines; of a file, the
+last twentieth is the validation data. Absorbing process, normalized head without time input, sequences of 256 tokens
+of a byte-pair tokenizer of 2048 tokens learned on the text.
 """
 
 import fiddle as fdl

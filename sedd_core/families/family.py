@@ -56,8 +56,8 @@ class FamilyFormat(Format):
     """
 
     files = (CONFIG, *WEIGHTS, "model-*.safetensors", TOKENIZER)
-    network: ClassVar[str] = "model_ddit"
-    """Plugin of the backbone."""
+    network: ClassVar[str]
+    """Plugin of the backbone, which infers its sizes (`Backbone.sizes_of`)."""
     prefix: ClassVar[str] = "backbone."
     """Prefix of the names of the network's tensors, which is removed; other tensors are left out."""
 

@@ -18,6 +18,7 @@ class BD3LMFormat(FamilyFormat):
     """
 
     title = "a BD3-LM model"
+    network = "model_ddit"
     precision = "bfloat16 autocast (hub classes: float32)"
 
     def claims(self, config: Mapping[str, Any]) -> bool | None:

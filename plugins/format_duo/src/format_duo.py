@@ -25,6 +25,7 @@ class DuoFormat(FamilyFormat):
     """
 
     title = "a model of Duo or UDLM"
+    network = "model_ddit"
     precision = "bfloat16 autocast (hub classes: float32)"
     added_tokens = ("[PAD]",)
 

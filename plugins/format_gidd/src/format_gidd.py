@@ -29,6 +29,7 @@ class GIDDFormat(FamilyFormat):
     """
 
     title = "a GIDD model"
+    network = "model_ddit"
     prefix = ""
 
     def claims(self, config: Mapping[str, Any]) -> bool | None:

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Set
+from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sedd_core import UserError, hookimpl
-from sedd_core.families import FamilyFormat, Process, says
-from sedd_core.record import Node
+from sedd_core.families import FamilyFormat, Process, expressible, inexpressible, says
+from sedd_core.files import write_text
+from sedd_core.record import Node, Record
 from sedd_core.stages import Format
 
 VARIANTS = ("mdlm", "subs", "sedd", "ar")
 """Values of `algo.name`, or of `parameterization` in older configs; mdlm and subs are the same."""
+
+SIZES = {
+    "hidden_dim": "hidden_size",
+    **{name: name for name in ("n_blocks", "n_heads", "cond_dim", "dropout")},
+}
+"""Sizes of the network in the hub's config, with their names as arguments of model_ddit."""
+READS = {"nothing": False, "sigma": True}
+"""`time_conditioning`, by what model_ddit reads."""
+SUPPORTED = {
+    "graph_absorb": ("vocab_size",),
+    "noise_loglinear": (),
+    "head_mean": (),
+    "model_ddit": ("num_states", "reads", *SIZES.values()),
+}
+"""Plugins that the hub's layout expresses, each with the arguments that it states."""
+PUBLISHED = "kuleshov-group/mdlm-owt"
+HUB = {
+    "model_type": "mdlm",
+    "architectures": ["MDLM"],
+    "auto_map": {
+        "AutoConfig": f"{PUBLISHED}--configuration_mdlm.MDLMConfig",
+        "AutoModelForMaskedLM": f"{PUBLISHED}--modeling_mdlm.MDLM",
+    },
+    "torch_dtype": "float32",
+}
+"""What the config of every model says: its class is in the repository of the published one."""
 
 
 class MDLMFormat(FamilyFormat):
@@ -26,6 +56,7 @@ class MDLMFormat(FamilyFormat):
     """
 
     title = "a model of MDLM's code"
+    network = "model_ddit"
     precision = "bfloat16 autocast (hub classes: float32)"
 
     def claims(self, config: Mapping[str, Any]) -> bool | None:
@@ -64,6 +95,21 @@ class MDLMFormat(FamilyFormat):
             head=Node("plugin", "head_score", {"scale_by_sigma": True}) if is_score else Node("plugin", "head_mean"),
             model={"reads": "sigma" if is_score or config.get("time_conditioning") is True else "nothing"},
         )
+
+    def write(self, folder: Path, record: Record, weights: Mapping[str, Tensor]) -> None:
+        """Write config.json and model.safetensors as on the hub; its code is that of the published model."""
+        graph, _noise, model, _head = expressible(record, SUPPORTED, "The hub layout of MDLM").values()
+        if model["reads"] not in READS:
+            raise inexpressible(f"model.reads={model['reads']!r}", SUPPORTED, "The hub layout of MDLM")
+        config = HUB | {key: model[name] for key, name in SIZES.items()}
+        config |= {
+            "vocab_size": graph["vocab_size"] + 1,
+            "model_length": record.length or record.run.args.get("length"),
+            "time_conditioning": READS[model["reads"]],
+        }
+        write_text(folder / "config.json", json.dumps(config, indent=2, allow_nan=False) + "\n")
+        named = {f"{self.prefix}{name}": value.contiguous() for name, value in weights.items()}
+        save_file(named, folder / "model.safetensors", {"format": "pt"})
 
 
 def _variant(config: Mapping[str, Any]) -> str | None:

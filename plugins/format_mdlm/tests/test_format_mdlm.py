@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from sedd_core import UserError, load_model, plugin
 from sedd_core.cli.main import main
+from sedd_core.record import Node
 from sedd_core.testing import check_format
 from sedd_core.text.builtin import character_codec
 from tests.support.families import in_module_order, save_lightning, stand_in_hub
@@ -120,3 +122,27 @@ def test_a_tokenizer_of_another_vocabulary(tmp_path: Path) -> None:
     character_codec("abcdefg").save(tmp_path / "letters.json")
     with pytest.raises(UserError, match=r"has 8 tokens, but the model .* has 4"):
         load_checkpoint(TINY, tokenizer=tmp_path / "letters.json")
+
+
+def test_a_model_of_this_project_in_the_hub_layout(tmp_path: Path) -> None:
+    """As on the hub: names, keys and the class of the published model; what the layout has no key for is refused."""
+    form = plugin("format_mdlm")()
+    record, weights = form.record(TINY), form.weights(TINY, True)
+    form.write(tmp_path, record, weights)
+    config = json.loads((tmp_path / "config.json").read_text())
+    published = json.loads((TINY / "config.json").read_text())
+    assert {key: config[key] for key in published if key in config and key != "auto_map"} == {
+        key: published[key] for key in published if key in config and key != "auto_map"
+    }
+    assert set(published) - set(config) == {"_name_or_path", "return_dict", "transformers_version"}
+    assert config["auto_map"]["AutoModelForMaskedLM"] == "kuleshov-group/mdlm-owt--modeling_mdlm.MDLM"
+    assert set(load_file(tmp_path / "model.safetensors")) == set(load_file(TINY / "model.safetensors"))
+    for stage, node in (
+        ("head", Node("plugin", "head_score", {"scale_by_sigma": True})),
+        ("noise", Node("plugin", "noise_geometric")),
+        ("model", Node("plugin", "model_ddit", record.node("model").args | {"reads": "time"})),
+    ):
+        other = form.record(TINY)
+        other.run.args[stage] = node
+        with pytest.raises(UserError, match=f"The hub layout of MDLM does not support .*{stage}"):
+            form.write(tmp_path / "other", other, weights)

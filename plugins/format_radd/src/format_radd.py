@@ -27,6 +27,7 @@ class RADDFormat(FamilyFormat):
     """
 
     title = "a RADD model"
+    network = "model_ddit"
     precision = "float16"
     prefix = ""
 

@@ -6,7 +6,6 @@ Run folders of the original contain the same config as YAML (see `original`).
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +14,15 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sedd_core import UserError, plugin
+from sedd_core import UserError
+from sedd_core.families import expressible, inexpressible
 from sedd_core.files import check_readable, write_text
 from sedd_core.record import Node, Record
 from sedd_core.tensors import read_weights
 
 CONFIG, SAFE, PICKLED, TOKENIZER = "config.json", "model.safetensors", "pytorch_model.bin", "tokenizer.json"
 KEYS = ("graph", "noise", "model")
+LAYOUT = "The published layout"
 SIZES = ("hidden_size", "cond_dim", "n_blocks", "n_heads", "dropout")
 SUPPORTED: dict[str, tuple[str, ...]] = {
     "graph_absorb": ("vocab_size",),
@@ -156,17 +157,15 @@ def published_config(record: Record) -> dict[str, Any]:
     Raises:
         UserError: The original's config cannot express the model, or the original's code does not support it.
     """
-    nodes = {stage: record.node(stage) for stage in ("graph", "noise", "model", "head")}
-    for stage in nodes:
-        _check_supported(stage, nodes[stage])
-    graph, noise, model, head = (_arguments(node) for node in nodes.values())
-    kinds = {stage: nodes[stage].name.partition("_")[2] for stage in ("graph", "noise", "model")}
+    graph, noise, model, head = expressible(record, SUPPORTED, LAYOUT).values()
+    kinds = {stage: record.node(stage).name.partition("_")[2] for stage in ("graph", "noise", "model")}
     if head["scale_by_sigma"] and kinds["graph"] != "absorb":
-        raise _unsupported("a score scaled by sigma on a graph other than absorb (head.scale_by_sigma=True)")
+        feature = "a score scaled by sigma on a graph other than absorb (head.scale_by_sigma=True)"
+        raise inexpressible(feature, SUPPORTED, LAYOUT)
     return {
         "tokens": graph["vocab_size"],
         "graph": {"type": kinds["graph"]},
-        "noise": {"type": kinds["noise"], **{name: noise[name] for name in SUPPORTED[nodes["noise"].name]}},
+        "noise": {"type": kinds["noise"], **{name: noise[name] for name in SUPPORTED[record.node("noise").name]}},
         "model": {
             "type": kinds["model"],
             **{name: model[name] for name in SIZES},
@@ -174,30 +173,6 @@ def published_config(record: Record) -> dict[str, Any]:
             "scale_by_sigma": head["scale_by_sigma"],
         },
     }
-
-
-def _arguments(node: Node) -> dict[str, Any]:
-    """A node's arguments, completed with the defaults of omitted ones."""
-    parameters = inspect.signature(plugin(node.name)).parameters
-    defaults = {name: p.default for name, p in parameters.items() if p.default is not p.empty}
-    return defaults | node.args
-
-
-def _check_supported(stage: str, node: Node) -> None:
-    """UserError if the layout cannot express a stage, or an argument that differs from its default."""
-    if node.kind != "plugin" or node.name not in SUPPORTED:
-        raise _unsupported(f"the {stage} {node.name}")
-    parameters = inspect.signature(plugin(node.name)).parameters
-    for name, value in node.args.items():
-        if name not in SUPPORTED[node.name] and value != parameters[name].default:
-            raise _unsupported(f"{stage}.{name}={value!r}")
-
-
-def _unsupported(feature: str) -> UserError:
-    return UserError(
-        f"The published layout does not support {feature}; it supports {', '.join(SUPPORTED)} with the original's "
-        "arguments. Share the checkpoint folder instead: the model can be loaded from it alone."
-    )
 
 
 def _reason(error: Exception) -> str:

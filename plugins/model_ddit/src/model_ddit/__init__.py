@@ -174,7 +174,7 @@ class DDiT(DocumentBackbone):
             raise UserError(
                 f"model_ddit takes a label (int) per sequence as its condition, not {cond.dtype} {list(cond.shape)}."
             )
-        elif not torch.compiler.is_compiling() and ((cond < 0) | (cond > none)).any():
+        elif cond.device.type == "cpu" and not torch.compiler.is_compiling() and ((cond < 0) | (cond > none)).any():
             raise UserError(
                 f"model_ddit takes the labels 0 to {none} as its condition ({none}: no class), not {cond.tolist()}."
             )
