@@ -78,7 +78,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sequences", type=int, default=16, help="number of sequences of the text")
     options = parser.parse_args(arguments)
     chosen = [one for one in RELEASED if not options.words or any(word in one.id for word in options.words)]
-    rows, failures = [], 0
+    rows: list[tuple[str, ...]] = []
+    found: dict[str, list[str]] = {}
     for expected in chosen:
         try:
             loaded = load_checkpoint(expected.id, tokenizer=expected.tokenizer or None)
@@ -86,11 +87,13 @@ def main(arguments: Sequence[str]) -> int:
             shown = _bound(loaded, options.text, options.sequences) if options.text else "not asked for"
         except UserError as error:
             wrong, shown = [str(error)], ""
-        failures += bool(wrong)
-        rows.append((expected.id, "; ".join(wrong) or "as expected", shown, expected.perplexity))
+        found |= {expected.id: wrong} if wrong else {}
+        rows.append((expected.id, "not as expected" if wrong else "as expected", shown, expected.perplexity))
     table("checkpoint", "loading", "perplexity bound here", "published", rows=rows)
-    say(f"{len(chosen) - failures} of {len(chosen)} as expected")
-    return int(failures > 0)
+    for name, wrong in found.items():
+        say(f"{name}: {'; '.join(wrong)}")
+    say(f"{len(chosen) - len(found)} of {len(chosen)} as expected")
+    return int(bool(found))
 
 
 def differences(expected: Expected, record: Record, loaded: Loaded) -> Iterator[str]:
