@@ -22,6 +22,7 @@ from ..stages import Format
 from ..tensors import INDEX, read_outline, read_weights
 from ..text.tokenizer import read_tokenizer
 from .config import CONFIG, read_config
+from .family import Process
 
 SAFE, PICKLED, TOKENIZER, TOKENS = "model.safetensors", "pytorch_model.bin", "tokenizer.json", "tokenizer_config.json"
 WEIGHTS = (SAFE, f"model{INDEX}", PICKLED)
@@ -45,7 +46,7 @@ class Vocabulary(NamedTuple):
 
 
 class DecoderFormat(Format):
-    """Abstract format of a decoder whose attention is bidirectional, on the absorbing process.
+    """Abstract format of a decoder whose attention is bidirectional, on a process with a mask.
 
     The mask is the state after the tokens, as everywhere; a model whose mask lies among its tokens keeps that row too,
     so that ids stay those of the tokenizer. Rows beyond the tokenizer in the folder are padding, which is dropped.
@@ -54,8 +55,8 @@ class DecoderFormat(Format):
     files = (CONFIG, *WEIGHTS, "model-*.safetensors", TOKENIZER, TOKENS)
     embeddings: ClassVar[tuple[str, ...]]
     """Possible names of the embeddings in the backbone."""
-    shift: ClassVar[bool] = False
-    """Whether the logits of a position are those that the network computes at the position before it."""
+    network: ClassVar[str]
+    """Plugin of the backbone, with the arguments `num_states` and `config` (JSON)."""
 
     @abstractmethod
     def claims(self, config: Mapping[str, Any]) -> bool | None:
@@ -89,6 +90,14 @@ class DecoderFormat(Format):
             names: All names in the files.
         """
 
+    @abstractmethod
+    def process(self, vocab_size: int) -> Process:
+        """Graph, noise and head, and arguments of the network besides its sizes.
+
+        Args:
+            vocab_size: Number V of data tokens.
+        """
+
     def length(self, config: Mapping[str, Any]) -> int | None:
         """Number of tokens per training sequence; None if the config does not state it."""
         return None
@@ -106,25 +115,17 @@ class DecoderFormat(Format):
             return False
 
     def record(self, path: Path) -> Record:
-        """Absorb, the mean head, and the network by its config."""
+        """Graph, noise and head of the family, and the network by its config."""
         config = read_config(path)
         outline = self._named(read_outline(_weights_of(path)))
         vocabulary = self._vocabulary(path, config, outline)
         architecture = self.architecture(config) | {"tie_word_embeddings": HEAD not in outline}
         if vocabulary.mask is None:
             _say(f"{path}: no mask token is stated; it gets the mean embedding, and has to be trained (init_from=...).")
-        model = {
-            "num_states": vocabulary.size + 1,
-            "config": json.dumps(architecture, sort_keys=True),
-            "shift": self.shift,
-        }
-        nodes = {
-            "graph": Node("plugin", "graph_absorb", {"vocab_size": vocabulary.size}),
-            "noise": Node("plugin", "noise_loglinear"),
-            "head": Node("plugin", "head_mean"),
-            "model": Node("plugin", "model_hf", model),
-            "length": self.length(config),
-        }
+        graph, noise, head, arguments = self.process(vocabulary.size)
+        own = {"num_states": vocabulary.size + 1, "config": json.dumps(architecture, sort_keys=True)}
+        nodes = {"graph": graph, "noise": noise, "head": head, "length": self.length(config)}
+        nodes["model"] = Node("plugin", self.network, own | arguments)
         return Record(Node("core", "Train", nodes))
 
     def weights(self, path: Path, averaged: bool) -> dict[str, Tensor]:

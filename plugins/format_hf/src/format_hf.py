@@ -6,7 +6,8 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from sedd_core import hookimpl
-from sedd_core.families import DecoderFormat
+from sedd_core.families import DecoderFormat, Process
+from sedd_core.record import Node
 from sedd_core.stages import Format
 
 ARCHITECTURES = {
@@ -42,7 +43,7 @@ class HFFormat(DecoderFormat):
 
     title = "a decoder of transformers (Dream, DiffuGPT, DiffuLLaMA, or a causal model to adapt)"
     precision = "bfloat16"
-    shift = True
+    network = "model_hf"
     embeddings = ("trunk.embed_tokens.weight", "trunk.wte.weight")
 
     def claims(self, config: Mapping[str, Any]) -> bool | None:
@@ -59,6 +60,15 @@ class HFFormat(DecoderFormat):
         kind = str(config.get("model_type", "gpt2" if "n_embd" in config else "llama")).lower()
         sizes = {key: value for key, value in config.items() if key not in NOT_SIZES and value is not None}
         return {**sizes, "model_type": ARCHITECTURES.get(kind, kind)}
+
+    def process(self, vocab_size: int) -> Process:
+        """Absorb, with logits of the next position."""
+        return Process(
+            graph=Node("plugin", "graph_absorb", {"vocab_size": vocab_size}),
+            noise=Node("plugin", "noise_loglinear"),
+            head=Node("plugin", "head_mean"),
+            model={"shift": True},
+        )
 
     def renamed(self, name: str, names: Set[str]) -> str | None:
         """The name under `trunk`; buffers are not needed."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 from sedd_core import UserError, hookimpl
-from sedd_core.families import DecoderFormat, says
+from sedd_core.families import DecoderFormat, Process, says
+from sedd_core.record import Node
 from sedd_core.stages import Format
 
 PREFIX = "model.transformer."
@@ -61,6 +62,7 @@ class LLaDAFormat(DecoderFormat):
 
     title = "a LLaDA model"
     precision = "bfloat16"
+    network = "model_hf"
     embeddings = ("trunk.embed_tokens.weight",)
 
     def claims(self, config: Mapping[str, Any]) -> bool | None:
@@ -84,6 +86,15 @@ class LLaDAFormat(DecoderFormat):
         heads = config.get("n_kv_heads") or config["n_heads"]
         sizes = {name: config[key] for name, key in SIZES.items()}
         return {"model_type": "llama", "num_key_value_heads": heads, **sizes}
+
+    def process(self, vocab_size: int) -> Process:
+        """Absorb, with a network that is given no noise level."""
+        return Process(
+            graph=Node("plugin", "graph_absorb", {"vocab_size": vocab_size}),
+            noise=Node("plugin", "noise_loglinear"),
+            head=Node("plugin", "head_mean"),
+            model={},
+        )
 
     def length(self, config: Mapping[str, Any]) -> int | None:
         """The longest sequence of the config."""
