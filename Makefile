@@ -1,6 +1,7 @@
 # make quickstart   set up, train a small model on real text on the CPU, print samples   (SEED=1, STEPS=40)
 # make test         set up, then the whole suite without the slow tests
 # make test-all     set up, then everything
+# make gpu          on a machine with a GPU: set up, the tests that need it, then the benchmarks, with their results file
 # make lint         formatting, lint, types
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ STEPS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: quickstart test test-all lint set-up
+.PHONY: quickstart test test-all gpu lint set-up
 
 quickstart: set-up
 	$(BIN)/python launch.py --fdl_config=experiments/quickstart.py --fdl_set=seed=$(SEED) \
@@ -22,6 +23,9 @@ test: set-up
 
 test-all: set-up
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto -m "not gpu"
+
+gpu: set-up
+	$(BIN)/python -m pytest -q -rs -m gpu; tests=$$?; $(BIN)/python -m benchmarks --device cuda && exit $$tests
 
 lint: set-up
 	$(BIN)/ruff format --check .

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from unittest import mock
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from sedd_core import plugin
+from sedd_core.maths import linear_entropy
+from sedd_core.maths.logit_blocks import LogitBlocks
 from sedd_core.stages import Batch
 
 from .naive import loss_of_batch
@@ -42,11 +45,21 @@ class HeadWork:
             self.both.naive, self.both.naive_graph, self.both.naive_noise, self.tokens, t=self.t, x=self.x
         )
 
+    def chunked(self) -> Float[Tensor, " B"]:
+        """Our loss [B] without its Triton kernel, from the same blocks of states."""
+        with mock.patch.object(linear_entropy, "TRITON", False):
+            return self.ours()
+
+    def has_kernel(self) -> bool:
+        """Whether our loss runs with its Triton kernel here."""
+        dtype = torch.bfloat16 if self.bf16 else torch.float32
+        return linear_entropy.blocks_for(self.x.device, dtype) is not LogitBlocks
+
     def backward(self, name: str) -> None:
         """The gradient of the mean loss in features, weight and bias.
 
         Args:
-            name: "ours" or "naive".
+            name: "ours", "chunked" or "naive".
         """
         self.both.model.zero_grad()
         getattr(self, name)().mean().backward()

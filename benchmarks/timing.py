@@ -133,19 +133,32 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
     Raises:
         UserError: The system does not say what a process holds.
     """
+    before = held_bytes(device)
     if device.type == "cuda":
-        wait_for(device)
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
         function()
         wait_for(device)
         return torch.cuda.max_memory_allocated(device) - before
-    if not REFERENCES.exists():
-        raise UserError("Peak memory on a CPU is read from /proc (Linux). Name the other cases, without head_memory.")
     REFERENCES.write_text("5")  # sets VmHWM back to VmRSS
-    before = _status("VmRSS")
     function()
     return _status("VmHWM") - before
+
+
+def held_bytes(device: torch.device) -> int:
+    """Number of bytes that this process holds: tensors on a GPU, or resident memory on a CPU.
+
+    Args:
+        device: Device whose memory counts.
+
+    Raises:
+        UserError: The system does not say what a process holds.
+    """
+    if device.type == "cuda":
+        wait_for(device)
+        return torch.cuda.memory_allocated(device)
+    if not REFERENCES.exists():
+        raise UserError("Memory on a CPU is read from /proc (Linux). Name other cases than head_memory and published.")
+    return _status("VmRSS")
 
 
 def _status(name: str) -> int:

@@ -1,4 +1,7 @@
-"""Head and loss, forward and backward, where every row counts: against the naive one and its three bare products."""
+"""Head and loss, forward and backward, where every row counts: against the naive one and its three bare products.
+
+On a GPU also without the Triton kernel ("chunked").
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,9 @@ def _variant(graph: str, precision: str, sizes: Sizes, device: torch.device) -> 
     contenders = {
         "naive": lambda: work.backward("naive"),
         "ours": lambda: work.backward("ours"),
+        **({"chunked": lambda: work.backward("chunked")} if work.has_kernel() else {}),
         "products": BareProducts(work.x.numel(), sizes.width, states, dtype, device),
     }
     seconds = interleaved(contenders, sizes.rounds, device)
-    return compared(f"{graph} {precision}", seconds, {"naive": "ours", "ours": "products"})
+    over = {"naive": "ours", "ours": "products", **({"chunked": "ours"} if work.has_kernel() else {})}
+    return compared(f"{graph} {precision}", seconds, over)

@@ -13,7 +13,7 @@ from sedd_core.sampling.sample import sample
 from ..naive import draw
 from ..naive.sampling import T_MIN
 from ..pairs import GRAPHS, pair, transformer
-from ..timing import Measurement, compared, interleaved
+from ..timing import Measurement, compared, interleaved, summary
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ SIZES = {
 
 
 def measure(sizes: Sizes, device: torch.device) -> list[Measurement]:
-    """Ratios and seconds of both graphs, in fp32.
+    """Ratios, seconds and network calls per second of both graphs, in fp32.
 
     Args:
         sizes: Sizes of the case.
@@ -63,4 +63,6 @@ def _variant(graph: str, sizes: Sizes, device: torch.device) -> list[Measurement
         "naive": partial(naive, length=sizes.length, steps=sizes.steps),
         "ours": partial(ours, length=sizes.length, steps=sizes.steps),
     }
-    return compared(graph, interleaved(contenders, sizes.rounds, device), {"naive": "ours"})
+    seconds = interleaved(contenders, sizes.rounds, device)
+    calls = [(sizes.steps + 1) / value for value in seconds["ours"]]
+    return [*compared(graph, seconds, {"naive": "ours"}), summary(graph, "network calls, ours", "per second", calls)]

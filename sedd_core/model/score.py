@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
@@ -83,9 +85,7 @@ class ScoreModel(nn.Module, ScoreNetwork):
         features = self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
         current, clean, now = x.flatten()[rows], x0.flatten()[rows], level.at(x).flatten().pick(rows)
         factor = torch.ones_like(now.sigma) if weight is None else expand_to(weight, x).flatten()[rows]
-        entropy = self.entropy(features, current, clean, now, factor)
-        total = torch.zeros(x.numel(), dtype=entropy.dtype, device=x.device)
-        return total.index_copy(0, rows, entropy).view(x.shape).sum(-1)
+        return _SumBySequence.apply(self.entropy(features, current, clean, now, factor), rows, x.shape)
 
     def entropy(
         self,
@@ -125,6 +125,26 @@ class ScoreModel(nn.Module, ScoreNetwork):
 
     def _log_score(self, features: Tensor, x: Tensor, level: NoiseLevel) -> Float[Tensor, "N S"]:
         return self.head.log_score(self.backbone.logits(features).to(x.device), x, level, self.graph)
+
+
+class _SumBySequence(torch.autograd.Function):
+    """Sums of the values at some positions by sequence.
+
+    Sequences with one weight, expanded, give positions one weight, expanded: the host need not compare them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, rows: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.length = shape[1]
+        return values.new_zeros(shape.numel()).index_copy(0, rows, values).view(shape).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (rows,) = ctx.saved_tensors
+        if upstream.stride() == (0,):
+            return upstream[:1].expand(len(rows)), None, None
+        return upstream[rows // ctx.length], None, None
 
 
 def check_takes_documents(backbone: type[Backbone]) -> None:

@@ -126,7 +126,7 @@ class Trainer:
             started = time.monotonic()
             batch = self._fetch(step, number).to(self.device)
             data_seconds += time.monotonic() - started
-            draws = draws_of(self.training, self.seed, indices.to(self.device), step)
+            draws = draws_of(self.training, self.seed, indices.to(self.device, non_blocking=True), step)
             last = number == len(self.microbatches) - 1
             with nullcontext() if last else self.unsynchronized():
                 loss, losses = self.forward(batch, draws, self.training.t_min)
@@ -159,7 +159,7 @@ class Trainer:
         norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
         norm = whole(norm)
         nn.utils.clip_grads_with_norm_(self.parameters, self.clip, norm)
-        sums = self.world.sum(torch.cat([stats.new_tensor([float(stop_requested)]), stats.flatten()]))
+        sums = self.world.sum(torch.cat([stats.new_full((1,), float(stop_requested)), stats.flatten()]))
         stop_requests, *by_bin, grad_norm = torch.cat([sums, to_float64(norm[None])]).tolist()
         losses, tokens = by_bin[:TIME_BINS], by_bin[TIME_BINS:]
         loss = sum(losses) / self.training.batch_size
