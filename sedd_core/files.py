@@ -7,6 +7,7 @@ import glob
 import hashlib
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,19 +24,29 @@ TEMPORARY = ".tmp"
 """Suffix of unfinished files and folders; a killed process may leave some behind, and no reader uses them."""
 
 
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""Errors of a file system without locks."""
+
+
+def process_name() -> str:
+    """A name of this process for files on disks that machines share: its machine, a dot, and its id."""
+    return f"{socket.gethostname()}.{os.getpid()}"
+
+
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Within: a temporary path, which is synced and renamed to `path` at the end; an exception leaves `path` intact.
 
     The file gets the permissions of the umask, regardless of those that its writer sets.
 
     Args:
         path: File to write or to replace; its folder must exist.
+        shared: Whether other processes may write it too, on any machine: each to a temporary path of its own.
 
     Raises:
         OSError: The file cannot be written.
     """
-    temporary = path.with_name(path.name + TEMPORARY)
+    temporary = path.with_name(f"{path.name}.{process_name()}{TEMPORARY}" if shared else path.name + TEMPORARY)
     try:
         yield temporary
         _permit(temporary)

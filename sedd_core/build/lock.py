@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
 import os
 import socket
@@ -15,13 +14,12 @@ from filelock import FileLock, Timeout
 
 from ..console import say
 from ..errors import UserError
-from ..files import kernel_lock
+from ..files import NO_LOCKS, kernel_lock
 
 LOCK = "run.lock"
 """Name of the lock file in a run folder; it describes the owner and is not removed."""
 PATIENCE = 5.0
 """Seconds to wait for a run that is about to end."""
-NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP)
 
 
 @contextmanager

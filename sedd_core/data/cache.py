@@ -1,4 +1,4 @@
-"""Token cache on disk: written once, atomically, and read by memory map.
+"""Token cache on disk: made in shards that outlive a stop, joined at the end, and read by memory map.
 
 Each split of a data set is a folder <cache>/<key>/; the key is a hash of its content and tokenization:
 
@@ -8,20 +8,23 @@ Each split of a data set is a folder <cache>/<key>/; the key is a hash of its co
     corpus.json      {"tokens": N, "documents": D, "crc32": {"tokens": ..., "ends": ..., "tokenizer.json": ...}},
                      written last
 
-One process builds it under the lock <key>.lock while the others wait. The cache is $SEDD_CACHE, or ~/.cache/sedd.
-The checksums are checked once per start by one process per machine, see `PackedData.check_cache`.
+Until then its shards are in <key>.<codec>.parts/, see `shards`. One process makes them under the lock <key>.lock while
+the others wait; where locks do not work, several make the same ones, and the first to finish leaves the corpus.
+The cache is $SEDD_CACHE, or ~/.cache/sedd. The checksums are checked once per start by one process per machine, see
+`PackedData.check_cache`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import time
+import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,22 +34,41 @@ from torch import Tensor
 
 from .. import console
 from ..errors import UserError
-from ..files import cache_folder, check_readable, digest, kernel_lock, write_text, writing_folder
+from ..files import (
+    NO_LOCKS,
+    cache_folder,
+    check_readable,
+    digest,
+    kernel_lock,
+    process_name,
+    remove_empty,
+    write_text,
+    writing_folder,
+)
 from ..text.codec import Codec
-from .checksums import SummedFile, crc32
+from .checksums import SummedFile, crc32, set_aside
+from .shards import Shard, Shards, token_type
 
 Tokens = Integer[np.ndarray, " n"]
 PATIENCE = 3.0
 """Seconds to wait for another process before a message is shown."""
-NEWS_EVERY = 30.0
-"""Seconds between progress lines of tokenization."""
+
+
+def _are_tokens(documents: list[Any]) -> list[Any]:
+    return documents
 
 
 class Tokenized(NamedTuple):
-    """A codec, and the tokens of each document (or of each piece of a long text), produced lazily."""
+    """A codec, and documents (or pieces of a long text) with the function that tokenizes some of them.
+
+    After a stop, the documents are asked for again, in the same order, and only those without a shard are encoded.
+    """
 
     codec: Codec
-    documents: Iterable[Tokens]
+    documents: Iterable[Any]
+    """What is tokenized, produced lazily: anything that has a length, such as texts, or tokens."""
+    encode: Callable[[list[Any]], Iterable[Tokens]] = _are_tokens
+    """The tokens of each of some documents; called from several threads. Default: the documents are tokens."""
 
 
 class Corpus(NamedTuple):
@@ -95,13 +117,13 @@ def _hidden(path: Path) -> bool:
 
 
 def cached_corpus(key: str, build: Callable[[], Tokenized]) -> Corpus:
-    """The corpus of a key; one process builds it if it is missing or truncated while the others wait.
+    """The corpus of a key; one process makes it if it is missing or truncated while the others wait.
 
-    A builder that is killed releases the lock; the next one removes its partial files.
+    A process that is killed releases the lock; the next one continues with the shards that are missing.
 
     Args:
         key: Hash of the content and the tokenization, as from `corpus_key`.
-        build: Tokenizes the split; called only if the corpus is missing.
+        build: Opens the split; called only if the corpus is missing.
 
     Raises:
         UserError: The cache cannot be written.
@@ -112,10 +134,13 @@ def cached_corpus(key: str, build: Callable[[], Tokenized]) -> Corpus:
         return corpus
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_suffix(".lock")):
+        with _locked(folder.with_suffix(".lock")) as alone:
             if _read(folder) is None:
-                _build(folder, build)
+                _build(folder, build(), alone)
     except OSError as error:
+        corpus = _read(folder)  # without working locks, another process may have finished, and removed the shards
+        if corpus is not None:
+            return corpus
         raise UserError(
             f"Tokens cannot be written to {folder.parent}: {error.strerror or error}. Name a writable folder with "
             "enough space: SEDD_CACHE=..."
@@ -129,53 +154,64 @@ def cached_corpus(key: str, build: Callable[[], Tokenized]) -> Corpus:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Context that holds the lock on this file, which is not removed afterwards."""
+def _locked(path: Path) -> Iterator[bool]:
+    """Context that holds the lock on this file, which is not removed afterwards. False: there are no locks here."""
     lock = kernel_lock(path)
     try:
         lock.acquire(timeout=PATIENCE)
     except Timeout:
         console.say(f"Waiting for another process that tokenizes the same data (lock: {path}).")
         lock.acquire()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        console.say(f"warning: the file system of {path.parent} has no locks. Processes may tokenize the same twice.")
+        yield False
+        return
     try:
-        yield
+        yield True
     finally:
         lock.release()
 
 
-def _build(folder: Path, build: Callable[[], Tokenized]) -> None:
-    """Write to a temporary folder beside the target, then rename it."""
-    with writing_folder(folder) as temporary:
-        _write(temporary, build())
+def _build(folder: Path, made: Tokenized, alone: bool) -> None:
+    """Make the missing shards, join them, and rename the result, unless another process was first."""
+    if folder.exists() and _read(folder) is None:
+        set_aside(folder)
+    codec, documents, encode = made
+    shards = Shards(folder, codec)
+    if alone:
+        shards.remove_leftovers()
+    joined = shards.folder / process_name()
+    try:
+        count = shards.complete(documents, encode)
+        with writing_folder(joined) as temporary:
+            _join(temporary, codec, map(shards.read, range(count)))
+        if not folder.exists():
+            os.rename(joined, folder)  # fails if another process is faster
+    finally:
+        if folder.exists():
+            shutil.rmtree(shards.folder, ignore_errors=True)
+        remove_empty([shards.folder])
 
 
-def _write(folder: Path, made: Tokenized) -> None:
-    codec, documents = made
-    size, count, number, last_news = codec.vocab_size, 0, 0, time.monotonic()
+def _join(folder: Path, codec: Codec, shards: Iterable[Shard]) -> None:
+    count = number = 0
     with SummedFile(folder / "tokens") as tokens, SummedFile(folder / "ends") as ends:
-        for document in documents:
-            if len(document) and not 0 <= document.min() <= document.max() < size:
-                raise UserError(f"The tokenizer produced a token outside its vocabulary of {size} and cannot be used.")
-            tokens.write(document.astype(_kind(codec)).tobytes())
-            count, number = count + len(document), number + 1
-            ends.write(np.int64(count).tobytes())
-            if time.monotonic() - last_news > NEWS_EVERY:
-                last_news = time.monotonic()
-                console.say(f"Tokenizing: {count:,} tokens so far")
+        for shard in shards:
+            tokens.write(shard.tokens.tobytes())
+            ends.write((count + shard.lengths.cumsum()).tobytes())
+            count, number = count + len(shard.tokens), number + len(shard.lengths)
     codec.save(folder / "tokenizer.json")
     sums = {"tokens": tokens.crc32, "ends": ends.crc32, "tokenizer.json": crc32(folder / "tokenizer.json")}
     write_text(folder / "corpus.json", json.dumps({"tokens": count, "documents": number, "crc32": sums}))
-
-
-def _kind(codec: Codec) -> type[np.integer]:
-    return np.uint16 if codec.vocab_size <= 2**16 else np.int32
 
 
 def _read(folder: Path) -> Corpus | None:
     """The corpus in a folder; None if it is missing or damaged."""
     try:
         codec, sizes = Codec.load(folder / "tokenizer.json"), json.loads((folder / "corpus.json").read_text())
-        tokens = _map(folder / "tokens", sizes["tokens"], _kind(codec))
+        tokens = _map(folder / "tokens", sizes["tokens"], token_type(codec))
         return Corpus(codec, tokens, _map(folder / "ends", sizes["documents"], np.int64))
     except (OSError, ValueError, KeyError, UserError):
         return None

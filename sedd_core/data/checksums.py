@@ -11,7 +11,7 @@ from types import TracebackType
 
 from .. import console
 from ..errors import UserError
-from ..files import TEMPORARY, check_readable
+from ..files import TEMPORARY, check_readable, process_name
 
 FILES = ("tokens", "ends", "tokenizer.json")
 """Files of a corpus with a checksum in corpus.json."""
@@ -81,7 +81,19 @@ def remove_damaged(folder: Path) -> None:
     if reason is None:
         return
     console.say(f"warning: The token cache {folder} {reason} and will be rebuilt.")
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}{TEMPORARY}")
+    set_aside(folder)
+
+
+def set_aside(folder: Path) -> None:
+    """Remove a corpus; of several processes, one does, and none removes what another has made since.
+
+    Args:
+        folder: Folder of the corpus.
+
+    Raises:
+        UserError: It cannot be removed.
+    """
+    aside = folder.with_name(f"{folder.name}.{process_name()}{TEMPORARY}")
     try:
         os.rename(folder, aside)  # atomic: another process may be about to rebuild the corpus
     except FileNotFoundError:  # another process has removed it

@@ -90,6 +90,23 @@ class World:
             raise Stopped
         return cast(T, result)
 
+    def in_turn(self, work: Callable[[], T]) -> T:
+        """Run `work` in the first process of each machine, then in all others: the first makes what the others find.
+
+        Args:
+            work: Function to run.
+
+        Returns:
+            Result of this process.
+
+        Raises:
+            Exception: As `agree`.
+        """
+        first = process_rank().local_rank == 0
+        early = self.agree(lambda: work() if first else None)
+        late = self.agree(lambda: None if first else work())
+        return cast(T, early if first else late)
+
     def share(self, count: int) -> Int64[Tensor, " n"]:
         """Indices of `count` items that this process handles: every size-th, so that shares differ by one at most."""
         return torch.arange(min(self.rank, count), count, self.size)

@@ -92,9 +92,7 @@ class Evaluate(Run):
         started, world = time.monotonic(), workspace.world
         found = world.agree(lambda: find_checkpoint(Path(self.checkpoint), self.checkpoint_format))
         loaded = world.agree(lambda: self._loaded(found, str(world.device)))
-        for rank in (True, False):  # the main process fills the token cache
-            world.agree(lambda rank=rank: self._data(found, loaded) if world.main == rank else None)
-        codec, sets = world.agree(lambda: self._data(found, loaded))
+        codec, sets = world.in_turn(lambda: self._data(found, loaded))
         facts = world.agree(lambda: {name: facts_of(sequences) for name, sequences in sets.items()})
         workspace.record.data = " ".join(one.sha256 for one in facts.values())
         workspace.open()

@@ -77,7 +77,8 @@ class Train(TrainingParts):
         started, world = time.monotonic(), workspace.world
         console.say(f"data     {self.data.describe()}")
         world.agree(self._check_caches)
-        codec, train, sets, model = world.agree(lambda: self._prepared(workspace))
+        codec, train, sets = world.in_turn(self._opened)
+        model = world.agree(lambda: self._prepared(workspace, codec, train))
         workspace.open()
         move_process_to(world.device, model.graph, self.noise)
         if not self.training.shards(world.size):  # otherwise the trainer moves each process's parts
@@ -128,10 +129,13 @@ class Train(TrainingParts):
             SampleEvaluation(self.samples, self.sampler, self.data.length, self.data.end(), subject, context),
         )
 
-    def _prepared(self, workspace: Workspace) -> tuple[Codec, Sequences, dict[str, Sequences], ScoreModel]:
-        """Load the data, and build the model with its initial weights; their sizes go to the workspace's record."""
+    def _opened(self) -> tuple[Codec, Sequences, dict[str, Sequences]]:
+        """The tokenizer, the training sequences and the validation sets; tokenizes what is not in the cache."""
         codec, train = self.data.codec(), self.data.split("train")
-        sets = validation_sets(codec, (self.data, *self.more_valid), "the training data", SAME_TOKENIZER)
+        return codec, train, validation_sets(codec, (self.data, *self.more_valid), "the training data", SAME_TOKENIZER)
+
+    def _prepared(self, workspace: Workspace, codec: Codec, train: Sequences) -> ScoreModel:
+        """Build the model with its initial weights; the sizes of data and model go to the workspace's record."""
         budget.check(self, codec.vocab_size)
         torch.manual_seed(self.seed)
         divided = self.training.shards(workspace.world.size) and not workspace.world.main
@@ -142,7 +146,7 @@ class Train(TrainingParts):
         self._describe_data(workspace.record, train)
         if self.init_from is not None and not (workspace.resume and checkpoints.steps(workspace.folder)):
             checkpoints.load_weights_into(Path(self.init_from), model, self.noise, codec, self.init_format)
-        return codec, train, sets, model
+        return model
 
     def _describe_data(self, record: Record, train: Sequences) -> None:
         end = self.data.end()

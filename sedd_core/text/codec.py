@@ -54,6 +54,24 @@ class Codec:
         with panics_as_user_errors(f"The tokenizer has no tokens for all of {shown!r}"):
             return self.tokenizer.encode(text, add_special_tokens=False).ids
 
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode texts in all cores, without adding special tokens.
+
+        Args:
+            texts: Texts to tokenize.
+
+        Returns:
+            Token ids of each text.
+
+        Raises:
+            UserError: A text contains a character without a token.
+        """
+        try:
+            with panics_as_user_errors("The tokenizer fails"):
+                return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        except UserError:
+            return [self.encode(text) for text in texts]  # names the text that has no tokens
+
     def unknown(self, text: str) -> str | None:
         """The first part of the text that has no token or only the unknown token.
 

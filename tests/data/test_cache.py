@@ -20,6 +20,7 @@ from sedd_core import UserError, console
 from sedd_core.cli import doctor
 from sedd_core.data import cache as tokens
 from sedd_core.data import checksums as token_sums
+from sedd_core.data import shards
 from sedd_core.data.cache import Tokenized, cached_corpus, content_hash, corpus_key
 from sedd_core.data.packed import PackedData
 from sedd_core.data.sequences import DocumentSequences, PackedSequences
@@ -41,6 +42,12 @@ class Builder:
     def __call__(self) -> Tokenized:
         self.calls += 1
         return Tokenized(self.codec, map(np.array, self.documents))
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", 200)
+    monkeypatch.setattr(shards, "BATCH", 100)
 
 
 @pytest.fixture
@@ -112,14 +119,21 @@ def test_a_split_without_documents(cache: Path) -> None:
     assert len(corpus.tokens) == len(corpus.ends) == 0
 
 
-def test_a_failed_build_leaves_nothing(cache: Path) -> None:
+def test_a_failed_build_leaves_no_corpus_but_its_shards(cache: Path) -> None:
     class Full(Codec):
         def save(self, path: Path) -> None:
             raise OSError(28, "No space left on device")
 
+    def unneeded(documents: list[np.ndarray]) -> list[np.ndarray]:
+        raise AssertionError("the shards are there")
+
+    build = Builder(codec=Full(byte_codec().tokenizer))
     with pytest.raises(UserError, match=r"No space left.*SEDD_CACHE"):
-        cached_corpus(KEY, Builder(codec=Full(byte_codec().tokenizer)))
-    assert not folders(cache)
+        cached_corpus(KEY, build)
+    assert [path.suffix for path in folders(cache)] == [".parts"]
+    corpus = cached_corpus(KEY, lambda: Tokenized(byte_codec(), build().documents, unneeded))
+    assert corpus.tokens.tolist() == [*range(250), 7]
+    assert len(folders(cache)) == 1
 
 
 def test_a_cache_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,6 +185,7 @@ def test_one_process_builds_and_the_others_wait(cache: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("small_shards")
 def test_a_builder_that_is_killed_is_succeeded_by_one_that_waits(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,7 +193,7 @@ def test_a_builder_that_is_killed_is_succeeded_by_one_that_waits(
     monkeypatch.setattr(tokens, "PATIENCE", 0.1)
     monkeypatch.setattr(console, "say", said.append)
     victim = start(log, 1000, 0.1)
-    while not list(cache.glob("*.tmp/tokens")):
+    while not list(cache.glob("*.parts/*")):
         time.sleep(0.02)
     waiting = start(log, 2, 0.0)
     time.sleep(0.3)
@@ -194,12 +209,13 @@ def test_a_builder_that_is_killed_is_succeeded_by_one_that_waits(
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("small_shards")
 def test_waiting_is_said(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     monkeypatch.setattr(tokens, "PATIENCE", 0.2)
     monkeypatch.setattr(console, "say", said.append)
     other = start(tmp_path / "log", 10, 0.1)
-    while not list(cache.glob("*.tmp/tokens")):
+    while not list(cache.glob("*.parts/*")):
         time.sleep(0.02)
     build = Builder()
     assert len(cached_corpus(KEY, build).tokens) == 1000
@@ -209,7 +225,9 @@ def test_waiting_is_said(cache: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     assert "Waiting for another process" in said[0]
 
 
-def test_memory_does_not_grow_with_the_text(cache: Path) -> None:
+def test_memory_does_not_grow_with_the_text(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SHARD", 10_000)
+
     def peak(number: int) -> int:
         tracemalloc.start()
         cached_corpus(f"{number:064d}"[::-1], lambda: Tokenized(byte_codec(), (np.arange(250) for _ in range(number))))

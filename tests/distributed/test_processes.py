@@ -314,6 +314,23 @@ def test_things_are_shared_whole_also_among_more_processes_than_things(count: in
     assert max(map(len, shares)) <= min(map(len, shares)) + 1
 
 
+@pytest.mark.parametrize("local", [0, 1])
+def test_the_first_process_of_a_machine_works_before_the_others(local: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each agreement waits for all."""
+    events: list[str] = []
+
+    def agree(self: World, work: Callable[[], object]) -> object:
+        value = work()
+        events.append("all")
+        return value
+
+    monkeypatch.setattr(World, "agree", agree)
+    for name, value in (("RANK", 6 + local), ("WORLD_SIZE", 8), ("LOCAL_RANK", local)):
+        monkeypatch.setenv(name, str(value))
+    assert World(rank=6 + local, size=8).in_turn(lambda: events.append("work") or 7) == 7
+    assert events == (["all", "work", "all"] if local else ["work", "all", "all"])
+
+
 def test_every_sequence_of_a_batch_is_taken_once() -> None:
     training = Training(steps=1, batch_size=24, accum=3)
     shares = [torch.cat(microbatches(training, World(rank=rank, size=4))) for rank in range(4)]

@@ -217,3 +217,15 @@ def test_scores_are_rules() -> None:
     assert one.encode("ab") != other.encode("ab")
     assert one.difference(other)
     assert one.difference(reloaded(one)) is None
+
+
+def test_a_batch_is_encoded_as_its_texts_are() -> None:
+    for codec in (byte_codec(), bpe_codec("to be or not to be " * 20, 280)):
+        texts = ["to be", "", "not être", "to be or not to be " * 50]
+        assert codec.encode_batch(texts) == [codec.encode(text) for text in texts]
+    assert byte_codec().encode_batch([]) == []
+
+
+def test_the_text_of_a_batch_without_tokens_is_named() -> None:
+    with pytest.raises(UserError, match="no tokens for all of 'abx'"):
+        character_codec("ab", unknown=False).encode_batch(["ab", "abx", "a"])

@@ -14,7 +14,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from data_text.pieces import encoded_pieces
+from data_text.pieces import encoded_pieces, pieces_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from sedd_core import UserError, plugin
@@ -126,25 +126,29 @@ CUT = {
 }
 
 
+def encoded(codec: Codec, text: str, size: int) -> list[np.ndarray]:
+    return list(encoded_pieces(codec, text, list(pieces_of(codec, text, size))))
+
+
 @pytest.mark.parametrize("size", [50, 77, 1000])
 @pytest.mark.parametrize("kind", CUT)
 def test_a_text_is_tokenized_in_pieces_as_it_is_whole(kind: str, size: int) -> None:
     codec = CUT[kind]()
-    pieces = list(encoded_pieces(codec, LONG, size))
+    pieces = encoded(codec, LONG, size)
     assert np.concatenate(pieces).tolist() == codec.encode(LONG)
     assert len(pieces) > len(LONG) / size / 2
-    assert list(encoded_pieces(codec, "", size)) == []
+    assert encoded(codec, "", size) == []
 
 
 def test_pieces_are_cut_before_blanks_and_else_anywhere() -> None:
-    assert [len(piece) for piece in encoded_pieces(byte_codec(), "x" * 400, 150)] == [150, 150, 100]
-    assert [len(piece) for piece in encoded_pieces(byte_codec(), "one two   three " * 2, 12)] == [7, 8, 8, 9]
+    assert [len(piece) for piece in encoded(byte_codec(), "x" * 400, 150)] == [150, 150, 100]
+    assert [len(piece) for piece in encoded(byte_codec(), "one two   three " * 2, 12)] == [7, 8, 8, 9]
 
 
 def test_pieces_grow_where_every_cut_would_change_the_tokens() -> None:
     """Pairs without end: whatever stands before decides how the rest is paired."""
     tokenizer = Tokenizer(models.BPE({"x": 0, "xx": 1, "xxx": 2}, [("x", "x"), ("xx", "x")]))
-    pieces = list(encoded_pieces(Codec(tokenizer), "x" * 400, 30))
+    pieces = encoded(Codec(tokenizer), "x" * 400, 30)
     assert np.concatenate(pieces).tolist() == Codec(tokenizer).encode("x" * 400)
 
 

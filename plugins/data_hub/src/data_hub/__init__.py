@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .sources import Source
 from .vocabulary import characters_of, ended_characters, read_vocabulary
 
 DOCUMENTS_AT_ONCE = 1000
-"""Documents to tokenize at a time."""
+"""Documents to read at a time."""
 
 
 class HubDataset(PackedData):
@@ -187,18 +187,16 @@ class HubDataset(PackedData):
             vocabulary = ended_characters(learned, self.end_token)
         else:
             vocabulary = ended_characters(self.codec(), self.end_token)
-        return Tokenized(vocabulary.codec, self._encoded(name, vocabulary))
-
-    def _encoded(self, name: Split, vocabulary: EndedCodec) -> Iterator[Tokens]:
-        encode = vocabulary.codec.tokenizer.encode_batch
         alphabet = None if self.unknown else set(vocabulary.codec.tokenizer.get_vocab())
+        return Tokenized(vocabulary.codec, self._checked_texts(name, alphabet), partial(_encoded, vocabulary))
+
+    def _checked_texts(self, name: Split, alphabet: set[str] | None) -> Iterator[str]:
         before = 0
         for texts in self._texts(name):
             if alphabet is not None:
                 self._check_alphabet(texts, alphabet, name, before)
             before += len(texts)
-            for encoding in encode(texts, add_special_tokens=False):
-                yield np.array([*encoding.ids, vocabulary.end], np.int64)
+            yield from texts
 
     def _check_alphabet(self, texts: list[str], alphabet: set[str], name: Split, before: int) -> None:
         """Raise UserError, with the position, for a character outside the alphabet."""
@@ -274,6 +272,11 @@ class HubDataset(PackedData):
     @cached_property
     def _vocabulary(self) -> EndedCodec:
         return read_vocabulary(self.tokenizer, self.end_token)
+
+
+def _encoded(vocabulary: EndedCodec, texts: list[str]) -> Iterator[Tokens]:
+    for ids in vocabulary.codec.encode_batch(texts):
+        yield np.array([*ids, vocabulary.end], np.int64)
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 from sedd_core import UserError, console, hookimpl
@@ -23,10 +23,10 @@ from sedd_core.text import (
 )
 
 from .docstrings import docstring_corpus
-from .pieces import depends_on_context, encoded_pieces
+from .pieces import depends_on_context, encoded_pieces, pieces_of
 
 PIECE = 200_000
-"""Characters to tokenize at a time."""
+"""Characters of a piece of the text."""
 LEARNED = ("bpe", "char", "byte")
 """Tokenizers learned from the training text."""
 
@@ -122,12 +122,10 @@ class TextFiles(PackedData):
             UserError: A file or the tokenizer cannot be read or does not fit the text.
         """
         train, valid = self._texts()
-        if name == "valid":
-            if not self.unknown:
-                self._check_alphabet(train, valid)
-            return Tokenized(self.codec(), encoded_pieces(self.codec(), valid, PIECE))
-        codec = self._make_codec(train)
-        return Tokenized(codec, encoded_pieces(codec, train, PIECE))
+        if name == "valid" and not self.unknown:
+            self._check_alphabet(train, valid)
+        codec, text = (self.codec(), valid) if name == "valid" else (self._make_codec(train), train)
+        return Tokenized(codec, pieces_of(codec, text, PIECE), partial(encoded_pieces, codec, text))
 
     def _make_codec(self, train: str) -> Codec:
         if self.tokenizer == "bpe":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -19,11 +19,8 @@ TRIES = 50
 BEFORE_BLANKS = re.compile(r".*\S(?=\s)", re.DOTALL)
 
 
-def encoded_pieces(codec: Codec, text: str, size: int) -> Iterator[Tokens]:
-    """Tokenize a text piece by piece.
-
-    Each piece is encoded together with the text before it: on its own, SentencePiece tokenizers would treat it as the
-    beginning of a text and put a space before it.
+def pieces_of(codec: Codec, text: str, size: int) -> Iterator[range]:
+    """Cut a text where no token is cut.
 
     Args:
         codec: Tokenizer.
@@ -31,22 +28,42 @@ def encoded_pieces(codec: Codec, text: str, size: int) -> Iterator[Tokens]:
         size: Maximum characters per piece; exceeded only if every cut within them would change the tokens.
 
     Yields:
+        Positions of a piece in the text.
+    """
+    start = 0
+    while start < len(text):
+        end = next(cut for cut in _cuts(text, start, size) if _leaves_tokens(codec, text, cut))
+        yield range(start, end)
+        start = end
+
+
+def encoded_pieces(codec: Codec, text: str, pieces: Sequence[range]) -> Iterator[Tokens]:
+    """Tokenize pieces of a text.
+
+    Each piece is encoded together with the text before it: on its own, SentencePiece tokenizers would treat it as the
+    beginning of a text and put a space before it.
+
+    Args:
+        codec: Tokenizer.
+        text: Text that contains the pieces.
+        pieces: Positions of the pieces, as from `pieces_of`.
+
+    Yields:
         Token ids of a piece [n].
 
     Raises:
         UserError: The tokens depend on text more than `CONTEXT` characters away.
     """
-    start = 0
-    while start < len(text):
-        end = next(cut for cut in _cuts(text, start, size) if _leaves_tokens(codec, text, cut))
-        ids = tokens_after(codec, text[max(start - CONTEXT, 0) : start], text[start:end])
-        if ids is None:
+    starts = [max(piece.start - CONTEXT, 0) for piece in pieces]
+    before = codec.encode_batch([text[start : piece.start] for start, piece in zip(starts, pieces, strict=True)])
+    whole = codec.encode_batch([text[start : piece.stop] for start, piece in zip(starts, pieces, strict=True)])
+    for piece, first, both in zip(pieces, before, whole, strict=True):
+        if both[: len(first)] != first:
             raise UserError(
-                f"The tokens at character {start:,} depend on text more than {CONTEXT:,} characters away. Such "
+                f"The tokens at character {piece.start:,} depend on text more than {CONTEXT:,} characters away. Such "
                 "a tokenizer cannot be used for long texts."
             )
-        yield np.asarray(ids, np.int64)
-        start = end
+        yield np.asarray(both[len(first) :], np.int64)
 
 
 def depends_on_context(codec: Codec) -> bool:
