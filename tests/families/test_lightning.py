@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -64,11 +65,14 @@ def test_a_call_of_a_library_does_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert ran == []
 
 
-def test_a_call_of_anything_else_is_refused(tmp_path: Path) -> None:
-    more = {"loops": Calls(os.mkdir, str(tmp_path / "ran"))}
+@pytest.mark.parametrize(("function", "name"), [(os.mkdir, "mkdir"), (shutil.rmtree, "shutil.rmtree"), (exec, "exec")])
+def test_a_call_of_anything_else_is_refused(tmp_path: Path, function: Any, name: str) -> None:
+    (kept := tmp_path / "kept").mkdir()
+    more = {"loops": Calls(function, str(tmp_path / "ran") if name == "mkdir" else str(kept))}
     file = save_lightning(tmp_path / "a.ckpt", WEIGHTS, [torch.zeros(2)], CONFIG, **more)
-    with pytest.raises(UserError, match=r"a\.ckpt contains more than data .*mkdir.* and was not executed"):
+    with pytest.raises(UserError, match=rf"a\.ckpt contains more than data .*{name}.* and was not executed"):
         read_lightning(file)
+    assert kept.is_dir()
     assert not (tmp_path / "ran").exists()
 
 
