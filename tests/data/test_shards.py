@@ -194,6 +194,30 @@ def test_two_shards_are_made_at_a_time() -> None:
     cached_corpus(KEY, lambda: letters(meeting))
 
 
+def test_after_an_error_other_shards_end_with_their_current_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "BATCH", 1)
+    stopping: list[threading.Event] = []
+    second, calls = threading.Event(), itertools.count()
+    original = shards.Shards.complete
+
+    def complete(self: shards.Shards, documents: Iterator[str], encode: shards.Encode) -> int:
+        stopping.append(self._stopped)
+        return original(self, documents, encode)
+
+    def failing(texts: list[str]) -> Iterator[np.ndarray]:
+        if next(calls) == 0:
+            assert second.wait(PATIENCE)
+            raise UserError("stopped")
+        second.set()
+        assert stopping[0].wait(PATIENCE)
+        return encoded(texts)
+
+    monkeypatch.setattr(shards.Shards, "complete", complete)
+    with pytest.raises(UserError, match=r"^stopped$"):
+        cached_corpus(KEY, lambda: letters(failing))
+    assert next(calls) == 2
+
+
 def test_documents_are_not_read_far_ahead_of_their_tokens() -> None:
     read, gate = [], threading.Event()
 
