@@ -57,9 +57,11 @@ def test_a_call_of_a_library_does_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     def harm(number: int) -> None:
         ran.append(number)
 
-    module = ModuleType("transformers.harm")
-    harm.__module__, harm.__qualname__, module.harm = "transformers.harm", "harm", harm  # pyright: ignore
-    monkeypatch.setitem(sys.modules, "transformers.harm", module)
+    harm.__module__, harm.__qualname__ = "pytorch_lightning.harm", "harm"
+    for name in ("pytorch_lightning", "pytorch_lightning.harm"):
+        module = ModuleType(name)
+        module.harm = harm  # pyright: ignore
+        monkeypatch.setitem(sys.modules, name, module)
     file = save_lightning(tmp_path / "a.ckpt", WEIGHTS, [torch.zeros(2)], CONFIG, loops=Calls(harm, 1))
     read_lightning(file)
     assert ran == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,7 +50,9 @@ class Exact:
 
     @torch.no_grad()
     def logits(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
-        return self.backbone.logits(self.backbone(x, level.at(x[:, 0]).to(self.dtype), cond))
+        return self.backbone.logits(
+            self.backbone(x, level.at(x if level.sigma.ndim == 2 else x[:, 0]).to(self.dtype), cond)
+        )
 
     def log_mean(self, x: Tensor, level: NoiseLevel, cond: Tensor | None = None) -> Tensor:
         return self.head.log_mean(self.logits(x, level, cond), x, level.at(x), self.graph)
@@ -80,14 +82,17 @@ class Exact:
     ) -> Tensor:
         """Integral [N0] of the expected integrand over times (or sigmas), exactly summed over all states."""
         total = torch.zeros(len(x0), dtype=torch.float64)
-        for value, weight in nodes:
-            point = torch.tensor(value, dtype=torch.float64)
-            level = NoiseLevel.of_sigma(point) if of_sigma else self.noise(point)
-            shape = len(x0), *states.shape
-            log_score, x = (part.expand(len(x0), *part.shape) for part in (self(states, level), states))
-            entropy = self.entropy(log_score, x, x0[:, None].expand(shape), level).sum(-1)
-            probs = self.forward(states, x0, level)
-            total += weight * torch.where(probs > 0, probs * entropy, 0.0).sum(-1)
+        for part in batched(nodes, 16):
+            points, weights = torch.tensor(part, dtype=torch.float64).T
+            levels = NoiseLevel.of_sigma(points) if of_sigma else self.noise(points)
+            shape = len(part), len(x0), *states.shape  # nodes, clean sequences, states, positions
+            rows = levels.at(states.expand(len(part), -1, -1)).flatten()
+            x = states.repeat(len(part), 1)
+            log_score = self(x, NoiseLevel(*(value.view(x.shape) for value in rows)))
+            log_score = log_score.view(len(part), 1, *states.shape, -1).expand(*shape, -1)
+            entropy = self.entropy(log_score, states.expand(shape), x0[:, None].expand(shape), levels).sum(-1)
+            probs = torch.stack([self.forward(states, x0, levels.pick(index)) for index in range(len(part))])
+            total += (weights[:, None] * torch.where(probs > 0, probs * entropy, 0.0).sum(-1)).sum(0)
         return total
 
     def law(
@@ -120,6 +125,13 @@ class Exact:
             return torch.nn.functional.one_hot(tokens, self.graph.num_states).double()
 
         return law
+
+
+def batched(values: Iterable[tuple[float, float]], count: int) -> Iterator[list[tuple[float, float]]]:
+    """Parts of at most `count` values."""
+    rest = iter(values)
+    while part := list(islice(rest, count)):
+        yield part
 
 
 def _propagate(probs: Tensor, step: Tensor) -> Tensor:

@@ -26,6 +26,11 @@ def check_bounds(model: Exact, golden: dict[str, Tensor]) -> None:
     integral = model.integral(states, x0, nodes(80, end, 1 - end, "logit"))
     close(integral, golden["integral_teps_to_1-teps"], 1e-6)
     close(integral / (1 - 2 * end), golden["mean_over_t_uniform"], 1e-6)
+    model.noise.T_EPS = 0.0  # beyond the range that the schedule holds times in
+    low = model.integral(states, x0, nodes(32, 1e-18, end, "log"))
+    close(low, golden["integral_0_to_teps"], 1e-6)
+    rest = [(1 - t, weight) for t, weight in nodes(32, 1e-12, end, "log")]
+    close(model.integral(states, x0, rest), golden["integral_1-teps_to_1"], 2e-8)
 
 
 def check_law(model: Exact, golden: dict[str, Tensor]) -> None:
