@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -40,10 +41,16 @@ def waits(function: Callable[[], object], device: str) -> list[str]:
     These are results that the host reads, `tolist` left out, and tensors made of the host's numbers.
     """
     if device == "cpu":
-        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        made: list[str] = []
+        by_name, method = torch.tensor, Tensor.new_tensor
+        with (
+            profile(activities=[ProfilerActivity.CPU]) as profiler,
+            mock.patch.object(torch, "tensor", lambda *a, **k: made.append("torch.tensor") or by_name(*a, **k)),
+            mock.patch.object(Tensor, "new_tensor", lambda *a, **k: made.append("new_tensor") or method(*a, **k)),
+        ):
             function()
-        reading = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::lift_fresh")
-        return [event.name for event in profiler.events() or () if event.name in reading]
+        reading = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select")
+        return made + [event.name for event in profiler.events() or () if event.name in reading]
     torch.cuda.synchronize()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -58,6 +65,7 @@ def waits(function: Callable[[], object], device: str) -> list[str]:
 @pytest.mark.parametrize("graph", GRAPHS)
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_step_waits_for_the_device_twice_at_most(device: str, graph: str) -> None:
+    unseen = device == "cpu"  # the read of an update's figures
     trainer = make(device, "bf16" if device == "cuda" else "fp32", graph)
     for step in range(2):
         trainer.step(step)  # what is loaded and compiled once
@@ -71,10 +79,10 @@ def test_a_step_waits_for_the_device_twice_at_most(device: str, graph: str) -> N
         trainer.forward(batch, draws, 1e-3)[0].backward()
 
     assert (found := waits(passes, device)) == found[:1], "forward and backward"
-    assert (found := waits(lambda: trainer.update(stats), device)) == found[:1], "update"
+    assert (found := waits(lambda: trainer.update(stats), device)) == found[: 1 - unseen], "update"
     with trainer.reading_ahead():
         trainer.step(2)
-        assert (found := waits(lambda: trainer.step(3), device)) == found[:2], "step"
+        assert (found := waits(lambda: trainer.step(3), device)) == found[: 2 - unseen], "step"
 
 
 @pytest.fixture
