@@ -5,7 +5,8 @@ PyTorch Lightning.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, cast
@@ -110,16 +111,18 @@ class FamilyFormat(Format):
 
     def record(self, path: Path) -> Record:
         """Graph, noise, head and sizes of the network, and the length of its sequences."""
-        config = _config(path)
-        state = self.adapted(self._own(_outline(path), path), config)
+        config, network = _config(path), cast("type[Backbone]", plugin(self.network))
+        with _named(path):
+            state = self.adapted(self._own(_outline(path), path), config)
         try:
-            sizes = cast("type[Backbone]", plugin(self.network)).sizes_of(state)
+            sizes = network.sizes_of(state)
         except (UserError, KeyError, IndexError, ValueError, TypeError) as error:
             raise UserError(f"The tensors in {path} are not those of {self.title}: {error}") from error
         stated = self.stated(config)
         sizes = {name: stated[name] for name in KEYS if name in stated and name not in sizes} | sizes
         self._compare(path, stated, sizes)
-        graph, noise, head, arguments = self.process(config, sizes)
+        with _named(path):
+            graph, noise, head, arguments = self.process(config, sizes)
         if isinstance(config.get("dropout"), float | int):
             arguments = arguments | {"dropout": float(config["dropout"])}
         length = next((config[key] for key in LENGTHS if config.get(key) is not None), None)
@@ -163,6 +166,15 @@ class FamilyFormat(Format):
         inferred = [f"{name}={sizes[name]}" for name in KEYS if name not in stated]
         if inferred:
             _say(f"{path}: its config does not state all sizes; inferred from the tensors: {', '.join(inferred)}.")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Context that puts a path before the UserErrors of a family, which do not know it."""
+    try:
+        yield
+    except UserError as error:
+        raise (error if str(path) in str(error) else UserError(f"{path} cannot be read: {error}")) from error
 
 
 @cache

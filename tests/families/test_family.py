@@ -84,9 +84,7 @@ def test_a_config_that_disagrees_with_the_tensors(tmp_path: Path, config: dict[s
 
 def test_an_unknown_family(tmp_path: Path) -> None:
     """The keys that were found are named; with a format that is chosen, what it misses."""
-    folder = changed(
-        tmp_path / "model", model_type="gpt2", architectures=["GPT2LMHeadModel"], _name_or_path="", auto_map={}
-    )
+    folder = changed(tmp_path / "model", model_type="other", architectures=["Other"], _name_or_path="", auto_map={})
     with pytest.raises(UserError, match=r"with the keys .*architectures.*which no installed format reads"):
         load_model(folder)
     save_file({"wte.weight": torch.ones(3, 2)}, folder / "model.safetensors")

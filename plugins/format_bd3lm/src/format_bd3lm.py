@@ -36,7 +36,7 @@ class BD3LMFormat(FamilyFormat):
         block, length = config.get("block_size"), config.get("model_length", config.get("length"))
         if block is None or block != length:
             raise UserError(
-                f"This BD3-LM model has blocks of {block} tokens in sequences of {length}: blocks are not supported. "
+                f"it has blocks of {block} tokens in sequences of {length}: blocks are not supported. "
                 "Supported is the pretraining form, with one block of the length of the sequence."
             )
         return Process(

@@ -50,7 +50,7 @@ class DuoFormat(FamilyFormat):
         noise = config.get("noise", {})
         kind = noise.get("type", "log-linear") if isinstance(noise, dict) else noise
         if kind not in ("loglinear", "log-linear"):
-            raise UserError(f"Its noise schedule is {kind!r}; supported: log-linear.")
+            raise UserError(f"its noise schedule is {kind!r}; supported: log-linear.")
         return Process(
             graph=Node("plugin", "graph_uniform", {"vocab_size": sizes["num_states"]}),
             noise=Node("plugin", "noise_loglinear"),

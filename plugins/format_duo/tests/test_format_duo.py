@@ -21,6 +21,8 @@ from tests.support.runs import ROOT
 TINY = Path(__file__).parent / "golden" / "tiny"
 REPOSITORY = (".gitattributes", "README.md", "config.json", "config.py", "model.py", "model.safetensors")
 """Files of s-sahoo/duo."""
+UDLM = (".gitattributes", "README.md", "config.json", "configuration_udlm.py", "model.safetensors", "modeling_udlm.py")
+"""Files of kuleshov-group/udlm-qm9."""
 CONFIG = {
     "algo": {"name": "duo_base", "backbone": "dit", "parameterization": "mean", "time_conditioning": True},
     "noise": {"type": "log-linear", "eps": 1e-3},
@@ -85,8 +87,9 @@ def test_classes_are_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(scores[2], scores[3])
     assert not torch.allclose(scores[0], scores[1])
     assert graph.mask is None
-    monkeypatch.chdir(tmp_path)
-    launch = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "--checkpoint=udlm", "format=ids"]
+    stand_in_hub(monkeypatch, tmp_path, "kuleshov-group/udlm-qm9", UDLM, folder)
+    launch = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", "format=ids"]
+    launch += ["--checkpoint=kuleshov-group/udlm-qm9"]
     assert main([*launch, "cond=2", "steps=2", "count=1", "--run_folder=out"]) == 0
     assert main([*launch, "cond=7", "steps=2", "count=1", "--run_folder=more"]) == 1
 
@@ -94,7 +97,10 @@ def test_classes_are_conditions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"noise": {"type": "cosine"}}, "noise schedule is 'cosine'; supported: log-linear"),
+        (
+            {"noise": {"type": "cosine"}},
+            r"duo\.ckpt cannot be read: its noise schedule is 'cosine'; supported: log-linear",
+        ),
         ({"model": CONFIG["model"] | {"n_heads": 4}}, "disagrees with its tensors: n_heads is 4, by the tensors 2"),
     ],
 )

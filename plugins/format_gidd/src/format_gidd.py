@@ -44,9 +44,9 @@ class GIDDFormat(FamilyFormat):
         """The process of the config's share of uniform noise."""
         share, t_eps = config.get("p_uniform"), config.get("t_eps", T_EPS)
         if not isinstance(share, float | int) or not 0 <= share < 1:
-            raise UserError(f"The config of a GIDD model states p_uniform, a number in [0, 1); this one has {share!r}.")
+            raise UserError(f"its config must state p_uniform, a number in [0, 1), not {share!r}.")
         if t_eps != T_EPS:
-            raise UserError(f"The config states t_eps={t_eps!r}; supported: {T_EPS}, as published.")
+            raise UserError(f"its config states t_eps={t_eps!r}; supported: {T_EPS}, as published.")
         share = {"p_uniform": float(share)}
         return Process(
             graph=Node("plugin", "graph_gidd", {"vocab_size": sizes["num_states"] - 1, **share}),
@@ -73,9 +73,7 @@ class GIDDFormat(FamilyFormat):
         elif isinstance(heads, int) and heads > 0 and "vocab_embed.embedding" in state:
             size = state["vocab_embed.embedding"].shape[-1] // heads
         else:
-            raise UserError(
-                f"A GIDD model has {CACHE}, or states num_attention_heads in its config; this one does not."
-            )
+            raise UserError(f"it has neither {CACHE} nor num_attention_heads in its config, for the size of a head.")
         kept = {name: value for name, value in state.items() if not name.startswith("rotary_emb.")}
         return {FREQUENCIES: 10000.0 ** (-torch.arange(0, size, 2).float() / size), **kept}
 

@@ -77,7 +77,10 @@ def test_samples_of_the_hub_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"p_uniform": "some"}, r"states p_uniform, a number in \[0, 1\); this one has 'some'"),
+        (
+            {"p_uniform": "some"},
+            r"model cannot be read: its config must state p_uniform, a number in \[0, 1\), not 'some'",
+        ),
         ({"t_eps": 1e-3}, "states t_eps=0.001; supported: 0.0001"),
         ({"num_hidden_layers": 3}, "disagrees with its tensors: n_blocks is 3, by the tensors 2"),
         ({"masks": ("[X]", "[MASK]")}, r"has the mask \[MASK\] as token 4; supported: the last state, 3"),

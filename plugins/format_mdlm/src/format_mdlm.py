@@ -76,7 +76,7 @@ class MDLMFormat(FamilyFormat):
         """The tensors as they are. UserError for the autoregressive baseline, whose network is another."""
         if _variant(config) == "ar":
             raise UserError(
-                "This is the autoregressive baseline of MDLM's code (parameterization ar), which is not supported: "
+                "it is the autoregressive baseline of MDLM's code (parameterization ar), which is not supported: "
                 "give a model with the parameterization subs or sedd."
             )
         return state
@@ -87,7 +87,7 @@ class MDLMFormat(FamilyFormat):
         noise = config.get("noise", {})
         kind = noise.get("type", "loglinear") if isinstance(noise, dict) else noise
         if kind not in ("loglinear", "log-linear"):
-            raise UserError(f"Its noise schedule is {kind!r}; supported: loglinear.")
+            raise UserError(f"its noise schedule is {kind!r}; supported: loglinear.")
         is_score = variant == "sedd"
         return Process(
             graph=Node("plugin", "graph_absorb", {"vocab_size": sizes["num_states"] - 1}),
