@@ -22,8 +22,6 @@ from ..pairs import precisions
 from ..timing import Measurement, clocked, compared, held_bytes, peak_bytes, summary
 from . import train_step
 
-WARM_UP = 4
-"""Steps before the clock starts: a compiled network is compiled again for another number of masked positions."""
 TARGETS = {"small": 430e3, "medium": 165e3}
 """Tokens per second to reach on an H100 or H200, by network."""
 
@@ -36,6 +34,8 @@ class Sizes:
     """Networks and their batches, by name."""
     backend: str = ""
     """Backend of torch.compile; "": nothing is compiled."""
+    warm_up: int = 1
+    """Steps before the clock starts."""
 
 
 SMALL = train_step.Sizes(batch=32, length=1024, width=768, blocks=12, rounds=20)
@@ -43,7 +43,9 @@ SIZES = {
     "full": Sizes({"width 256": replace(train_step.SIZES["full"], rounds=3)}),
     "quick": Sizes({"width 256": replace(train_step.SIZES["quick"], rounds=1)}),
     "tiny": Sizes({"small": train_step.SIZES["tiny"]}, backend="eager"),
-    "cuda": Sizes({"small": SMALL, "medium": replace(SMALL, batch=16, width=1024, blocks=24)}, backend="inductor"),
+    "cuda": Sizes(
+        {"small": SMALL, "medium": replace(SMALL, batch=16, width=1024, blocks=24)}, backend="inductor", warm_up=4
+    ),
 }
 
 
@@ -54,31 +56,30 @@ def measure(sizes: Sizes, device: torch.device) -> list[Measurement]:
         sizes: Sizes of the case.
         device: Device to measure on.
     """
-    return [one for name, network in sizes.networks.items() for one in _network(name, network, sizes.backend, device)]
+    return [one for name, network in sizes.networks.items() for one in _network(name, network, sizes, device)]
 
 
-def _network(name: str, sizes: train_step.Sizes, backend: str, device: torch.device) -> list[Measurement]:
+def _network(name: str, network: train_step.Sizes, sizes: Sizes, device: torch.device) -> list[Measurement]:
     precision = precisions(device)[-1]
-    variant, tokens = f"{name} {precision}", sizes.batch * sizes.length
+    variant, tokens = f"{name} {precision}", network.batch * network.length
     seconds: dict[str, list[float]] = {}
     found: list[Measurement] = []
-    for compiled in ("", backend) if backend else ("",):
+    for backend in ("", sizes.backend) if sizes.backend else ("",):
         for contender in ("naive", "ours"):
-            label = f"{contender} compiled" if compiled else contender
+            label = f"{contender} compiled" if backend else contender
+            step = None  # what the last one holds is freed
+            _free(device)
             try:
-                step, flops = _contender(contender, precision, sizes, compiled, device)
-                for _ in range(WARM_UP):
+                step, flops = _contender(contender, precision, network, backend, device)
+                for _ in range(sizes.warm_up):
                     step()
-                seconds[label] = [clocked(step, device) for _ in range(sizes.rounds)]
+                seconds[label] = [clocked(step, device) for _ in range(network.rounds)]
                 memory = (held_bytes(device) + peak_bytes(step, device)) / GIB
             except RuntimeError as error:
                 if not is_exhausted(error):
                     raise
                 console.say(f"published: {variant}, {label}: out of memory")
                 continue
-            finally:
-                step = None  # what it holds is freed before the next one
-                _free(device)
             rates = [tokens / value for value in seconds[label]]
             found += [
                 summary(variant, f"{label}, rate", "tokens/s", rates),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks.__main__ import case_names, main
+from benchmarks.cases import published
 from benchmarks.timing import interleaved, peak_bytes, summary
 
 NEEDS_PROCESSES = ("head_memory", "startup")
@@ -59,6 +61,17 @@ def test_an_unknown_case_lists_the_names(tmp_path: Path, capsys: pytest.CaptureF
 def test_a_missing_gpu_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--device", "cuda"]) == 1
     assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_what_is_out_of_memory_is_left_out(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(published.train_step, "naive_trainer", exhausted)
+    sizes = replace(published.SIZES["tiny"], backend="")
+    quantities = {one.quantity for one in published.measure(sizes, torch.device("cpu"))}
+    assert quantities == {"ours", "ours, rate", "ours, peak memory", "target"}
+    assert "naive: out of memory" in capsys.readouterr().out
 
 
 def test_contenders_take_turns() -> None:
