@@ -200,7 +200,7 @@ def _scale(
 
 def all_equal(values: Tensor) -> bool:
     """Whether all entries are the same; a wait for the device, unless they are one number expanded."""
-    return values.stride() == (0,) or bool((values == values[:1]).all())
+    return len(values) <= 1 or values.stride() == (0,) or bool((values == values[:1]).all())
 
 
 def workspace(rows: int, weight: Tensor, dtype: torch.dtype) -> int:

@@ -142,7 +142,7 @@ class _SumBySequence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (rows,) = ctx.saved_tensors
-        if upstream.stride() == (0,):
+        if len(upstream) == 1 or upstream.stride() == (0,):
             return upstream[:1].expand(len(rows)), None, None
         return upstream[rows // ctx.length], None, None
 

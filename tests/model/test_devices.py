@@ -1,21 +1,14 @@
-"""A device without float64, as MPS is: the network alone runs there, all else on the CPU, to the same numbers.
-
-The device is played by the type "meta", on which tensors here have numbers: a mode wraps what is moved there, refuses
-float64 there, and refuses operations between it and the CPU, as a real device does.
-"""
+"""A device without float64, as MPS is: the network alone runs there, all else on the CPU, to the same numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
 from head_score import ScoreHead
 from objective_score_entropy import ScoreEntropy
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map_only
+from torch import nn
 
 from sedd_core import plugin
 from sedd_core.data.sequences import PackedSequences
@@ -27,63 +20,14 @@ from sedd_core.model.score import ScoreModel, move_to
 from sedd_core.sampling.sample import sample
 from sedd_core.training.settings import Optimizer, Training
 from sedd_core.training.trainer import Trainer
-
-COPIES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-
-
-class There(torch.Tensor):
-    """A tensor on the device; its numbers are those of a tensor on the CPU."""
-
-    here: Tensor
-
-    @staticmethod
-    def __new__(cls, here: Tensor) -> There:
-        if here.dtype == torch.float64:
-            raise TypeError("this device has no float64")
-        made = torch.Tensor._make_wrapper_subclass(  # pyright: ignore[reportAttributeAccessIssue]
-            cls, here.shape, strides=here.stride(), dtype=here.dtype, device="meta", requires_grad=here.requires_grad
-        )
-        made.here = here
-        return made
-
-    @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return dispatched(func, args, kwargs or {})
-
-
-def dispatched(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
-    there = [tensor for tensor in tensors if isinstance(tensor, There)]
-    target = kwargs.get("device")
-    goes = target is not None and torch.device(target).type == "meta"
-    if not (there or goes):
-        return func(*args, **kwargs)
-    if func not in COPIES and there and any(t.ndim and not isinstance(t, There) for t in tensors):
-        raise RuntimeError(f"{func}: tensors on two devices")
-    if target is not None:
-        kwargs = {**kwargs, "device": "cpu"}
-    plain = tree_map_only(There, lambda tensor: tensor.here, (args, kwargs))
-    result = func(*plain[0], **plain[1])
-    if not func._schema.returns:
-        return None
-    if plain[0] and result is plain[0][0]:  # changed in place
-        return args[0]
-    if func == torch.ops.aten._local_scalar_dense.default or (target is not None and not goes):
-        return result
-    return tree_map_only(Tensor, There, result)
-
-
-class Device(TorchDispatchMode):
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return dispatched(func, args, kwargs or {})
+from tests.support.pretended_device import Device, There, moved_there, without_autocast
 
 
 @pytest.fixture
 def device(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    autocast = torch.autocast
-    monkeypatch.setattr(torch, "autocast", lambda kind, *a, **k: autocast("cpu" if kind == "meta" else kind, *a, **k))
+    without_autocast(monkeypatch)
     monkeypatch.setattr(numerics, "WITHOUT_FLOAT64", ("meta",))
-    with Device():
+    with Device(float64=False):
         yield
 
 
@@ -108,17 +52,6 @@ def model_of(graph: str) -> ScoreModel:
     backbone = plugin("model_ddit")(num_states=process.num_states, **sizes)
     nn.init.normal_(backbone.head.weight, std=0.1)
     return ScoreModel(backbone, process, ScoreHead(scale_by_sigma=graph == "absorb"))
-
-
-def moved_there(model: ScoreModel) -> ScoreModel:
-    """Move a model as `move_to` does; modules accept tensors of another class only this way."""
-    for module in model.backbone.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                module._parameters[name] = nn.Parameter(There(parameter.detach()))
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else There(buffer)
-    return model
 
 
 CASES = [("absorb", "loglinear"), ("uniform", "geometric")]
