@@ -3,7 +3,8 @@
     python launch.py --fdl_config=experiments/absorb_1b.py
 
 Otherwise identical to absorb_small; not a published run, and not run yet. `--dry_run ngpus=8` prints its plan for 8
-GPUs of 80 GB. Estimated cost: 5.5 GFLOP per token, 1.2e21 FLOP in total, about 4 days on 8 H100 at 40% of peak.
+GPUs of 80 GB. Expected cost: 5.5 GFLOP per token, 1.2e21 FLOP in total, about 4.2 days on 8 H100-80GB at 40% of
+peak.
 """
 
 import fiddle as fdl

@@ -2,8 +2,8 @@
 
     python launch.py --fdl_config=experiments/absorb_medium.py
 
-424M parameters; otherwise identical to absorb_small. Expected cost: 2.4 GFLOP per token, 5.1e20 FLOP in total, about
-5 days on 8 A100-80GB at 50% of peak.
+424M parameters; otherwise identical to absorb_small. Expected cost: 2.3 GFLOP per token, 4.7e20 FLOP in total, about
+5.5 days on 8 A100-80GB at 40% of peak.
 Published zero-shot perplexity bounds: LAMBADA 42.77, WikiText-2 31.04, PTB 87.12, WikiText-103 29.98, 1BW 61.19.
 """
 

@@ -3,7 +3,7 @@
     python launch.py --fdl_config=experiments/absorb_small.py
 
 170M parameters, 400k updates of 512 sequences of 1024 GPT-2 tokens (2.1e11 tokens), on 8 A100-80GB as published.
-Expected cost: 0.85 GFLOP per token, 1.8e20 FLOP in total, about 41 hours on 8 such GPUs at 50% of peak.
+Expected cost: 0.74 GFLOP per token, 1.5e20 FLOP in total, about 43 hours on 8 A100-80GB at 40% of peak.
 Published zero-shot perplexity bounds: LAMBADA 50.92, WikiText-2 41.84, PTB 114.24, WikiText-103 40.62, 1BW 79.29.
 """
 

@@ -7,8 +7,8 @@
 The network of absorb_small (139M parameters with this vocabulary), 1M updates of 512 sentences. Each sentence is one
 sequence of 128 BERT tokens whose padding counts as data, since the original's loss counts every token of its
 fixed-length sequences. (The original code packs text into blocks: data.packing=packed. Sentences conditioned on their
-lengths, data.padding=conditioned, are a different task with a different figure.) Expected cost: 0.66 GFLOP per token,
-4e19 FLOP in total, about 10 hours on 8 A100-80GB at 50% of peak. Settings that the paper does not state (dropout,
+lengths, data.padding=conditioned, are a different task with a different figure.) Expected cost: 0.59 GFLOP per token,
+3.9e19 FLOP in total, about 11 hours on 8 A100-80GB at 40% of peak. Settings that the paper does not state (dropout,
 weight averaging) are those of OpenWebText.
 Published: perplexity at most 32.79 (test split, which is also the validation data here; autoregressive 31.98).
 """

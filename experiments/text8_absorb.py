@@ -4,7 +4,7 @@
     python launch.py --fdl_config=experiments/text8_absorb.py data.path=text8.zip     # without the hub
 
 The network of absorb_small with 28 states (92M parameters), 1M updates of 512 sequences of 256 characters (1.3e11
-characters). Expected cost: 0.54 GFLOP per character, 7e19 FLOP in total, about 16 hours on 8 A100-80GB at 50% of
+characters). Expected cost: 0.54 GFLOP per character, 7e19 FLOP in total, about 20 hours on 8 A100-80GB at 40% of
 peak. Settings that the paper does not state (dropout, weight averaging) are those of OpenWebText.
 Published: at most 1.39 bits per character (test split; autoregressive 1.23).
 """

@@ -3,7 +3,8 @@
     python launch.py --fdl_config=experiments/uniform_small.py
 
 Geometric noise schedule from 1e-4 (1e-5 in the paper) to 20, and unscaled scores; otherwise identical to
-absorb_small, with the same cost. Every position counts in the loss, so the head runs on all of them.
+absorb_small. Every position counts in the loss, so the head runs on all of them. Expected cost: 0.85 GFLOP per token,
+1.8e20 FLOP in total, about 50 hours on 8 A100-80GB at 40% of peak.
 Published zero-shot perplexity bounds: LAMBADA 65.40, WikiText-2 50.27, PTB 140.12, WikiText-103 49.60, 1BW 101.37.
 """
 

@@ -10,26 +10,17 @@ from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..maths.draws import Draws
 from ..maths.numerics import LN2
+from ..model.operations import share_in_loss, training_operations
 from ..record.upgrade import with_new_names
 from ..stages import Backbone
 from .batches import TIME_BINS
+from .cards import peak_of
 from .state import same_structure
 from .trainer import StepResult, Trainer
 
-PEAK_FLOPS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "V100": 125e12,
-    "4090": 165e12,
-    "3090": 71e12,
-}
-"""Peak dense bf16 (V100: fp16) operations per second of a GPU, as stated by its manufacturer."""
 STATE = (
     *("updates", "clipped", "grad_norm", "loss_by_time_bin", "tokens_by_time_bin"),
     *("skipped", "in_a_row", "left_out"),
@@ -148,7 +139,7 @@ class Meter:
 
 
 def flops_per_token(trainer: Trainer, length: int) -> float:
-    """Count the operations of training per token: three times those of a forward pass, counted on one sequence.
+    """Count the operations of training per token, on one sequence.
 
     Args:
         trainer: The trainer of the network.
@@ -156,16 +147,12 @@ def flops_per_token(trainer: Trainer, length: int) -> float:
     """
     indices = trainer.microbatches[0][:1]
     batch = trainer.batch(0, indices).to(trainer.device)
-    draws = Draws(trainer.seed, indices.to(trainer.device))
-    counter = FlopCounterMode(display=False)
-    x = trainer.model.graph.prior(draws, length)
+    x = trainer.model.graph.prior(Draws(trainer.seed, indices.to(trainer.device)), length)
     level = trainer.noise(torch.ones(1, dtype=torch.float64, device=trainer.device)).to(torch.float32)
+    share = share_in_loss(trainer.model.graph, trainer.noise, trainer.device)
     eager = torch.compiler.set_stance("force_eager") if trainer.training.compile else nullcontext()
-    with torch.no_grad(), eager, _runnable(trainer) as network, counter:  # compiled kernels would hide operations
-        network(x, level, batch.cond)
-    trunk = counter.get_total_flops() / length
-    head = 2 * network.head.weight.numel()
-    return 3 * (trunk + head * _reachable_share(trainer))
+    with eager, _runnable(trainer) as network:  # compiled kernels would hide operations
+        return training_operations(network, x, level, batch.cond, share)
 
 
 @contextmanager
@@ -180,23 +167,12 @@ def _runnable(trainer: Trainer) -> Iterator[Backbone]:
         yield copy.to_empty(device=trainer.world.device)
 
 
-def _reachable_share(trainer: Trainer) -> float:
-    """Share of positions at which the head runs (the reachable ones), averaged over times."""
-    graph = trainer.model.graph
-    t = (torch.arange(64, dtype=torch.float64, device=trainer.device) + 0.5) / 64
-    x0 = torch.zeros(64, 64, dtype=torch.int64, device=trainer.device)
-    level = trainer.noise(t)
-    x = graph.perturb(x0, level, Draws(0, torch.arange(64, device=trainer.device)))
-    return graph.reachable(x, level).double().mean().item()
-
-
 def _gpu_figures(trainer: Trainer, flops: float) -> dict[str, float]:
     """Peak memory, and the share of the GPUs' peak operations per second that is used; empty on a CPU."""
     if trainer.device.type != "cuda":
         return {}
     figures = {"train_speed/memory_gib": torch.cuda.max_memory_allocated() / 2**30}
-    name = torch.cuda.get_device_name()
-    peak = next((peak for kind, peak in PEAK_FLOPS.items() if kind in name), None)
+    peak = peak_of(torch.cuda.get_device_name())
     if peak:
         figures["train_speed/flop_utilization"] = flops / (peak * trainer.world.size)
     return figures
