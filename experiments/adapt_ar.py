@@ -11,6 +11,9 @@ At a CPU's size, with a causal model that scripts/causal_model.py makes in a min
 
     python scripts/causal_model.py out/causal
     python launch.py --fdl_config='experiments/adapt_ar.py:twin(base="out/causal")' init_from=out/causal,None seed=0,1,2
+
+Measured (100 updates each, 3 seeds, one CPU thread, 8 minutes on a busy machine): at most 3.925 +- .012 bits per
+character adapted, 4.443 +- .007 from scratch. The causal model's own 800 updates are not counted.
 """
 
 import json

@@ -36,7 +36,10 @@ class Backbone(nn.Module, ABC):
     @property
     @abstractmethod
     def head(self) -> nn.Linear:
-        """The linear map from features to S logits; separate, so that it runs only at positions that need logits."""
+        """The linear map from features to S logits; separate, so that it runs only at positions that need logits.
+
+        Its weight is a parameter of the backbone, which may also be that of the states' embeddings.
+        """
 
     @abstractmethod
     def forward(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None = None) -> Float[Tensor, "B L D"]:

@@ -18,7 +18,9 @@ from sedd_core.checkpoints.load import load_checkpoint
 from sedd_core.maths import Draws
 from sedd_core.stages import FixedTokens, NoiseLevel
 from sedd_core.testing import check_format
-from tests.support.families import WHOLE, Exact, arrays, level_at, needs_whole
+from sedd_core.text import character_codec
+from tests.support.families import WHOLE, Exact, arrays, level_at, needs_whole, stand_in_hub
+from tests.support.runs import ROOT, run
 from tests.support.shards import write_shards
 
 SIZES = {"d_model": 16, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "mlp_hidden_size": 24, "rope_theta": 5e5}
@@ -66,8 +68,8 @@ def llama() -> LlamaForCausalLM:
     return model
 
 
-def folder_of(path: Path, **changes: Any) -> Path:
-    """A folder in LLaDA's layout, in three shards."""
+def folder_of(path: Path, shards: int = 3, **changes: Any) -> Path:
+    """A folder in LLaDA's layout."""
     state = dict[str, Tensor]()
     for name, value in llama().state_dict().items():
         for ours, theirs in NAMES.items():
@@ -75,7 +77,7 @@ def folder_of(path: Path, **changes: Any) -> Path:
         state[name] = value.contiguous()
     path.mkdir(exist_ok=True)
     (path / "config.json").write_text(json.dumps({**CONFIG, **changes}))
-    write_shards(path, state, 3)
+    write_shards(path, state, shards)
     return path
 
 
@@ -157,3 +159,27 @@ def test_golden_generation(name: str, block: int, monkeypatch: pytest.MonkeyPatc
     sampler.run(model.graph.prior(draws, 13), levels, model, model.graph, draws, known, seen.append)
     for step, expected in enumerate([*states, result]):
         assert torch.equal(seen[step], expected.where(expected != golden["mask_id"], 44)), f"step {step}"
+
+
+FILES = (
+    *(".gitattributes", "README.md", "config.json", "configuration_llada.py", "modeling_llada.py"),
+    *(f"model-0000{shard}-of-00006.safetensors" for shard in range(1, 7)),
+    *("generation_config.json", "model.safetensors.index.json", "special_tokens_map.json", "tokenizer.json"),
+    "tokenizer_config.json",
+)
+"""Files of GSAI-ML/LLaDA-8B-Base."""
+
+
+def test_a_hub_id_is_sampled_from_with_its_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = folder_of(tmp_path / "llada", shards=6)
+    character_codec("abcdefghijkl", unknown=False).tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    stand_in_hub(monkeypatch, tmp_path, "GSAI-ML/LLaDA-8B-Base", FILES, folder)
+    run(
+        f"--fdl_config={ROOT / 'experiments' / 'sample.py'}",
+        *("checkpoint=GSAI-ML/LLaDA-8B-Base", "sampler=confidence(block_length=4)", "prompt=ab", "length=10"),
+        *("steps=4", "count=2", "--run_folder=run"),
+    )
+    texts = [file.read_text() for file in sorted(Path("run").rglob("sample_*.txt"))]
+    assert len(texts) == 2
+    assert all(text.startswith("ab") for text in texts)

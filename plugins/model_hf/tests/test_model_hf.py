@@ -48,6 +48,7 @@ def features(model: Backbone, x: Tensor, sigma: float = 1.0) -> Tensor:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_later_token_changes_an_earlier_output_in_every_architecture(name: str) -> None:
     model, x = network(name), torch.tensor([[1, 2, 3, 4, 5]])
+    assert not any(getattr(module, "is_causal", False) for module in model.trunk.modules()), "flash-attn reads it"
     changed = torch.tensor([[1, 2, 3, 4, 9]])
     for attention in ("sdpa", "eager"):
         model.trunk.set_attn_implementation(attention)
