@@ -16,7 +16,8 @@ from torch import nn
 
 from sedd_core import console
 from sedd_core.model.memory import GIB, is_exhausted
-from sedd_core.training.meter import PEAK_FLOPS, flops_per_token
+from sedd_core.training.cards import peak_of
+from sedd_core.training.meter import flops_per_token
 
 from ..pairs import precisions
 from ..timing import Measurement, clocked, compared, held_bytes, peak_bytes, summary
@@ -113,7 +114,7 @@ def _contender(
 def _utilization(variant: str, label: str, flops: list[float], device: torch.device) -> list[Measurement]:
     """Share of the peak operations per second of a GPU, in percent; none if it is not known."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    peak = next((peak for kind, peak in PEAK_FLOPS.items() if kind in name), None)
+    peak = peak_of(name)
     return [summary(variant, f"{label}, utilization", "%", [100 * one / peak for one in flops])] if peak else []
 
 
