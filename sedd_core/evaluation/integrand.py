@@ -64,7 +64,7 @@ def held_entropy(
     current, clean, now, last = x[positions], x0[positions], level.at(x, positions), end.at(x, positions)
     log_score = model.raw(x, end, positions, cond, documents).scatter(-1, current[:, None], 0.0)
     entropy = torch.empty(len(current), dtype=torch.float64, device=x.device)
-    for part in row_chunks(*log_score.shape):
+    for part in row_chunks(len(log_score), log_score.shape[-1]):
         log_probs = log_score[part].double().log_softmax(-1)
         carried = model.graph.score_from_mean(log_probs, current[part], now.pick(part), last.pick(part))
         entropy[part] = model.graph.score_entropy(carried, now.pick(part), current[part], clean[part])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 import torch
@@ -12,16 +13,22 @@ from ..errors import UserError
 
 BLOCK = 256
 """States per block of the two-level inverse CDF."""
-CHUNK = 2**22
-"""Probabilities processed at once: a float64 sum over float32 copies its input, here 32 MiB."""
+CHUNK = defaultdict(lambda: 2**22, cuda=2**27)
+"""Probabilities processed at once by device type: 16 MiB of float32, which fit a CPU's cache, or 512 MiB on a GPU."""
+
+NOT_FINITE = (
+    "The model produced NaN or infinite scores, so no tokens can be drawn: its training diverged, or its weights are "
+    "damaged. Use an earlier checkpoint."
+)
 
 
 def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -> Int64[Tensor, " N"]:
     """Draw one state per row, with probability proportional to its weight.
 
-    Two-level inverse CDF: a block of 256 states by the cumulative block sums, then a state within the block. All sums
-    are float64, even for float32 weights: a float32 cumulative sum gives probability 0 to a third of the tokens below
-    1e-7, and exponential races with float32 uniforms sharpen the distribution. A state of weight 0 is never drawn.
+    Two-level inverse CDF: a block of 256 states by the cumulative block sums, then a state within the block. A block is
+    summed in the dtype of the weights, to 1e-6 of its own probability; all else is float64: a float32 cumulative sum
+    gives probability 0 to a third of the tokens below 1e-7, and exponential races with float32 uniforms sharpen the
+    distribution. A state of weight 0 is never drawn.
 
     Args:
         weights: Nonnegative weights [N, S].
@@ -33,30 +40,40 @@ def categorical(weights: Float[Tensor, "N S"], uniform: Float64[Tensor, " N"]) -
     Raises:
         UserError: All weights of a row are 0.
     """
-    rows, states = weights.shape
-    blocks = torch.nn.functional.pad(weights, (0, -states % BLOCK)).view(rows, -(-states // BLOCK), BLOCK)
-    sums = blocks.sum(-1, dtype=torch.float64)
+    states = weights.shape[1]
+    whole = weights[:, : states - states % BLOCK].unflatten(1, (-1, BLOCK)).sum(-1)
+    sums = torch.cat([whole, weights[:, whole.shape[1] * BLOCK :].sum(-1, keepdim=True)], 1).double()
     _check_mass(sums)
     block, rest = _invert(sums, uniform)
-    inside = blocks[torch.arange(rows, device=weights.device), block].double()
+    index = block[:, None] * BLOCK + torch.arange(BLOCK, device=weights.device)
+    inside = weights.gather(1, index.clamp(max=states - 1)).double().masked_fill(index >= states, 0.0)
     state, _ = _invert(inside, rest)
     return block * BLOCK + state
 
 
 def _check_mass(sums: Float64[Tensor, "N K"]) -> None:
-    """Raise a UserError if all weights of a row are 0."""
-    empty = int((sums.sum(-1) == 0).sum())
-    if empty:
-        raise UserError(
-            f"No state can be drawn at {empty} of {len(sums)} positions: every state has probability 0. Either the "
-            "model forbids all states (log-scores of -inf), or its scores are so inaccurate that all probabilities "
-            "were clipped. Use another checkpoint or more sampling steps."
-        )
+    """Raise a UserError if all weights of a row are 0, or one is not finite."""
+    total = sums.sum(-1)
+    if not (wrong := ~((total > 0) & total.isfinite())).any():
+        return
+    if not total.isfinite().all():
+        raise UserError(NOT_FINITE)
+    raise UserError(
+        f"No state can be drawn at {int(wrong.sum())} of {len(sums)} positions: every state has probability 0. Either "
+        "the model forbids all states (log-scores of -inf), or its scores are so inaccurate that all probabilities "
+        "were clipped. Use another checkpoint or more sampling steps."
+    )
 
 
-def row_chunks(rows: int, states: int) -> Iterator[slice]:
-    """Slices that cover the rows of a [rows, states] tensor in order, each of at most CHUNK numbers or one row."""
-    size = max(CHUNK // states, 1)
+def row_chunks(rows: int, states: int, device: torch.device | str = "cpu") -> Iterator[slice]:
+    """Slices that cover the rows of a [rows, states] tensor in order, each of at most CHUNK numbers or one row.
+
+    Args:
+        rows: Number of rows.
+        states: Numbers per row.
+        device: Device of the tensor: the larger its pieces, the fewer kernels start, and waits for it.
+    """
+    size = max(CHUNK[torch.device(device).type] // states, 1)
     for start in range(0, rows, size):
         yield slice(start, start + size)
 

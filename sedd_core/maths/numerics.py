@@ -72,11 +72,32 @@ def row_scores(log_score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"])
         log_score: Log-scores [..., S]: 0 at the current state, -inf for forbidden states.
         x: Current states [...].
     """
-    others = log_score.scatter(-1, x[..., None], -math.inf)
-    top = others.amax(-1, keepdim=True)
+    return row_scores_(log_score.clone(), x)
+
+
+def row_scores_(log_score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"]) -> Float[Tensor, "*shape S"]:
+    """`row_scores` in place. Args: see there; log-scores may have an additive constant per row, which is lost."""
+    own = log_score.gather(-1, x[..., None])
+    top = log_score.scatter_(-1, x[..., None], -math.inf).amax(-1, keepdim=True)
     shift = (top - top.clamp(-LARGEST, LARGEST)).masked_fill(top == -math.inf, 0.0)
-    own = (log_score.gather(-1, x[..., None]) - shift).clamp(max=LARGEST)
-    return others.sub_(shift).scatter_(-1, x[..., None], own).exp_()
+    if shift.any():  # one pass over all scores, which are rarely out of range
+        log_score.sub_(shift)
+    return log_score.scatter_(-1, x[..., None], (own - shift).clamp(max=LARGEST)).exp_()
+
+
+def own_and_others(
+    score: Float[Tensor, "N S"], x: Int64[Tensor, " N"]
+) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"]]:
+    """The scores of states x, and the sums of all others, which would be lost next to a large score of x.
+
+    Args:
+        score: Scores [N, S], overwritten at x and restored.
+        x: Current states [N].
+    """
+    own = score.gather(-1, x[:, None])
+    others = score.scatter_(-1, x[:, None], 0.0).sum(-1)
+    score.scatter_(-1, x[:, None], own)
+    return own[:, 0].double(), others.double()
 
 
 def expand_to(values: Shaped[Tensor, "*lead"], x: Shaped[Tensor, "*lead_and_more"]) -> Shaped[Tensor, "..."]:

@@ -10,6 +10,7 @@ from ..maths.linear_entropy import linear_entropy
 from ..maths.row_slices import sliced_losses
 from ..stages import Backbone, Graph, Head, InterpolatingGraph, NoiseLevel
 from ..stages.entropy import linear_form
+from ..stages.overrides import of_one_class
 
 
 def is_linear(backbone: Backbone) -> bool:
@@ -25,7 +26,7 @@ def is_closed(head: Head, graph: Graph) -> bool:
     return (
         isinstance(graph, InterpolatingGraph)
         and type(graph).score_entropy is InterpolatingGraph.score_entropy
-        and _owner(head, "offset") is _owner(head, "log_score")
+        and of_one_class(head, "offset", "log_score")
     )
 
 
@@ -72,8 +73,3 @@ def linear_head_entropy(
         return weight[part] * graph.score_entropy(log_score, level.pick(part), x[part], x0[part])
 
     return sliced_losses(features, linear.weight, linear.bias, losses, dtype)
-
-
-def _owner(head: Head, name: str) -> type:
-    """The class that defines a method of a head."""
-    return next(cls for cls in type(head).__mro__ if name in vars(cls))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +18,8 @@ from ..stages.graph import Graph
 from ..stages.head import Head
 from ..stages.network import ScoreNetwork
 from ..stages.noise import Noise, NoiseLevel
+from ..stages.overrides import of_one_class
+from ..stages.scores import LazyScores
 from .entropy import is_linear, linear_head_entropy
 
 
@@ -69,6 +74,22 @@ class ScoreModel(nn.Module, ScoreNetwork):
         rows = positions.flatten().nonzero()[:, 0]
         features = self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
         return self._log_score(features, x.flatten()[rows], level.at(x).flatten().pick(rows))
+
+    def lazy(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        positions: Bool[Tensor, "B L"],
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+    ) -> LazyScores:
+        """See `ScoreNetwork.lazy`."""
+        rows = positions.flatten().nonzero()[:, 0]
+
+        def features() -> Float[Tensor, "N D"]:
+            return self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
+
+        return ModelScores(self, rows, x.flatten()[rows], level.at(x).flatten().pick(rows), features)
 
     def score_entropy(
         self,
@@ -145,6 +166,38 @@ class _SumBySequence(torch.autograd.Function):
         if len(upstream) == 1 or upstream.stride() == (0,):
             return upstream[:1].expand(len(rows)), None, None
         return upstream[rows // ctx.length], None, None
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """See `LazyScores`: the network runs when the first log-scores are needed, its head for those rows alone."""
+
+    model: ScoreModel
+    rows: Int64[Tensor, " N"]
+    x: Int64[Tensor, " N"]
+    level: NoiseLevel
+    run: Callable[[], Float[Tensor, "N D"]]
+
+    @cached_property
+    def features(self) -> Float[Tensor, "N D"]:
+        """Features [N, D] of the rows, on the network's device."""
+        return self.run()
+
+    def log_score(self, part: slice | Int64[Tensor, " M"]) -> Float[Tensor, "M S"]:
+        """See `LazyScores`; an offset of the head is left out, as a constant of each row."""
+        x, level, head, graph = self.x[part], self.level.pick(part), self.model.head, self.model.graph
+        features = self.features[part if isinstance(part, slice) else part.to(self.features.device)]
+        logits = self.model.backbone.logits(features).to(x.device)
+        offset = head.offset(x, level, graph) if of_one_class(head, "offset", "log_score") else None
+        if offset is None:
+            return head.log_score(logits, x, level, graph).scatter(-1, x[:, None], 0.0)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits.scatter_(-1, x[:, None], -offset[:, None].to(logits.dtype))
+
+    def others(self) -> Float64[Tensor, " N"] | None:
+        """See `LazyScores`."""
+        agree = of_one_class(self.model.head, "others", "log_score", "log_mean")
+        return self.model.head.others(self.x, self.level, self.model.graph) if agree else None
 
 
 def check_takes_documents(backbone: type[Backbone]) -> None:

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..stages import Graph, NoiseLevel, ScoreNetwork
-from ..stages.sampler import FixedTokens, ScoreFunction
+from ..stages import FixedTokens, Graph, LazyScores, NoiseLevel, ScoreFunction, ScoreNetwork
+from ..stages.scores import lazy_scores
 
 FixedTokenNoise = Literal["same", "none"]
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """The model with its conditions, as samplers call it."""
+
+    model: ScoreNetwork
+    clean: Bool[Tensor, "B L"] | None
+    cond: Tensor | None
+    documents: Int64[Tensor, "B L"] | None
+
+    def __call__(
+        self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "... S"]:
+        """See `ScoreFunction`."""
+        return self.model(x, self._level(x, level), positions, self.cond, self.documents)
+
+    def lazy(self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"]) -> LazyScores:
+        """See `LazyScoreFunction`."""
+        return self.model.lazy(x, self._level(x, level), positions, self.cond, self.documents)
+
+    def _level(self, x: Int64[Tensor, "B L"], level: NoiseLevel) -> NoiseLevel:
+        if self.clean is None:
+            return level
+        level = level.at(x)
+        return level._replace(t=level.t.masked_fill(self.clean, 0.0), sigma=level.sigma.masked_fill(self.clean, 0.0))
 
 
 def score_function(
@@ -29,16 +56,30 @@ def score_function(
         cond: Conditions [B, ...] of the sequences, for the network.
         documents: Document [B, L] of each position; None: each sequence is one document.
     """
+    return ModelScore(model, clean, cond, documents)
 
-    def score(
-        x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
+
+@dataclass(frozen=True)
+class _Conditioned:
+    """A score function under which fixed tokens cannot change."""
+
+    score_fn: ScoreFunction
+    fixed_tokens: FixedTokens
+
+    def __call__(
+        self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "... S"]:
-        if clean is not None:
-            level = level.at(x)
-            level = level._replace(t=level.t.masked_fill(clean, 0.0), sigma=level.sigma.masked_fill(clean, 0.0))
-        return model(x, level, positions, cond, documents)
+        x, fixed = self.fixed_tokens.apply(x), self.fixed_tokens.positions
+        selected = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
+        free = ~fixed[selected]
+        computed = self.score_fn(x, level, selected & ~fixed)
+        forbidden = computed.new_full((len(free), computed.shape[-1]), -math.inf)
+        log_score = forbidden.scatter(-1, x[selected][:, None], 0.0)
+        log_score[free] = computed
+        return log_score.view(*x.shape, -1) if positions is None else log_score
 
-    return score
+    def lazy(self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"]) -> LazyScores:
+        return lazy_scores(self.score_fn, self.fixed_tokens.apply(x), level, positions & ~self.fixed_tokens.positions)
 
 
 def condition_on(score_fn: ScoreFunction, fixed_tokens: FixedTokens) -> ScoreFunction:
@@ -46,20 +87,7 @@ def condition_on(score_fn: ScoreFunction, fixed_tokens: FixedTokens) -> ScoreFun
 
     `score_fn` receives states with the fixed tokens in place, and is evaluated only at free positions.
     """
-
-    def conditional(
-        x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "... S"]:
-        x = fixed_tokens.apply(x)
-        selected = torch.ones_like(x, dtype=torch.bool) if positions is None else positions
-        free = ~fixed_tokens.positions[selected]
-        computed = score_fn(x, level, selected & ~fixed_tokens.positions)
-        forbidden = computed.new_full((len(free), computed.shape[-1]), -math.inf)
-        log_score = forbidden.scatter(-1, x[selected][:, None], 0.0)
-        log_score[free] = computed
-        return log_score.view(*x.shape, -1) if positions is None else log_score
-
-    return conditional
+    return _Conditioned(score_fn, fixed_tokens)
 
 
 def clamping_floor(graph: Graph) -> str | None:

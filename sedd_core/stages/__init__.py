@@ -12,9 +12,10 @@ from .monitor import Monitor
 from .network import ScoreNetwork
 from .noise import Noise, NoiseLevel
 from .objective import DenoisingObjective, Objective
-from .sampler import FixedTokens, Sampler, ScoreFunction
+from .sampler import FixedTokens, Sampler
 from .sampler_stats import SamplerStats
-from .step import Step, StepWeights
+from .scores import LazyScores, ScoreFunction
+from .step import EventWeights, Step, StepWeights
 
 __all__ = [
     "Backbone",
@@ -26,12 +27,14 @@ __all__ = [
     "EvalContext",
     "EvalData",
     "Evaluator",
+    "EventWeights",
     "FactorizedSampler",
     "FixedTokens",
     "Format",
     "Graph",
     "Head",
     "InterpolatingGraph",
+    "LazyScores",
     "Monitor",
     "Noise",
     "NoiseLevel",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from ..maths.linear_entropy import LinearForm
+from ..maths.numerics import LARGEST
 from .noise import NoiseLevel
 
 
@@ -29,6 +30,10 @@ class Mixture(Protocol):
 
     def mixture_weights(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
         """Weights of the components [..., K]."""
+        ...
+
+    def mixture(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
+        """The mixture [S], or one per level [..., S]."""
         ...
 
     def entries(self, x: Tensor, level: NoiseLevel, since: NoiseLevel | None = None) -> Tensor:
@@ -69,6 +74,29 @@ def coefficients(
 
     scale = torch.where(reachable, rho_x / q_x, 0.0)
     return Coefficients(rho_x, scale * beta, scale * moved * alpha, scale * (unmoved_part + moved_part))
+
+
+def score_entropy(
+    graph: Mixture,
+    log_score: Float[Tensor, "*shape S"],
+    level: NoiseLevel,
+    x: Int64[Tensor, "*shape"],
+    x0: Int64[Tensor, "*shape"],
+) -> Float64[Tensor, "*shape"]:
+    """See `InterpolatingGraph.score_entropy`.
+
+    Exponentials are in the dtype of `log_score`, shifted in rows with large log-scores; sums and coefficients are in
+    float64, since the four terms cancel near the optimum. A log-score of -inf (a score of 0) contributes 0 where the
+    true ratio is 0, and makes the entropy infinite elsewhere.
+    """
+    a, b, c, d = graph.coefficients(level, x, x0)
+    u = log_score.scatter(-1, x[..., None], 0.0)
+    shift = (u.detach().amax(-1, keepdim=True) - LARGEST).clamp(min=0)
+    exponentials = (u - shift).exp_().sum(-1, dtype=torch.float64) * shift[..., 0].double().exp() - 1.0
+    means = [(u * pi.to(u.dtype)).masked_fill_(pi == 0, 0.0).sum(-1, dtype=torch.float64) for pi in graph.components]
+    mean = (graph.mixture_weights(level.at(x)) * torch.stack(means, -1)).sum(-1)
+    clean = u.gather(-1, x0[..., None])[..., 0].double()
+    return a * exponentials - torch.where(b > 0, b * mean, 0.0) - torch.where(c > 0, c * clean, 0.0) + d
 
 
 def linear_form(

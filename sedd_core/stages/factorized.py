@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ..maths.categorical import categorical, row_chunks, sharpen
 from ..maths.draws import Draws
-from ..maths.numerics import row_scores
+from ..maths.numerics import own_and_others, row_scores, row_scores_
 from .graph import Graph
 from .noise import NoiseLevel
-from .sampler import Sampler, ScoreFunction, split_weights
-from .step import Step, StepWeights
+from .overrides import of_one_class
+from .sampler import Sampler
+from .scores import ScoreFunction, lazy_scores
+from .step import EventWeights, Step, StepWeights, split_weights
 
 
 class FactorizedSampler(Sampler):
@@ -58,6 +60,31 @@ class FactorizedSampler(Sampler):
             Weights [N, S], and their total [N] without clipping.
         """
 
+    def event_weights(
+        self,
+        x: Int[Tensor, " N"],
+        own: Float64[Tensor, " N"],
+        others: Float64[Tensor, " N"],
+        step: Step,
+        graph: Graph,
+    ) -> EventWeights | None:
+        """Weights of staying and of leaving, if they depend on the sum of other scores alone.
+
+        With them, `step_weights` are computed only where positions move, which they must agree with; and if the sum
+        is known without logits, so are logits.
+
+        Args:
+            x: Current states [N].
+            own: Scores [N] of the current states.
+            others: Sums [N] of the scores of all other states, up to the same factor per position.
+            step: Noise levels [N] before and after the step.
+            graph: The forward process.
+
+        Returns:
+            The weights; None (the default): `step_weights` are needed everywhere.
+        """
+        return None
+
     def reweight_targets(self, weights: Float[Tensor, "N S"], x: Int64[Tensor, " N"]) -> Float[Tensor, "N S"]:
         """Apply temperature and top_p to the weights of leaving; each position keeps their sum."""
         if self.temperature == 1 and self.top_p == 1:
@@ -95,29 +122,60 @@ class FactorizedSampler(Sampler):
         state: Any = None,
     ) -> Int64[Tensor, "B L"]:
         """Draw from `step_distribution`: first whether each position moves, then its target."""
-        positions = self.movable(x, level, graph)
-        current, log_score = x[positions], score_fn(x, level, positions)
-        now, then = level.at(x, positions), level_next.at(x, positions)
-        move, target = (draws.uniform(stream, x.shape[1])[positions] for stream in ("move", "target"))
-        moved = current.clone()
-        for part in row_chunks(*log_score.shape):
-            score = row_scores(log_score[part], current[part])
-            weights = self.step_weights(current[part], score, Step(now.pick(part), then.pick(part)), graph)
-            moved[part] = self._draw(current[part], weights, move[part], target[part])
-        self.stats.calls += 1
-        return x.masked_scatter(positions, moved)
+        scores = lazy_scores(score_fn, x, level, self.movable(x, level, graph))
+        rows = scores.rows
+        current, step = x.flatten()[rows], Step(level.at(x).flatten(), level_next.at(x).flatten()).pick(rows)
+        move, target = (draws.uniform(stream, x.shape[1]).flatten()[rows] for stream in ("move", "target"))
+        moved, others, events = current.clone(), scores.others(), list[EventWeights]()
+        known = None if others is None else self._known(current, torch.ones_like(others), others, step, graph)
+        which = torch.arange(len(rows), device=x.device) if known is None else _moving(known, move)
+        for part in row_chunks(len(which), graph.num_states, x.device):
+            chosen = which[part]
+            states, levels = current[chosen], step.pick(chosen)
+            score = row_scores_(scores.log_score(chosen), states)
+            if known is None:
+                found, moving, values = self._events(states, score, levels, graph, move[chosen])
+                events.append(found)
+                chosen, states = chosen[moving], states[moving]
+            else:
+                values = self.step_weights(states, score, levels, graph).values
+            moved[chosen] = self._targets(values, states, target[chosen])
+        self.stats.add(events if known is None else [known])
+        self.stats.calls += 1 if len(which) else 0
+        return x.flatten().index_copy(0, rows, moved).view(x.shape)
 
-    def _draw(
+    def _known(
         self,
         x: Int64[Tensor, " N"],
-        weights: StepWeights,
-        move: Float64[Tensor, " N"],
-        target: Float64[Tensor, " N"],
-    ) -> Int64[Tensor, " N"]:
-        """Draw each position's next state [N] from two uniform numbers: whether it moves, and its target."""
-        # Drawn separately: next to `stay`, small probabilities of targets would be lost to rounding.
-        stay, leave, elsewhere = split_weights(weights.values, x)
-        self.stats.add(leave, stay, weights.total)
-        moves = move * (leave + stay) < leave
-        targets = self.reweight_targets(elsewhere[moves], x[moves])
-        return x.masked_scatter(moves, categorical(targets, target[moves]))
+        own: Float64[Tensor, " N"],
+        others: Float64[Tensor, " N"],
+        step: Step,
+        graph: Graph,
+    ) -> EventWeights | None:
+        """`event_weights`, unless a subclass has weights of its own without them."""
+        agree = of_one_class(self, "event_weights", "step_weights")
+        return self.event_weights(x, own, others, step, graph) if agree else None
+
+    def _events(
+        self, x: Int64[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph, move: Float64[Tensor, " N"]
+    ) -> tuple[EventWeights, Int64[Tensor, " M"], Float[Tensor, "M S"]]:
+        """The weights of staying and leaving; the positions that move, and their weights of all states."""
+        events = self._known(x, *own_and_others(score, x), step, graph)
+        if events is None:
+            weights = self.step_weights(x, score, step, graph)
+            events = split_weights(weights, x)
+            moving = _moving(events, move)
+            return events, moving, weights.values[moving]
+        moving = _moving(events, move)
+        return events, moving, self.step_weights(x[moving], score[moving], step.pick(moving), graph).values
+
+    def _targets(
+        self, values: Float[Tensor, "M S"], x: Int64[Tensor, " M"], uniform: Float64[Tensor, " M"]
+    ) -> Int64[Tensor, " M"]:
+        """Draw where positions move that leave their states x."""
+        return categorical(self.reweight_targets(values.scatter(-1, x[:, None], 0.0), x), uniform)
+
+
+def _moving(events: EventWeights, move: Float64[Tensor, " N"]) -> Int64[Tensor, " M"]:
+    """Which positions move, given a uniform number each."""
+    return (move * (events.leave + events.stay) < events.leave).nonzero()[:, 0]

@@ -8,7 +8,6 @@ logarithm. For states [B, L], a level has shape [B] or [B, L]; see `NoiseLevel.a
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
@@ -16,8 +15,9 @@ from torch import Tensor, nn
 
 from ..maths.categorical import categorical
 from ..maths.draws import Draws
+from . import dense
 from .noise import NoiseLevel
-from .step import StepWeights
+from .step import EventWeights, StepWeights
 
 
 class Graph(nn.Module, ABC):
@@ -135,14 +135,30 @@ class Graph(nn.Module, ABC):
 
         Source: SEDD, theorem 4.2.
         """
-        current, flat = x.flatten(), score.double().flatten(0, -2)
-        values = torch.empty_like(flat)
-        for rows, now, earlier in self._distinct(x, level, level_next):
-            kernel = self._kernel(now, earlier)
-            clean = torch.linalg.solve(kernel.mT, flat[rows].mT).mT
-            values[rows] = (clean * kernel[:, current[rows]].mT).clamp(min=0)
-        values = values.view(score.shape)
+        values = dense.posterior_values(self, x, score, level, level_next)
         return StepWeights(values, score.gather(-1, x[..., None])[..., 0].double())
+
+    def posterior_events(
+        self,
+        x: Int64[Tensor, "*shape"],
+        own: Float64[Tensor, "*shape"],
+        others: Float64[Tensor, "*shape"],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
+    ) -> EventWeights | None:
+        """What `posterior_weights` weigh staying and leaving with, if it depends on the sum of other scores alone.
+
+        Args:
+            x: Current states [...].
+            own: Scores of the current states [...].
+            others: Sums [...] of the scores of all other states.
+            level: Noise level before the step, with the leading axes of x.
+            level_next: Noise level after the step.
+
+        Returns:
+            The weights, or None (the default): they depend on more than the sum.
+        """
+        return None
 
     def posterior(
         self,
@@ -176,13 +192,7 @@ class Graph(nn.Module, ABC):
 
         Source: SEDD, theorem 3.4.
         """
-        probs = self.transition(x0, level)
-        ratio = probs / probs.gather(-1, x[..., None])
-        u = log_score.scatter(-1, x[..., None], 0.0).double()
-        linear = torch.where(ratio > 0, ratio * u, 0.0)  # a log-score of -inf is exact at a ratio of 0
-        terms = u.exp() - linear + torch.xlogy(ratio, ratio) - ratio
-        rate = self.rate_into(x, level).scatter(-1, x[..., None], 0.0)
-        return torch.where(rate > 0, rate * terms, 0.0).sum(-1)
+        return dense.score_entropy(self, log_score, level, x, x0)
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """KL(q(. | x0) || prior) [...] of each position in nats: the prior term of the bound."""
@@ -208,12 +218,19 @@ class Graph(nn.Module, ABC):
             level: Noise level, with the leading axes of x.
             since: Noise level that the mean belongs to; None: clean data.
         """
-        mean = log_mean.double().exp().flatten(0, -2)
-        log_probs = torch.empty(x.numel(), self.num_states, dtype=torch.float64, device=x.device)
-        for rows, now, earlier in self._distinct(x, level, level if since is None else since):
-            kernel = self._kernel(now, None if since is None else earlier)
-            log_probs[rows] = (mean[rows] @ kernel[: mean.shape[-1]]).log()
-        return (log_probs - log_probs.gather(-1, x.flatten()[:, None])).view(*x.shape, self.num_states)
+        return dense.score_from_mean(self, log_mean, x, level, since)
+
+    def other_scores_of_mean(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"] | None:
+        """Sums [...] of the scores of all states but x that `score_from_mean` gives, if they are those of every mean.
+
+        Args:
+            x: Reachable states [...].
+            level: Noise level, with the leading axes of x.
+
+        Returns:
+            The sums, or None (the default): they depend on the mean.
+        """
+        return None
 
     def mean_from_score(
         self, score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel
@@ -225,24 +242,5 @@ class Graph(nn.Module, ABC):
             x: Current states [...].
             level: Noise level, with the leading axes of x.
         """
-        flat = score.double().flatten(0, -2)
-        mean = torch.empty_like(flat)
-        for rows, now, _ in self._distinct(x, level, level):
-            mean[rows] = torch.linalg.solve(self._kernel(now).mT, flat[rows].mT).mT.clamp(min=0)
-        mean = mean.view(score.shape)[..., : self.vocab_size]
+        mean = dense.mean_from_score(self, score, x, level)[..., : self.vocab_size]
         return mean / mean.sum(-1, keepdim=True)
-
-    def _distinct(
-        self, x: Int64[Tensor, "*shape"], level: NoiseLevel, level_next: NoiseLevel
-    ) -> Iterator[tuple[Bool[Tensor, " N"], NoiseLevel, NoiseLevel]]:
-        """The flattened positions of each distinct pair of levels, and the pair."""
-        now, then = (NoiseLevel(*(part.flatten() for part in one.at(x))) for one in (level, level_next))
-        pairs, which = torch.stack([now.sigma, then.sigma]).unique(dim=1, return_inverse=True)
-        for index in range(pairs.shape[1]):
-            first = (rows := which == index).nonzero()[0, 0]
-            yield rows, now.pick(first), then.pick(first)
-
-    def _kernel(self, level: NoiseLevel, since: NoiseLevel | None = None) -> Float64[Tensor, "S S"]:
-        """The matrix T with T[y, x] = q(x at level | y at since), for one pair of levels."""
-        states = torch.arange(self.num_states, device=level.sigma.device)
-        return self.transition(states, level, since)

@@ -29,6 +29,14 @@ class Head(ABC):
         """
         return None
 
+    def others(self, x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph) -> Float64[Tensor, "*shape"] | None:
+        """Sum [...] of the scores of all states but x, if no logits change it; None (the default) if they do.
+
+        With it, samplers decide which positions move before logits are computed. x is reachable. Args: as in
+        `log_score`.
+        """
+        return None
+
     @abstractmethod
     def log_score(
         self, logits: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph

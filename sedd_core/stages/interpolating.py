@@ -16,12 +16,14 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 from ..maths.draws import Draws
-from ..maths.numerics import LARGEST, expand_to, log1mexp
-from .entropy import Coefficients, coefficients
+from ..maths.numerics import expand_to, log1mexp
+from .entropy import Coefficients, coefficients, score_entropy
 from .graph import Graph
 from .mixtures import check_components, draw, spans
 from .noise import NoiseLevel
-from .step import StepWeights
+from .overrides import of_one_class
+from .posterior import posterior_events, posterior_weights
+from .step import EventWeights, StepWeights
 
 
 class InterpolatingGraph(Graph):
@@ -152,14 +154,30 @@ class InterpolatingGraph(Graph):
 
         which sum to e s_x without clipping. No exponential has a positive argument, so nothing overflows.
         """
-        level, level_next = level.at(x), level_next.at(x)
-        delta, pi = level.elapsed(level_next), self.mixture(level, level_next)
-        e, rest = torch.exp(-delta), -torch.expm1(-delta)
-        total = score.sum(-1, dtype=torch.float64)
-        earlier = (score - (rest * total)[..., None].to(score.dtype) * pi.to(score.dtype)).clamp(min=0)
-        move, unmoved = rest * self.entries(x, level, level_next), score.gather(-1, x[..., None])[..., 0].double()
-        own = earlier.gather(-1, x[..., None]) * (e + move)[..., None].to(score.dtype)
-        return StepWeights((earlier * move[..., None].to(score.dtype)).scatter(-1, x[..., None], own), e * unmoved)
+        return posterior_weights(self, x, score, level, level_next)
+
+    def posterior_events(
+        self,
+        x: Int64[Tensor, "*shape"],
+        own: Float64[Tensor, "*shape"],
+        others: Float64[Tensor, "*shape"],
+        level: NoiseLevel,
+        level_next: NoiseLevel,
+    ) -> EventWeights | None:
+        """In closed form if noise enters one state alone: then the positive part is linear off it."""
+        closed = self.enters_one_state and of_one_class(self, "posterior_weights", "posterior_events")
+        return posterior_events(self, x, own, others, level, level_next) if closed else None
+
+    @property
+    def enters_one_state(self) -> bool:
+        """Whether noise enters one state alone, at all levels."""
+        return self.is_constant and self.spans[1] - self.spans[0] == 1
+
+    def other_scores_of_mean(self, x: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"] | None:
+        """alpha / (1 - alpha) at the one state that noise enters, if it is the mask, where no mean has weight."""
+        agree = of_one_class(self, "score_from_mean", "other_scores_of_mean")
+        known = agree and self.enters_one_state and self.spans[0] == self.mask
+        return 1 / torch.expm1(level.at(x).elapsed(None)) if known else None
 
     def score_from_mean(
         self,
@@ -180,9 +198,8 @@ class InterpolatingGraph(Graph):
         self, score: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel
     ) -> Float[Tensor, "*shape V"]:
         """x^_y proportional to [s_y - beta pi_y S]_+ with the total score S."""
-        level = level.at(x)
-        replaced = -torch.expm1(-level.elapsed(None)) * score.sum(-1, dtype=torch.float64)
-        mean = (score - replaced[..., None] * self.mixture(level)).clamp(min=0)[..., : self.vocab_size]
+        replaced = -torch.expm1(-level.at(x).elapsed(None)) * score.sum(-1, dtype=torch.float64)
+        mean = (score - replaced[..., None] * self.mixture(level.at(x))).clamp(min=0)[..., : self.vocab_size]
         return mean / mean.sum(-1, keepdim=True)
 
     def coefficients(self, level: NoiseLevel, x: Int64[Tensor, "*shape"], x0: Int64[Tensor, "*shape"]) -> Coefficients:
@@ -198,20 +215,9 @@ class InterpolatingGraph(Graph):
     ) -> Float64[Tensor, "*shape"]:
         """`Graph.score_entropy` from its coefficients, with u the log-score:
 
-            A sum_{y != x} exp(u_y) - B sum_{y != x} pi_y u_y - C u_x0 + D
-
-        Exponentials are in the dtype of `log_score`, shifted in rows with large log-scores; sums and coefficients are
-        in float64, since the four terms cancel near the optimum. A log-score of -inf (a score of 0) contributes 0
-        where the true ratio is 0, and makes the entropy infinite elsewhere.
+        A sum_{y != x} exp(u_y) - B sum_{y != x} pi_y u_y - C u_x0 + D
         """
-        a, b, c, d = self.coefficients(level, x, x0)
-        u = log_score.scatter(-1, x[..., None], 0.0)
-        shift = (u.detach().amax(-1, keepdim=True) - LARGEST).clamp(min=0)
-        exponentials = (u - shift).exp_().sum(-1, dtype=torch.float64) * shift[..., 0].double().exp() - 1.0
-        means = [(u * pi.to(u.dtype)).masked_fill_(pi == 0, 0.0).sum(-1, dtype=torch.float64) for pi in self.components]
-        mean = (self.mixture_weights(level.at(x)) * torch.stack(means, -1)).sum(-1)
-        clean = u.gather(-1, x0[..., None])[..., 0].double()
-        return a * exponentials - torch.where(b > 0, b * mean, 0.0) - torch.where(c > 0, c * clean, 0.0) + d
+        return score_entropy(self, log_score, level, x, x0)
 
     def prior_kl(self, x0: Int64[Tensor, "*shape"], level: NoiseLevel) -> Float64[Tensor, "*shape"]:
         """(alpha + beta pi_x0) log1p(alpha (1 - pi_x0) / pi_x0) + beta (1 - pi_x0) log beta; inf where pi_x0 = 0.

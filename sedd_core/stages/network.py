@@ -11,6 +11,7 @@ from .backbone import Backbone
 from .graph import Graph
 from .head import Head
 from .noise import NoiseLevel
+from .scores import LazyScores
 
 
 @runtime_checkable
@@ -55,6 +56,20 @@ class ScoreNetwork(Protocol):
         documents: Int64[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, "N S"]:
         """Compute the log-scores [N, S] at `positions`, with an arbitrary entry at the current state.
+
+        Args: as in `__call__`.
+        """
+        ...
+
+    def lazy(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        positions: Bool[Tensor, "B L"],
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+    ) -> LazyScores:
+        """Run the network without its head, which gives the log-scores at `positions` as they are asked for.
 
         Args: as in `__call__`.
         """

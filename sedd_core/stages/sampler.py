@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from ..maths.categorical import categorical, row_chunks
@@ -16,27 +16,8 @@ from ..maths.numerics import row_scores
 from .graph import Graph
 from .noise import NoiseLevel
 from .sampler_stats import SamplerStats
-from .step import StepWeights
-
-
-@runtime_checkable
-class ScoreFunction(Protocol):
-    """The model as samplers see it: log-scores at a noise level. Guidance or caching wrap it."""
-
-    def __call__(
-        self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "... S"]:
-        """Compute the log-scores of all states; 0 at the current state.
-
-        Args:
-            x: States [B, L].
-            level: Noise level [B] or [B, L].
-            positions: Positions [B, L] to compute scores at; None: all.
-
-        Returns:
-            Log-scores [B, L, S], or [N, S] at the N selected positions.
-        """
-        ...
+from .scores import ScoreFunction, lazy_scores
+from .step import EventWeights, StepWeights, split_weights
 
 
 class FixedTokens(NamedTuple):
@@ -130,19 +111,20 @@ class Sampler(ABC):
         draws: Draws,
     ) -> Int64[Tensor, "B L"]:
         """Draw clean tokens [B, L]: one analytic step to zero noise, never to the mask. Args: see `step`."""
-        positions = graph.reachable(x, level)
-        current, log_score = x[positions], score_fn(x, level, positions)
-        level = level.at(x, positions)
-        uniform = draws.uniform("denoise", x.shape[1])[positions]
-        clean = current.clone()
-        for part in row_chunks(*log_score.shape):
-            values, total = _denoising_weights(current[part], log_score[part], level.pick(part), graph)
-            stay, leave, _ = split_weights(values, current[part])
-            self.stats.add(leave, stay, total)
-            probs = self.reweight_targets(_tokens_only(values, graph), current[part])
+        scores = lazy_scores(score_fn, x, level, graph.reachable(x, level))
+        current, level = x.flatten()[scores.rows], level.at(x).flatten().pick(scores.rows)
+        if len(current) == 0:
+            return x
+        uniform = draws.uniform("denoise", x.shape[1]).flatten()[scores.rows]
+        clean, events = current.clone(), list[EventWeights]()
+        for part in row_chunks(len(current), graph.num_states, x.device):
+            weights = _denoising_weights(current[part], scores.log_score(part), level.pick(part), graph)
+            events.append(split_weights(weights, current[part]))
+            probs = self.reweight_targets(_tokens_only(weights.values, graph), current[part])
             clean[part] = categorical(probs, uniform[part])
+        self.stats.add(events)
         self.stats.calls += 1
-        return x.masked_scatter(positions, clean)
+        return x.flatten().index_copy(0, scores.rows, clean).view(x.shape)
 
     def run(
         self,
@@ -213,12 +195,3 @@ def _tokens_only(values: Float[Tensor, "N S"], graph: Graph) -> Float[Tensor, "N
     if graph.mask is None:
         return values
     return values.index_fill(-1, torch.tensor(graph.mask, device=values.device), 0.0)
-
-
-def split_weights(
-    values: Float[Tensor, "N S"], x: Int64[Tensor, " N"]
-) -> tuple[Float64[Tensor, " N"], Float64[Tensor, " N"], Float[Tensor, "N S"]]:
-    """Split weights [N, S] at states x [N] into those of staying [N], of leaving [N], and of each target [N, S]."""
-    stay = values.gather(-1, x[:, None])[:, 0].double()
-    elsewhere = values.scatter(-1, x[:, None], 0.0)
-    return stay, elsewhere.sum(-1, dtype=torch.float64), elsewhere

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
-from torch import Tensor
 
 from ..errors import UserError
+from ..maths.categorical import NOT_FINITE
+from .step import EventWeights
 
 
 @dataclass
@@ -23,25 +24,23 @@ class SamplerStats:
     clipped: float = 0.0
     """Clipped probability, summed over positions: the share of each distribution beyond probability one."""
 
-    def add(self, leave: Float64[Tensor, " N"], stay: Float64[Tensor, " N"], total: Float64[Tensor, " N"]) -> None:
-        """Count N positions and their clipped probability.
+    def add(self, events: Sequence[EventWeights]) -> None:
+        """Count the positions of a step and their clipped probability; the one wait for a GPU.
 
         Args:
-            leave: Weights [N] of leaving the current state.
-            stay: Weights [N] of staying.
-            total: Sums [N] of the two weights without clipping.
+            events: Weights of staying and of leaving, of some positions each.
 
         Raises:
             UserError: Weights are not finite.
         """
+        if not events:
+            return
+        stay, leave, total = (torch.cat(parts) for parts in zip(*events, strict=True))
         mass = leave + stay
         excess = (1 - total / mass.masked_fill(mass == 0, 1.0)).clamp(min=0).sum()
         clipped, moving = torch.stack([excess, (leave > 0).sum().double()]).tolist()
         if not math.isfinite(clipped):
-            raise UserError(
-                "The model produced NaN or infinite scores, so no tokens can be drawn: its training diverged, or its "
-                "weights are damaged. Use an earlier checkpoint."
-            )
+            raise UserError(NOT_FINITE)
         self.positions += int(moving)
         self.clipped += clipped
 

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from ..maths.numerics import row_scores
-from ..stages import Graph, Head, Noise, NoiseLevel
+from ..maths.numerics import own_and_others, row_scores
+from ..stages import EventWeights, Graph, Head, Noise, NoiseLevel
+from ..stages.step import split_weights
 from .distributions import random_joint
 
 SIGMAS = torch.tensor([1e-4, 1e-2, 0.3, 1.0, 3.0], dtype=torch.float64)
@@ -140,10 +141,22 @@ def _check_reverse(graph: Graph, level: NoiseLevel) -> None:
     bayes = (earlier_probs[:, None] * kernel / probs).T
     posterior = graph.posterior(states, score, level, earlier)
     close(posterior[possible], bayes[possible], "analytic step against the exact posterior")
+    step = level.at(states), earlier.at(states)
+    own, others = own_and_others(score, states)
+    events = graph.posterior_events(states, own, others, *step)
+    if events is not None:
+        expected = split_weights(graph.posterior_weights(states, score, *step), states)
+        for value, whole, what in zip(events, expected, EventWeights._fields, strict=True):
+            close(value[possible], whole[possible], f"posterior_events ({what}) against posterior_weights")
     mean = graph.mean_from_score(score, states, level)
     close(mean[possible], p0.expand_as(mean)[possible], "mean_from_score of the exact scores", 1e-9)
     log_score = graph.score_from_mean(p0.log().expand_as(mean), states, level)
     close((log_score.exp() / score)[possible][:, possible], torch.ones(1).double(), "score_from_mean of p0", 1e-9)
+    reachable = states[graph.reachable(states, level)]
+    known = graph.other_scores_of_mean(reachable, level)
+    if known is not None:
+        _, expected = own_and_others(log_score[reachable].exp(), reachable)
+        close(known / expected, torch.ones(1).double(), "other_scores_of_mean against score_from_mean", 1e-9)
 
 
 def _check_entropy(graph: Graph) -> None:
@@ -200,6 +213,10 @@ def check_head(head: Head, graph: Graph) -> None:
             close(log_score - rows, offset[:, None].expand_as(rows), "log_score minus logits against offset", 1e-9)
         relative = log_score.scatter(-1, x[:, None], 0.0)
         close(relative.exp() / relative.exp(), torch.ones(1).double(), "log-scores (finite)")
+        others = head.others(x, level, graph)
+        if others is not None:
+            _, expected = own_and_others(relative.exp(), x)
+            close(others / expected, torch.ones(1).double(), "others against the sums of log_score", 1e-9)
         log_mean = head.log_mean(rows, x, level, graph)
         close(log_mean.exp().sum(-1), torch.ones(len(x)).double(), "sum of the mean (1)", 1e-9)
         derived = graph.mean_from_score(row_scores(relative, x), x, level)

@@ -16,7 +16,7 @@ from sedd_core import UserError, plugin
 from sedd_core.cli.main import main
 from sedd_core.runs import contracts
 from sedd_core.runs.contracts import check_contracts, inspection_graph, is_on_meta
-from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler
+from sedd_core.stages import Graph, Noise, NoiseLevel, Sampler, dense
 from sedd_core.testing import check_graph
 from tests.support.graphs import Drifting, Ring
 
@@ -149,7 +149,7 @@ def test_laws_with_exact_zeros_pass() -> None:
 
 def test_one_kernel_for_each_step_and_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, shapes = Ring(7), []
-    kernel = graph._kernel
+    kernel = partial(dense.kernel, graph)
     x = torch.arange(24).remainder(7).view(4, 6)
     score = torch.rand(4, 6, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.5
     level = NoiseLevel.of_sigma(torch.tensor([0.9, 0.9, 0.5, 0.5]))
@@ -159,7 +159,9 @@ def test_one_kernel_for_each_step_and_the_same_weights(monkeypatch: pytest.Monke
         matrix = kernel(level.pick(b), earlier.pick(b))
         expected[b, i] = (torch.linalg.solve(matrix.mT, score[b, i]) * matrix[:, x[b, i]]).clamp(min=0)
     monkeypatch.setattr(
-        graph, "_kernel", lambda now, then: shapes.append((now.sigma.shape, then.sigma.shape)) or kernel(now, then)
+        dense,
+        "kernel",
+        lambda graph, now, then: shapes.append((now.sigma.shape, then.sigma.shape)) or kernel(now, then),
     )
     values, _ = graph.posterior_weights(x, score, level, earlier)
     assert torch.allclose(values, expected, rtol=1e-12, atol=1e-14)

@@ -188,7 +188,7 @@ def test_fixed_tokens_are_in_every_network_input_and_in_the_result(graph: str, n
         return torch.zeros(*x.shape, exact.graph.num_states, dtype=torch.float64)[positions]
 
     out = sampler.run(exact.graph.prior(draws, 3), levels, constant_score, exact.graph, draws, fixed_tokens)
-    assert len(seen) == 3
+    assert 1 <= len(seen) <= 3  # no call where nothing can move
     for state in [*seen, out]:
         assert (state[:, [0, 2]] == 2).all()
     assert len(out[:, 1].unique()) > 1

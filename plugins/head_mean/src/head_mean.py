@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from sedd_core import hookimpl
@@ -19,6 +19,10 @@ class MeanHead(Head):
     Source: Sahoo et al., Masked Diffusion Language Models (arXiv 2406.07524), section 3.2; Schiff et al., Simple
         Guidance Mechanisms for Discrete Diffusion Models (arXiv 2412.10193).
     """
+
+    def others(self, x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph) -> Float64[Tensor, "*shape"] | None:
+        """What the graph knows of every mean: on absorb, the total score of the tokens at a mask."""
+        return graph.other_scores_of_mean(x, level)
 
     def log_score(
         self, logits: Float[Tensor, "*shape S"], x: Int64[Tensor, "*shape"], level: NoiseLevel, graph: Graph

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from sedd_core import hookimpl
-from sedd_core.stages import FactorizedSampler, Graph, Sampler, Step, StepWeights
+from sedd_core.stages import EventWeights, FactorizedSampler, Graph, Sampler, Step, StepWeights
 
 
 class Analytic(FactorizedSampler):
@@ -21,6 +21,17 @@ class Analytic(FactorizedSampler):
     def step_weights(self, x: Int[Tensor, " N"], score: Float[Tensor, "N S"], step: Step, graph: Graph) -> StepWeights:
         """The graph's posterior weights between the noise levels before and after the step."""
         return graph.posterior_weights(x, score, *step)
+
+    def event_weights(
+        self,
+        x: Int[Tensor, " N"],
+        own: Float64[Tensor, " N"],
+        others: Float64[Tensor, " N"],
+        step: Step,
+        graph: Graph,
+    ) -> EventWeights | None:
+        """The graph's, where the sum of other scores determines them."""
+        return graph.posterior_events(x, own, others, *step)
 
 
 @hookimpl
