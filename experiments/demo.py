@@ -1,6 +1,6 @@
 """The demo model: short stories in simple English, 2.9M parameters.
 
-    python launch.py --fdl_config='experiments/demo.py:config(path="stories.txt")'
+    python launch.py --fdl_config=experiments/demo.py data.paths=stories.txt
 
 Text: TinyStories (Eldan and Li, arXiv 2305.07759), CDLA-Sharing-1.0, stories separated by blank lines; of a file, the
 last twentieth is the validation data. Absorbing process, normalized head without time input, sequences of 256 tokens

@@ -19,7 +19,7 @@ class Card(NamedTuple):
 CARDS = {
     "B200": Card("B200", 178, 2250e12),
     "H200": Card("H200", 139, 989e12),
-    "H100-80GB": Card("H100", 79, 989e12),
+    "H100-80GB": Card("H100", 78, 989e12),
     "A100-80GB": Card("A100", 79, 312e12),
     "A100-40GB": Card("A100", 39, 312e12),
     "L40S": Card("L40S", 44, 362e12),
@@ -27,7 +27,7 @@ CARDS = {
     "RTX 3090": Card("3090", 23.5, 71e12),
 }
 """Source: NVIDIA's data sheets (the SXM form where there are several) and, for GeForce cards, the architecture papers
-GA102 and Ada. Memory: of an H100 and an H200 as measured by torch, of the others their size less the same share."""
+GA102 and Ada. Memory: of H100 and H200 as lenders of such machines state it, of the others estimated likewise."""
 
 
 def peak_of(name: str) -> float | None:

@@ -184,7 +184,12 @@ COMMANDS = {
     "a stage that cannot be left out": ([QUICKSTART, "graph=None"], ["graph takes the name of a variant"]),
     "a swap with a bracket left open": (
         [QUICKSTART, "noise=geometric(sigma_max=10"],
-        ["(geometric, gidd, loglinear)", "geometric", "loglinear", "name(argument=value, ...) in quotes"],
+        [
+            "(geometric, gidd, linear, loglinear, polynomial)",
+            "geometric",
+            "loglinear",
+            "name(argument=value, ...) in quotes",
+        ],
     ),
     "restarts below none": ([QUICKSTART, "--max_restarts=-1"], ["--max_restarts=-1"]),
     "a file of flags that is not there": ([QUICKSTART, "--flagfile=nowhere"], ["nowhere"]),

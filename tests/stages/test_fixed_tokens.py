@@ -66,7 +66,7 @@ def test_given_tokens_are_seen_and_come_out_whatever_a_sampler_does(
         )  # fmt: skip
 
     out = draw(sampler)
-    assert len(asked) == 5
+    assert 1 <= len(asked) <= 5  # the network is not asked where no position can move
     assert len(seen) == 6
     for state in [*asked, *seen, out]:
         assert torch.equal(state[where], tokens[where])

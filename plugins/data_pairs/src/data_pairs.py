@@ -61,7 +61,7 @@ class Pairs(PackedData):
 
     Args:
         path: JSONL file (one object per line; may be compressed), or folder or hub id of a data set.
-        valid_path: The same for validation; None: the last pairs of `path`.
+        valid_path: File, folder or hub id of the validation pairs; None: the last pairs of `path`.
         valid_pairs: Number of pairs held out for validation, without valid_path.
         split: Split of a data set; also of valid_path, which then needs one of that name.
         prompt_field: Key or column of the prompt.

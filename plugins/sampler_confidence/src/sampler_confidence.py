@@ -113,7 +113,7 @@ class Confidence(Sampler):
         current, log_score = x[positions], score_fn(x, level, positions)
         level, uniform = level.at(x, positions), draws.uniform("token", x.shape[1])[positions]
         tokens, confidence = current.clone(), torch.zeros_like(log_score[:, 0])
-        for part in row_chunks(*log_score.shape):
+        for part in row_chunks(len(log_score), log_score.shape[-1], log_score.device):
             probs = graph.mean_from_score(row_scores(log_score[part], current[part]), current[part], level.pick(part))
             if self.temperature == 0:
                 tokens[part] = probs.argmax(-1)

@@ -79,7 +79,7 @@ def _unmask(
     """Draw tokens at masked positions in proportion to their scores."""
     current, log_score = x[positions], score_fn(x, level, positions)
     tokens, numbers = current.clone(), uniform[positions]
-    for part in row_chunks(*log_score.shape):
+    for part in row_chunks(len(log_score), log_score.shape[-1], log_score.device):
         weights = row_scores(log_score[part], current[part]).scatter(-1, current[part][:, None], 0.0)
         tokens[part] = categorical(weights, numbers[part])
     return x.masked_scatter(positions, tokens)

@@ -53,7 +53,7 @@ def test_conformance() -> None:
 def test_samples_have_the_distribution_of_the_data_in_any_number_of_steps(steps: int, vocab: int, joint: int) -> None:
     sampler = plugin("sampler_first_hitting")()
     assert p_value(sampler, problem(vocab, joint), steps, f"first hitting {steps} {vocab} {joint}") > 1e-4
-    assert steps > 1 or sampler.stats.calls == 4  # three tokens, and the final denoising
+    assert steps > 1 or sampler.stats.calls in (3, 4)  # one per token; another if a mask is left to denoise
 
 
 def test_the_test_rejects_two_sites_per_call() -> None:

@@ -110,6 +110,6 @@ def test_calls_and_refusals() -> None:
     draws = Draws(0, torch.arange(4))
     levels = exact.noise(torch.linspace(1, 1e-5, 9, dtype=torch.float64))
     sampler.run(exact.graph.prior(draws, 3), levels, exact.score_fn(), exact.graph, draws)
-    assert sampler.stats.calls == 8 * 3 + 1
+    assert sampler.stats.calls in (8 * 3, 8 * 3 + 1)  # the last denoising only if a mask is left
     with pytest.raises(ValueError, match="at least 1, not 1 and 0"):
         plugin("sampler_gibbs")(sites=0)

@@ -33,12 +33,12 @@ class Psi(FactorizedSampler):
     eta = (1 - kappa)(1 - alpha_s), at most m = min(1, (1 - alpha_s) / alpha_t); alpha = exp(-sigma).
 
     Args:
-        mode: "kappa": kappa = strength. All others set eta. "constant": strength. "cap": min(strength, m).
-            "rescale": strength min(strength, m). "conf" (absorb): strength m, divided among the tokens in place by the
-            softmax of minus the probability that each was drawn with.
+        mode: Meaning of `strength`: with kappa, kappa itself; all others set eta. constant: strength; cap:
+            min(strength, m); rescale: strength min(strength, m); conf (absorb): strength m, divided among the tokens
+            in place by the softmax of minus the probability that each was drawn with.
         strength: Number in [0, 1] that `mode` uses.
         loop: Share in [0, 1) of the steps that stay at one noise level; above 0, only they remask.
-        loop_alpha: alpha at that noise level.
+        loop_alpha: Share alpha of original tokens at that noise level.
         temperature: Temperature of the distribution of jump targets.
         top_p: Share in (0, 1] of the jump targets' probability that is kept.
 

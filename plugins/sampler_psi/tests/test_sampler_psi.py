@@ -162,7 +162,7 @@ def test_a_loop_stays_at_one_level_and_remasks_there_only() -> None:
     draws = Draws(0, torch.arange(2))
     out = sampler.run(exact.graph.prior(draws, 3), exact.noise(times), score, exact.graph, draws)
     assert (out < 3).all()
-    assert len(seen) == 41
+    assert len(seen) in (40, 41)  # the last one only if a mask is left
     stays = max(seen, key=seen.count)
     assert seen.count(stays) == 21
     assert abs(math.exp(-stays) - 0.9) < 0.05
