@@ -36,6 +36,10 @@ class Finding(NamedTuple):
     """Fix of a problem; "" where there is no problem."""
 
 
+SAMPLER = ("order", "calls", "graphs", "marginal")
+"""Class attributes by which samplers are described."""
+
+
 def findings() -> Iterator[Finding]:
     """Examine every component, in the order of the output."""
     outdated = sys.version_info < (3, 11)
@@ -63,8 +67,9 @@ def list_plugins(check: bool, as_json: bool) -> int:
     """Print every installed plugin with its distribution.
 
     Args:
-        check: Import each plugin and report those that fail.
-        as_json: Print JSON: a list of objects with name, distributions and, with `check`, fault.
+        check: Import each plugin, report those that fail, and describe the samplers.
+        as_json: Print JSON: a list of objects with name, distributions and, with `check`, fault; of samplers also
+            order, calls, graphs and marginal.
 
     Returns:
         The exit code: 1 if a plugin fails the check.
@@ -73,13 +78,16 @@ def list_plugins(check: bool, as_json: bool) -> int:
     for name, owners in installed().items():
         row: dict[str, Any] = {"name": name, "distributions": [f"{o.distribution} {o.version}" for o in owners]}
         fault = _fault(name) if check else None
-        rows.append({**row, **({"fault": fault} if check else {})})
+        rows.append({**row, **({"fault": fault, **({} if fault else _sampler(name))} if check else {})})
     if as_json:
         say(json.dumps(rows, indent=1))
     else:
         for row in rows:
             fault = row.get("fault")
             status = "" if not check else f"  !! {fault}" if fault else "  ok"
+            if "marginal" in row:
+                order = "unknown" if row["order"] is None else row["order"]
+                status += f": order {order}; calls {row['calls']}; graphs {row['graphs']}; marginal {row['marginal']}"
             say(f"{row['name']:<20} {', '.join(row['distributions'])}{status}")
     return int(any(row.get("fault") for row in rows))
 
@@ -93,6 +101,15 @@ def _fault(name: str) -> str | None:
     except UserError as error:
         return str(error)
     return None
+
+
+def _sampler(name: str) -> dict[str, Any]:
+    """What a sampler states of itself; {} for a plugin of another stage."""
+    from ..registry.plugins import plugin
+    from ..stages import Sampler
+
+    cls = plugin(name)
+    return {key: getattr(cls, key) for key in SAMPLER} if issubclass(cls, Sampler) else {}
 
 
 def torch_findings() -> Iterator[Finding]:

@@ -36,7 +36,7 @@ class Sampler(ABC):
 
     order: ClassVar[float | None] = None
     """Order of convergence: the error of the sampled distribution falls as step size ** order; None: unknown."""
-    calls: ClassVar[str] = "1 per step"
+    calls: ClassVar[str] = "at most 1 per step"
     """Number of network calls, for the listing of plugins, as are the next two."""
     graphs: ClassVar[str] = "any"
     """Graphs that the sampler suits; `incompatibility` refuses others."""

@@ -79,6 +79,17 @@ def test_the_check_reports_what_fails(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert json.loads(capsys.readouterr().out)[0]["fault"] == "data_hub fails to import"
 
 
+def test_the_check_describes_samplers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.list_plugins(check=True, as_json=True) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["sampler_euler"]["order"] == 1.0
+    assert rows["sampler_confidence"]["graphs"] == "absorb"
+    assert "marginal" not in rows["graph_absorb"]
+    assert doctor.list_plugins(check=True, as_json=False) == 0
+    euler = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("sampler_euler"))
+    assert euler.endswith("ok: order 1.0; calls at most 1 per step; graphs any; marginal followed at first order")
+
+
 @pytest.mark.parametrize("command", [["plugins", "--chek"], ["doctor", "x"], ["export", "x"], ["lanch"], []])
 def test_a_command_that_is_none(command: list[str]) -> None:
     result = subprocess.run([sys.executable, "-m", "sedd_core", *command], capture_output=True, text=True, check=False)
