@@ -81,7 +81,7 @@ def gradients(model: ScoreModel, loss: Tensor) -> list[Tensor]:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several blocks of states and slices of rows."""
     monkeypatch.setattr(fused, "BLOCK", 3)
-    monkeypatch.setattr(sys.modules["sedd_core.maths.categorical"], "CHUNK", 20)
+    monkeypatch.setitem(sys.modules["sedd_core.maths.categorical"].CHUNK, "cpu", 20)
 
 
 @pytest.mark.usefixtures("small_blocks")
