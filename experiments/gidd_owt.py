@@ -4,7 +4,7 @@
     python launch.py --fdl_config=experiments/gidd_owt.py graph.p_uniform=0.2 noise.p_uniform=0.2
     python launch.py --fdl_config=experiments/gidd_owt.py:twin            # the same at a CPU's size
 
-The network of absorb_small told t; one document per sequence of 512 GPT-2 tokens, padding left out of the loss, 131B
+The network of absorb_small, given t; one document per sequence of 512 GPT-2 tokens, padding left out of the loss, 131B
 tokens (their README). Optimizer as in their configs/optimizer/adam.yaml, quoted by a repository derived from theirs;
 dropout and averaging from memory, unverified. Expected cost: 0.6 times that of absorb_small.
 What differs from the published loss: theirs replaces the weight of the bound by a "dynamic" one, clipped at 2, with the

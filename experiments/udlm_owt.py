@@ -3,7 +3,7 @@
     python launch.py --fdl_config=experiments/udlm_owt.py
     python launch.py --fdl_config=experiments/udlm_owt.py:twin            # the same at a CPU's size
 
-The network of absorb_small on the uniform process, told sigma, 1M updates of 512 sequences of 1024 GPT-2 tokens.
+The network of absorb_small on the uniform process, given sigma, 1M updates of 512 sequences of 1024 GPT-2 tokens.
 Expected cost: 2.5 times that of uniform_small.
 The loss is the published one: score entropy under head_mean equals the bound of UDLM and Duo term by term. What
 differs: their sequences begin with BOS and end with EOS, and their processes have one state more, a padding token that

@@ -63,7 +63,7 @@ def test_the_process_of_each_published_share(tmp_path: Path, share: float) -> No
 
 @pytest.mark.parametrize("sampler", ["analytic", "euler", "greedy_tail"])
 def test_samples_of_the_hub_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sampler: str) -> None:
-    """The repository's own tokenizer has the mask as its last token, which is no token of the text."""
+    """The repository's own tokenizer has the mask as its last token, and it does not stand in text."""
     name, source = "dvruette/gidd-small-p_unif-0.2", changed(tmp_path / "source")
     stand_in_hub(monkeypatch, tmp_path, name, REPOSITORY, source)
     launch = ["launch.py", f"--fdl_config={ROOT / 'experiments' / 'sample.py'}", f"--checkpoint={name}"]
