@@ -15,6 +15,8 @@ from sedd_core.stages import NoiseLevel
 from tests.support.families import WHOLE, Exact, arrays, level_at, needs_whole, nodes, race
 
 TINY = Path(__file__).parent / "golden" / "tiny"
+UDLM = TINY.parent / "udlm_cfg"
+"""UDLM with classes, whole, and two of its four noise levels."""
 
 
 def close(value: Tensor, truth: Tensor, tolerance: float) -> None:
@@ -89,13 +91,13 @@ def test_trajectories(noise: str) -> None:
         assert torch.equal(x, golden[f"traj_{name}_result"])
 
 
-@needs_whole
-@pytest.mark.parametrize("name", ["plain", "cfg"])
+@pytest.mark.parametrize("name", ["cfg", pytest.param("plain", marks=needs_whole)])
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 def test_udlm(name: str, kind: str) -> None:
     """Its loss takes alpha = 1 - t, while its process and network have 1 - .999 t; guidance 0 is the label of none."""
-    golden = arrays(WHOLE / "udlm" / f"udlm_{name}.npz")
-    model = Exact(WHOLE / "udlm" / f"hub_{name}", torch.float64 if kind == "f64" else torch.float32)
+    folder = UDLM if name == "cfg" else WHOLE / "udlm" / "hub_plain"
+    golden = arrays(UDLM / "golden.npz" if name == "cfg" else WHOLE / "udlm" / "udlm_plain.npz")
+    model = Exact(folder, torch.float64 if kind == "f64" else torch.float32)
     x0, cond, loose = golden["x0"], golden.get("cond"), 2e-4 if kind == "f32" else 3e-6
     for index, (x, t, sigma) in enumerate(zip(golden["xt"], golden["t"], golden[f"sigma_{kind}"], strict=True)):
         level = level_at(t, sigma.double())

@@ -13,7 +13,8 @@ from torch import Tensor
 from sedd_core import plugin
 from tests.support.families import WHOLE, Exact, arrays, needs_whole, nodes
 
-TINY = Path(__file__).parent / "golden" / "tiny"
+GOLDEN = Path(__file__).parent / "golden"
+TINY = GOLDEN / "tiny"
 SHARES = ("0.0", "0.2")
 
 
@@ -49,8 +50,8 @@ def floored(model: Exact) -> Exact:
     return model
 
 
-def whole(folder: str, share: str) -> Exact:
-    model = Exact(WHOLE / "gidd" / f"{folder}_p_unif_{share}")
+def whole(share: str) -> Exact:
+    model = Exact(WHOLE / "gidd" / f"hub_p_unif_{share}")
     return floored(model) if share == "0.0" else model
 
 
@@ -66,9 +67,9 @@ def test_the_law_of_the_sampler() -> None:
     check_law(Exact(TINY), arrays(TINY / "exact.npz"))
 
 
-@needs_whole
 def test_the_bound_and_the_law_without_uniform_noise() -> None:
-    model, golden = whole("tiny_hub", "0.0"), arrays(WHOLE / "gidd" / "tiny_exact_p_unif_0.0.npz")
+    folder = GOLDEN / "tiny_without_uniform"
+    model, golden = floored(Exact(folder)), arrays(folder / "exact.npz")
     check_bounds(model, golden)
     check_law(model, golden)
 
@@ -85,14 +86,14 @@ def test_networks_and_losses(share: str, kind: str) -> None:
         close(model.logits(x, level), golden[f"logits_{kind}"][index], tolerance)
         close(model.log_mean(x, level).exp(), golden[f"x_hat_{kind}"][index][..., :-1], tolerance)
         if kind == "f64":
-            close(whole("hub", share).integrand(x, golden["x0"], level), golden["elbo_per_token_f64"][index], 1e-5)
+            close(whole(share).integrand(x, golden["x0"], level), golden["elbo_per_token_f64"][index], 1e-5)
 
 
 @needs_whole
 @pytest.mark.parametrize("share", SHARES)
 def test_sampler_weights_and_trajectories(share: str) -> None:
     """Their draw is the first state whose cumulative probability exceeds the uniform number."""
-    golden, model = arrays(WHOLE / "gidd" / f"gidd_p_unif_{share}.npz"), whole("hub", share)
+    golden, model = arrays(WHOLE / "gidd" / f"gidd_p_unif_{share}.npz"), whole(share)
     sampler = plugin("sampler_analytic")()
     for x, t, truth in zip(golden["xt"], golden["t"], golden["probs_step_f64"], strict=True):
         levels = [model.noise(time).at(x[:, 0]) for time in (t, t - golden["ds"])]

@@ -19,10 +19,12 @@ from sedd_core.maths import Draws
 from sedd_core.stages import FixedTokens, NoiseLevel
 from sedd_core.testing import check_format
 from sedd_core.text import character_codec
-from tests.support.families import WHOLE, Exact, arrays, level_at, needs_whole, stand_in_hub
+from tests.support.families import Exact, arrays, level_at, stand_in_hub
 from tests.support.runs import ROOT, run
 from tests.support.shards import write_shards
 
+GOLDEN = Path(__file__).parent / "golden"
+"""A tiny network of the authors' code in three shards, its logits, likelihoods and generated texts."""
 SIZES = {"d_model": 16, "n_layers": 2, "n_heads": 2, "n_kv_heads": 1, "mlp_hidden_size": 24, "rope_theta": 5e5}
 CONFIG = {
     **SIZES,
@@ -129,17 +131,16 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Exact:
     """The golden network in double, its constants too."""
     monkeypatch.setattr(modeling_llama, "torch", _Double())
     monkeypatch.setattr(Tensor, "float", Tensor.double)
-    model = Exact(WHOLE / "llada" / "hub")
+    model = Exact(GOLDEN)
     rotary = model.backbone.trunk.rotary_emb
     rotary.inv_freq = 5e5 ** -(torch.arange(0, 16, 2).double() / 16)
     return model
 
 
-@needs_whole
 @pytest.mark.parametrize("kind", ["f32", "f64"])
 def test_golden_logits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    golden = arrays(WHOLE / "llada" / "llada.npz")
-    model = exact(monkeypatch) if kind == "f64" else Exact(WHOLE / "llada" / "hub", torch.float32)
+    golden = arrays(GOLDEN / "golden.npz")
+    model = exact(monkeypatch) if kind == "f64" else Exact(GOLDEN, torch.float32)
     tolerance = {"f32": 1e-4, "f64": 1e-9}[kind]
     for xt, expected in zip(golden["xt"], golden[f"logits_{kind}"], strict=True):
         x = xt.where(xt != golden["mask_id"], 44)
@@ -147,10 +148,9 @@ def test_golden_logits(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(logits, expected, rtol=tolerance, atol=tolerance)
 
 
-@needs_whole
 @pytest.mark.parametrize(("name", "block"), [("low_confidence", 0), ("low_confidence_blocks_of_4", 4)])
 def test_golden_generation(name: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    golden = arrays(WHOLE / "llada" / "llada.npz")
+    golden = arrays(GOLDEN / "golden.npz")
     model, states, result = exact(monkeypatch), golden[f"gen_{name}_states"], golden[f"gen_{name}_result"]
     known = FixedTokens(result, (torch.arange(13) < golden["prompt_length"]).expand(2, 13))
     levels, seen = model.noise(torch.linspace(1, 1e-5, 5, dtype=torch.float64)), list[Tensor]()

@@ -1,14 +1,15 @@
-"""Exact values of tiny networks of SEDD, as the authors' own code computes them: bounds term by term, laws of samplers."""
+"""SEDD beside the figures of its authors' code: bounds term by term, laws of samplers, recorded trajectories."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
 from sedd_core import plugin
-from tests.support.families import Exact, arrays, nodes
+from tests.support.families import WHOLE, Exact, arrays, needs_whole, nodes, race
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -36,3 +37,18 @@ def test_the_laws_of_the_samplers(graph: str, sampler: str, steps: int) -> None:
     states, times = golden["states"], torch.linspace(1, 1e-5, steps + 1, dtype=torch.float64)
     law = model.law(plugin(f"sampler_{sampler}")(), states, times, model.denoised(states))
     torch.testing.assert_close(law, golden[f"law_{sampler}_{steps}"], rtol=0, atol=3e-6)
+
+
+@needs_whole
+@pytest.mark.parametrize("sampler", ["euler", "analytic"])
+@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+def test_trajectories(graph: str, sampler: str) -> None:
+    """The recorded uniforms, put into each step's law, give the recorded tokens at every step."""
+    golden, model = arrays(WHOLE / "sedd" / f"{graph}.npz"), Exact(WHOLE / "sedd" / f"{graph}_hub")
+    x, truths = golden[f"traj_{sampler}_start"], golden[f"traj_{sampler}_next"]
+    levels = [model.noise(t).at(x[:, 0]) for t in torch.linspace(1, 1e-5, 7, dtype=torch.float64)]
+    for (now, then), u, truth in zip(pairwise(levels), golden[f"traj_{sampler}_u"], truths[:-1], strict=True):
+        x = race(plugin(f"sampler_{sampler}")().step_distribution(x, now, then, model, model.graph), u)
+        assert torch.equal(x, truth)
+    clean = model.denoised(x)(levels[-1])[..., : golden[f"traj_{sampler}_u_denoise"].shape[-1]]
+    assert torch.equal(race(clean, golden[f"traj_{sampler}_u_denoise"]), truths[-1])
