@@ -2,6 +2,7 @@
 # make test         set up, then the whole suite without the slow tests
 # make test-all     set up, then everything
 # make gpu          on a machine with a GPU: set up, the tests that need it, then the benchmarks, with their results file
+# make docs         the documentation site, .docs/html/index.html
 # make lint         formatting, lint, types
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ STEPS ?=
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: quickstart test test-all gpu lint set-up
+.PHONY: quickstart test test-all gpu docs lint set-up
 
 quickstart: set-up
 	$(BIN)/python launch.py --fdl_config=experiments/quickstart.py --fdl_set=seed=$(SEED) \
@@ -26,6 +27,9 @@ test-all: set-up
 
 gpu: set-up
 	$(BIN)/python -m pytest -q -rs -m gpu; tests=$$?; $(BIN)/python -m benchmarks --device cuda && exit $$tests
+
+docs: set-up
+	$(BIN)/python scripts/build_docs.py
 
 lint: set-up
 	$(BIN)/ruff format --check .
