@@ -64,7 +64,10 @@ RELEASED = (
         for size in ("small", "base")
         for share in ("0.0", "0.1", "0.2")
     ),
-    Expected("kuleshov-group/bd3lm-owt-block_size1024-pretrain", "graph_absorb", "head_mean", 50258),
+    *(
+        Expected(f"kuleshov-group/bd3lm-owt-block_size{size}", "graph_absorb", "head_mean", 50258)
+        for size in ("4", "8", "16", "1024-pretrain")
+    ),
     Expected("GSAI-ML/LLaDA-8B-Base", "graph_absorb", "head_mean", 126464, ""),
     Expected("Dream-org/Dream-v0-Base-7B", "graph_absorb", "head_mean", 152064, ""),
 )

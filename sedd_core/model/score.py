@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
-from ..errors import UserError
 from ..maths.numerics import expand_to, float64_device
-from ..stages.backbone import Backbone, DocumentBackbone
+from ..stages.backbone import Backbone, BlockBackbone
 from ..stages.graph import Graph
 from ..stages.head import Head
 from ..stages.network import ScoreNetwork
 from ..stages.noise import Noise, NoiseLevel
 from ..stages.overrides import of_one_class
 from ..stages.scores import LazyScores
+from .capabilities import check_takes_blocks, check_takes_documents
 from .entropy import is_linear, linear_head_entropy
 
 
@@ -37,6 +37,9 @@ class ScoreModel(nn.Module, ScoreNetwork):
         self.backbone = backbone
         self.graph = graph
         self.head = head
+        self._in_blocks = isinstance(backbone, BlockBackbone) and backbone.block_size > 0
+        if self._in_blocks:
+            check_takes_blocks(graph)
 
     def forward(
         self,
@@ -103,7 +106,7 @@ class ScoreModel(nn.Module, ScoreNetwork):
     ) -> Float64[Tensor, " B"]:
         """See `ScoreNetwork.score_entropy`."""
         rows = positions.flatten().nonzero()[:, 0]  # the one wait for the device
-        features = self._features(x, level, cond, documents).flatten(0, 1)[rows.to(self._device(x))]
+        features = self._features(x, level, cond, documents, x0).flatten(0, 1)[rows.to(self._device(x))]
         current, clean, now = x.flatten()[rows], x0.flatten()[rows], level.at(x).flatten().pick(rows)
         factor = torch.ones_like(now.sigma) if weight is None else expand_to(weight, x).flatten()[rows]
         return _SumBySequence.apply(self.entropy(features, current, clean, now, factor), rows, x.shape)
@@ -135,13 +138,15 @@ class ScoreModel(nn.Module, ScoreNetwork):
         return next(self.backbone.parameters(), x).device
 
     def _features(
-        self, x: Tensor, level: NoiseLevel, cond: Tensor | None, documents: Tensor | None
+        self, x: Tensor, level: NoiseLevel, cond: Tensor | None, documents: Tensor | None, clean: Tensor | None = None
     ) -> Float[Tensor, "B L D"]:
         device = self._device(x)
         inputs = [x.to(device), level.to(torch.float32).to(device), None if cond is None else cond.to(device)]
         if documents is not None:
             check_takes_documents(type(self.backbone))
             inputs.append(documents.to(device))
+        if self._in_blocks and clean is not None:
+            return self.backbone(*inputs, clean=clean.to(device))
         return self.backbone(*inputs)
 
     def _log_score(self, features: Tensor, x: Tensor, level: NoiseLevel) -> Float[Tensor, "N S"]:
@@ -198,22 +203,6 @@ class ModelScores:
         """See `LazyScores`."""
         agree = of_one_class(self.model.head, "others", "log_score", "log_mean")
         return self.model.head.others(self.x, self.level, self.model.graph) if agree else None
-
-
-def check_takes_documents(backbone: type[Backbone]) -> None:
-    """Check that a network can keep documents of a sequence separate.
-
-    Args:
-        backbone: Class of the network.
-
-    Raises:
-        UserError: It cannot.
-    """
-    if not issubclass(backbone, DocumentBackbone):
-        raise UserError(
-            f"The network {backbone.__name__} cannot keep documents of a sequence separate: set data.documents=joined, "
-            "or choose a model that can (a DocumentBackbone)."
-        )
 
 
 def move_to(device: torch.device | str, model: ScoreModel, noise: Noise) -> None:

@@ -11,7 +11,7 @@ from .. import checkpoints
 from ..build.workspace import Workspace
 from ..errors import UserError
 from ..evaluation.integrand import masks_only
-from ..model.score import check_takes_documents
+from ..model.capabilities import check_takes_documents
 from ..registry.plugins import name_of
 from ..stages import Backbone, Data, Graph, Head, Noise, Objective, Sampler
 from ..training.batches import check_batch_divides

@@ -20,6 +20,7 @@ from ..distributed.world import World
 from ..model.memory import explained
 from ..record.figures import Figure, short
 from ..record.recordable import recordable
+from ..sampling.blocks import block_count
 from ..sampling.grid import time_grid
 from ..sampling.prompts import Prompt
 from ..sampling.report import before_end, report_samples
@@ -100,6 +101,7 @@ class Sample(SampleSettings):
         indices = world.share(total)
         times = time_grid(self.steps, self.t_min, self.grid, loaded.noise, world.device).cpu()
         times = torch.cat([times, times.new_zeros(1)])  # time of the result
+        times = times.repeat(block_count(loaded.model, length))
         recorder = Recorder(times)
         with self._shown(loaded, world, times, indices, fixed) as show, explained("sampling", "batch_size or length"):
 
@@ -151,5 +153,5 @@ class Sample(SampleSettings):
                 yield live
         else:
             batches = -(-len(indices) // self.batch_size)
-            with console.progress_bar((self.steps + 2) * batches, "sampling") as advance:
+            with console.progress_bar(len(times) * batches, "sampling") as advance:
                 yield lambda x: advance()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Int64
@@ -11,8 +12,9 @@ from torch import Tensor
 from ..maths.draws import Draws
 from ..maths.numerics import float64_device
 from ..model.score import ScoreModel
-from ..stages import Noise, Sampler
+from ..stages import Noise, NoiseLevel, Sampler
 from ..stages.sampler import FixedTokens, ScoreFunction
+from .blocks import in_blocks
 from .conditioning import FixedTokenNoise, condition_on, score_function
 from .grid import Grid, time_grid
 
@@ -53,19 +55,36 @@ def sample(
         fixed_tokens: Tokens [count, L] that are kept through every step.
         fixed_token_noise: The noise level that the network is given at fixed tokens: "same" as elsewhere, or "none".
         cond: Conditions [count, ...] of the sequences, for the network.
-        on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result.
+        on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result; of
+            models that denoise in blocks, as often for each block.
     """
     device, done = float64_device(next(model.parameters()).device), list[Tensor]()
     levels = noise(time_grid(steps, t_min, grid, noise, device))
     for indices in (torch.arange(count) if which is None else which).split(batch_size):
         draws = Draws(seed, indices.to(device))
         known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
-        score = _score_function(model, known, fixed_token_noise, None if cond is None else cond[indices])
-        keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
-        prior = keep(model.graph.prior(draws, length))
-        out = sampler.run(prior, levels, score, model.graph, draws, known, lambda x, keep=keep: on_step(keep(x)))
-        done.append(keep(out).cpu())
+        own = None if cond is None else cond[indices]
+        run = partial(_run, sampler, levels, fixed_token_noise, own)
+        out = in_blocks(run, model, model.graph.prior(draws, length), draws, known, own, on_step)
+        done.append(out.cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
+
+
+def _run(
+    sampler: Sampler,
+    levels: NoiseLevel,
+    fixed_token_noise: FixedTokenNoise,
+    cond: Tensor | None,
+    model: ScoreModel,
+    prior: Int64[Tensor, "B L"],
+    draws: Draws,
+    known: FixedTokens | None,
+    on_step: Callable[[Int64[Tensor, "B L"]], None],
+) -> Int64[Tensor, "B L"]:
+    """One batch, or one block of it, with the known tokens in place."""
+    score = _score_function(model, known, fixed_token_noise, cond)
+    keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
+    return keep(sampler.run(keep(prior), levels, score, model.graph, draws, known, lambda x: on_step(keep(x))))
 
 
 def _score_function(

@@ -1,6 +1,6 @@
 """The contracts: one abstract class per stage."""
 
-from .backbone import Backbone, DocumentBackbone
+from .backbone import Backbone, BlockBackbone, DocumentBackbone
 from .data import Batch, Data, Documents, Sequences, Split
 from .evaluator import EvalContext, EvalData, Evaluator
 from .factorized import FactorizedSampler
@@ -20,6 +20,7 @@ from .step import EventWeights, Step, StepWeights
 __all__ = [
     "Backbone",
     "Batch",
+    "BlockBackbone",
     "Data",
     "DenoisingObjective",
     "DocumentBackbone",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
@@ -88,4 +89,55 @@ class DocumentBackbone(Backbone):
 
         Raises:
             UserError: A condition is missing, or the backbone does not support conditions.
+        """
+
+
+class BlockBackbone(DocumentBackbone):
+    """Abstract backbone that can take a sequence in blocks: each block is noised, and given the clean blocks before it.
+
+    Source: Block Diffusion (Arriola et al. 2025, arXiv 2503.09573), sections 3 and 4.
+    """
+
+    block_size: int = 0
+    """Length of a block; 0: the whole sequence is one block."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Int64[Tensor, "B L"],
+        level: NoiseLevel,
+        cond: Tensor | None = None,
+        documents: Int64[Tensor, "B L"] | None = None,
+        clean: Int64[Tensor, "B L"] | None = None,
+        past: Any = None,
+    ) -> Float[Tensor, "B L D"]:
+        """Compute the features of noised sequences.
+
+        Args:
+            x: States [B, L]; with a past, those of the block after it.
+            level: Noise level [B] or [B, L], in float32.
+            cond: Conditions [B, ...]; see `Backbone.forward`.
+            documents: Document [B, L] of each position; see `DocumentBackbone.forward`.
+            clean: Clean tokens [B, L] of x: the features of a block depend on its states and on the clean tokens
+                before it; None: x, of which all blocks but the last are clean then. Without blocks it is not read.
+            past: What `remember` returned for all tokens before x, in place of `clean`; None: x starts the sequence.
+
+        Returns:
+            Features [B, L, D].
+
+        Raises:
+            UserError: A condition is missing, or the backbone does not support conditions, or these documents.
+        """
+
+    @abstractmethod
+    def remember(self, clean: Int64[Tensor, "B P"], cond: Tensor | None = None, past: Any = None) -> Any:
+        """Compute what later blocks need of clean blocks, once.
+
+        Args:
+            clean: Clean tokens [B, P] of whole blocks.
+            cond: Conditions [B, ...]; see `Backbone.forward`.
+            past: What this method returned for all tokens before them; None: they start the sequence.
+
+        Returns:
+            The past of the block after them, for `forward`.
         """

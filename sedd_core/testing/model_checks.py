@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..stages import Backbone, DocumentBackbone, NoiseLevel
+from ..stages import Backbone, BlockBackbone, DocumentBackbone, NoiseLevel
+from .block_checks import check_blocks
 
 LENGTH = 6
 NEAR = 1e-4
@@ -39,7 +40,9 @@ def check_model(build: Callable[..., Backbone], *, num_states: int = 7, cond: Te
     _check_conditions(backbone, inputs)
     for training in (False, True):
         _check_independence(backbone.train(training), inputs, num_states)
-    if isinstance(backbone, DocumentBackbone):
+    if isinstance(backbone, BlockBackbone) and 0 < backbone.block_size < LENGTH:
+        check_blocks(backbone.eval(), *inputs)
+    elif isinstance(backbone, DocumentBackbone):
         _check_documents(backbone.eval(), inputs)
     _check_logits(backbone.eval(), inputs, num_states)
     _check_gradients(backbone, inputs)

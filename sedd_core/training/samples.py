@@ -15,6 +15,7 @@ from .. import console
 from ..distributed.preemption import run_on_all_ranks
 from ..model.memory import explained
 from ..record.figures import Figure
+from ..sampling.blocks import block_count
 from ..sampling.report import before_end, report_samples
 from ..sampling.sample import sample
 from ..stages import Batch, FixedTokens, Sampler, SamplerStats
@@ -69,7 +70,9 @@ class SampleEvaluation(Evaluation):
 
         @explained("sampling", REMEDY)
         def share() -> tuple[list[str], SamplerStats]:
-            with console.progress_bar(self.settings.steps + 2, "sampling") as advance:
+            with console.progress_bar(
+                (self.settings.steps + 2) * block_count(self.subject.model, self.length), "sampling"
+            ) as advance:
 
                 def on_step(x: Int64[Tensor, "B L"]) -> None:
                     self.context.stop.check()

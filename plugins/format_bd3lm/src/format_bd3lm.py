@@ -1,4 +1,4 @@
-"""The checkpoint layout of BD3-LM: models on the hub, in the form that they are pretrained in, with one block."""
+"""The checkpoint layout of BD3-LM: models on the hub, in blocks, or with one block, as they are pretrained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sedd_core.stages import Format
 
 
 class BD3LMFormat(FamilyFormat):
-    """BD3-LM with one block as long as the sequence: MDLM's process and network, given no noise level.
+    """BD3-LM: MDLM's process and network, given no noise level; a block reads the clean blocks before it.
 
     Source: Arriola et al., Block Diffusion (arXiv 2503.09573), github.com/kuleshov-group/bd3lms.
     """
@@ -32,18 +32,15 @@ class BD3LMFormat(FamilyFormat):
         return False
 
     def process(self, config: Mapping[str, Any], sizes: Mapping[str, int]) -> Process:
-        """Absorb, with a network that is given no noise level."""
+        """Absorb, with a network that is given no noise level, in blocks unless one is as long as the sequence."""
         block, length = config.get("block_size"), config.get("model_length", config.get("length"))
-        if block is None or block != length:
-            raise UserError(
-                f"it has blocks of {block} tokens in sequences of {length}: blocks are not supported. "
-                "Supported is the pretraining form, with one block of the length of the sequence."
-            )
+        if not isinstance(block, int) or block < 1:
+            raise UserError(f"block_size is {block}: it must be a number of tokens of at least 1.")
         return Process(
             graph=Node("plugin", "graph_absorb", {"vocab_size": sizes["num_states"] - 1}),
             noise=Node("plugin", "noise_loglinear"),
             head=Node("plugin", "head_mean"),
-            model={"reads": "nothing"},
+            model={"reads": "nothing"} | ({} if block == length else {"block_size": block}),
         )
 
 

@@ -1,4 +1,4 @@
-"""BD3-LM's layout: the pretraining form is MDLM's network; blocks are refused."""
+"""BD3-LM's layout: the pretraining form is MDLM's network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sedd_core import UserError, load_model, plugin
-from sedd_core.checkpoints.description import describe
 from sedd_core.checkpoints.find import find_checkpoint
 from sedd_core.cli.main import main
 from sedd_core.testing import check_format
 from sedd_core.text.builtin import character_codec
-from tests.support.families import WHOLE, needs_whole, stand_in_hub
+from tests.support.families import stand_in_hub
 from tests.support.runs import ROOT
 
 MDLM = ROOT / "plugins" / "format_mdlm" / "tests" / "golden" / "tiny"
@@ -52,16 +51,10 @@ def test_the_pretraining_form_is_mdlms_network(tmp_path: Path) -> None:
         assert torch.equal(theirs(x, level), ours(x, level))
 
 
-@pytest.mark.parametrize("config", [{"block_size": 2}, {"block_size": None}, {"model_length": 8}])
-def test_blocks_are_refused(tmp_path: Path, config: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"has blocks of .* tokens in sequences of .*: blocks are not supported"):
+@pytest.mark.parametrize("config", [{"block_size": 0}, {"block_size": None}])
+def test_a_block_size_that_is_none_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"block_size is (0|None): it must be a number of tokens"):
         load_model(model(tmp_path / "model", **config))
-
-
-@needs_whole
-def test_the_golden_block_form_is_refused() -> None:
-    with pytest.raises(UserError, match="has blocks of 4 tokens in sequences of 16"):
-        describe(find_checkpoint(WHOLE / "bd3lm" / "hub_block_size4"))
 
 
 def test_samples_of_the_hub_id(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

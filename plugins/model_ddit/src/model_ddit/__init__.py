@@ -7,6 +7,7 @@ A DiT (Peebles and Xie 2023) over tokens: pre-norm blocks with shifts, scales an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,16 +17,18 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from sedd_core import UserError, hookimpl
-from sedd_core.stages import Backbone, DocumentBackbone, NoiseLevel
+from sedd_core.stages import Backbone, BlockBackbone, NoiseLevel
 
-from .attention import Name, backend
+from .attention import Attend, Name, backend
+from .blocks import Past, after_past, mask_after_past, mask_beside_clean
 from .layers import Block, LabelEmbedding, NoiseEmbedding, OutputLayer, Rotary, TokenEmbedding
+from .sdpa import attend
 
 Reads = Literal["sigma", "time", "nothing"]
 LABELS = "cond_map.embedding_table.weight"
 
 
-class DDiT(DocumentBackbone):
+class DDiT(BlockBackbone):
     """The published diffusion transformer.
 
     Parameters are named as published: `vocab_embed`, `sigma_map`, `rotary_emb`, `blocks.*` and `output_layer`.
@@ -43,12 +46,15 @@ class DDiT(DocumentBackbone):
             (MDLM, RADD), for which it embeds zeros.
         attention: Implementation of attention: sdpa (torch's own, everywhere), flash (flash-attn; trains in bf16 on a
             GPU) or flex (torch's FlexAttention; trains on a GPU). The weights are the same.
+        block_size: Length of the blocks of block diffusion, each of which is denoised given the clean blocks before it;
+            0: the whole sequence is one block.
         activation_checkpointing: Whether the backward pass recomputes each block from its input, which alone is kept:
             less memory for about a third more computation, and the same numbers.
 
     Raises:
         ValueError: A size is below 1, num_classes below 0, n_heads does not divide hidden_size into heads of an even
-            size, dropout is not in [0, 1), or flash-attn has no kernel for the size of a head.
+            size, dropout is not in [0, 1), flash-attn has no kernel for the size of a head, or blocks are to be
+            computed by another attention than sdpa.
 
     Source: SEDD, appendix C; DiT (Peebles and Xie 2023); zeros in place of sigma: MDLM (Sahoo et al. 2024,
     arXiv 2406.07524) without time conditioning; classes: UDLM (Schiff et al. 2024, arXiv 2412.10193).
@@ -66,6 +72,7 @@ class DDiT(DocumentBackbone):
         num_classes: int = 0,
         reads: Reads = "sigma",
         attention: Name = "sdpa",
+        block_size: int = 0,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
@@ -84,7 +91,10 @@ class DDiT(DocumentBackbone):
             raise ValueError(
                 f"attention='flash' needs a multiple of 8 up to 256 as the size of a head, not {head_size}"
             )
+        if block_size < 0 or (block_size and attention != "sdpa"):
+            raise ValueError(f"block_size={block_size} must be at least 0, and above 0 needs attention='sdpa'")
         self.reads: Reads = reads
+        self.block_size = block_size
         self.attention, self.activation_checkpointing = backend(attention), activation_checkpointing
         self.vocab_embed = TokenEmbedding(num_states, hidden_size)
         self.sigma_map = NoiseEmbedding(cond_dim)
@@ -132,6 +142,8 @@ class DDiT(DocumentBackbone):
         level: NoiseLevel,
         cond: Tensor | None = None,
         documents: Int64[Tensor, "B L"] | None = None,
+        clean: Int64[Tensor, "B L"] | None = None,
+        past: Past | None = None,
     ) -> Float[Tensor, "B L D"]:
         """Features [B, L, D] of noised sequences.
 
@@ -143,22 +155,64 @@ class DDiT(DocumentBackbone):
             level: Noise level [B] or [B, L].
             cond: Labels [B] of the classes; None: no class.
             documents: Document [B, L] of each position, which attends to the positions of its document; None: to all.
+            clean: Clean tokens [B, L] that later blocks attend to; None: x. Not read without blocks.
+            past: Keys and values of the tokens before x, from `remember`; None: x starts the sequence.
 
         Raises:
             UserError: The condition does not fit, or the attention backend cannot run here.
         """
-        c = F.silu(self.sigma_map(self._read(level)))
-        c = c[:, None] if level.sigma.ndim == 1 else c
-        if self.cond_map is not None or cond is not None:
-            c = c + self._labels(x, cond)
-        rotation, attend = self.rotary_emb(x.shape[1]), self.attention(documents)
+        c, length = self._noise(x, level, cond), x.shape[1]
+        if not self.block_size:
+            return self.output_layer(self._blocks(x, c, self.rotary_emb(length), self.attention(documents)), c)
+        if documents is not None:
+            raise UserError("model.block_size cannot keep documents of a sequence separate: set data.documents=joined.")
+        if past is not None:
+            return self.output_layer(self._after(x, c, past, clean=False)[0], c)
+        clean = x if clean is None else clean
+        if self.reads != "nothing" or c.shape[1] > 1:  # else the clean half has the same
+            zero = self._noise(clean, NoiseLevel(*(torch.zeros_like(part) for part in level)), cond)
+            c = torch.cat([half.expand(-1, length, -1) for half in (c, zero)], 1)
+        rotation = tuple(torch.cat([part, part]) for part in self.rotary_emb(length))
+        see = partial(attend, mask=mask_beside_clean(length, self.block_size, x.device))
+        features = self._blocks(torch.cat([x, clean], 1), c, rotation, see)[:, :length]
+        return self.output_layer(features, c[:, :length])
+
+    @torch.no_grad()
+    def remember(self, clean: Int64[Tensor, "B P"], cond: Tensor | None = None, past: Past | None = None) -> Past:
+        """Keys and values of clean blocks and of those before them. Args: see `BlockBackbone.remember`."""
+        zero = torch.zeros(len(clean), dtype=torch.float32, device=clean.device)
+        return self._after(clean, self._noise(clean, NoiseLevel(zero, zero, zero), cond), past, clean=True)[1]
+
+    def _after(
+        self, x: Int64[Tensor, "B L"], c: Float[Tensor, "B M C"], past: Past | None, *, clean: bool
+    ) -> tuple[Float[Tensor, "B L D"], Past]:
+        """Features of tokens after a past, and the past with them."""
+        before, length = past.length if past else 0, x.shape[1]
+        rotation = tuple(part[before:] for part in self.rotary_emb(before + length))
+        mask = mask_after_past(length, before, self.block_size, clean=clean, device=x.device)
+        features, seen = self.vocab_embed(x), list[list[Tensor]]()
+        for block, (see, pair) in zip(self.blocks, after_past(past, len(self.blocks), mask), strict=True):
+            features = block(features, c, rotation, see)
+            seen.append(pair)
+        return features, Past(*zip(*seen, strict=True))
+
+    def _blocks(
+        self, x: Int64[Tensor, "B L"], c: Float[Tensor, "B M C"], rotation: tuple[Tensor, ...], see: Attend
+    ) -> Float[Tensor, "B L D"]:
+        """Features after all transformer blocks."""
         features = self.vocab_embed(x)
         for block in self.blocks:
             if self.activation_checkpointing and torch.is_grad_enabled():
-                features = checkpoint(block, features, c, rotation, attend, use_reentrant=False)
+                features = checkpoint(block, features, c, rotation, see, use_reentrant=False)
             else:
-                features = block(features, c, rotation, attend)
-        return self.output_layer(features, c)
+                features = block(features, c, rotation, see)
+        return features
+
+    def _noise(self, x: Int64[Tensor, "B L"], level: NoiseLevel, cond: Tensor | None) -> Float[Tensor, "B M C"]:
+        """Embedding of what the network is given beside the states: noise level and class; M = 1 or L."""
+        c = F.silu(self.sigma_map(self._read(level)))
+        c = c[:, None] if level.sigma.ndim == 1 else c
+        return c if self.cond_map is None and cond is None else c + self._labels(x, cond)
 
     def _labels(self, x: Int64[Tensor, "B L"], cond: Tensor | None) -> Float[Tensor, "B 1 C"]:
         """What the classes add to the embedding of the noise level. UserError if they do not fit the network."""

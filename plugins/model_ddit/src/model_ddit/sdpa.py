@@ -19,17 +19,17 @@ def attention(documents: Int64[Tensor, "B L"] | None) -> Attend:
 
 def attend(
     q: Float[Tensor, "B L H d"],
-    k: Float[Tensor, "B L H d"],
-    v: Float[Tensor, "B L H d"],
-    mask: Bool[Tensor, "B 1 L L"] | None,
+    k: Float[Tensor, "B M H d"],
+    v: Float[Tensor, "B M H d"],
+    mask: Bool[Tensor, "#B 1 L M"] | None,
 ) -> Float[Tensor, "B L H d"]:
     """Attention output [B, L, H, d].
 
     Args:
         q: Queries [B, L, H, d].
-        k: Keys [B, L, H, d].
-        v: Values [B, L, H, d].
-        mask: Pairs of positions [B, 1, L, L] that attend to each other; None: all.
+        k: Keys [B, M, H, d].
+        v: Values [B, M, H, d].
+        mask: Pairs [B, 1, L, M] of queries and the keys that they attend to, for all rows alike if B is 1; None: all.
     """
     by_head = (tensor.transpose(1, 2) for tensor in (q, k, v))
     return F.scaled_dot_product_attention(*by_head, attn_mask=mask).transpose(1, 2)
