@@ -37,6 +37,8 @@ class ScoreModel(nn.Module, ScoreNetwork):
         self.backbone = backbone
         self.graph = graph
         self.head = head
+        self.network_dtype: torch.dtype | None = None
+        """Dtype of autocast for the backbone without its head; None: that of its surroundings."""
         self._in_blocks = isinstance(backbone, BlockBackbone) and backbone.block_size > 0
         if self._in_blocks:
             check_takes_blocks(graph)
@@ -133,6 +135,13 @@ class ScoreModel(nn.Module, ScoreNetwork):
             return linear_head_entropy(features, self.backbone.head, self.head, self.graph, x, x0, level, weight)
         return weight * self.graph.score_entropy(self._log_score(features, x, level), level, x, x0)
 
+    @property
+    def precision(self) -> str:
+        """Precision of the network, and of the head where it differs, as part of a figure's protocol."""
+        rounded = self._device(torch.empty(0)).type == "cuda" and torch.get_float32_matmul_precision() != "highest"
+        head = "tf32" if rounded else "fp32"
+        return head if self.network_dtype is None else f"bf16 network, {head} head"
+
     def _device(self, x: Tensor) -> torch.device:
         """The network's device, which differs from that of x if it has no float64."""
         return next(self.backbone.parameters(), x).device
@@ -145,9 +154,11 @@ class ScoreModel(nn.Module, ScoreNetwork):
         if documents is not None:
             check_takes_documents(type(self.backbone))
             inputs.append(documents.to(device))
-        if self._in_blocks and clean is not None:
-            return self.backbone(*inputs, clean=clean.to(device))
-        return self.backbone(*inputs)
+        given = {"clean": clean.to(device)} if self._in_blocks and clean is not None else {}
+        if self.network_dtype is None:
+            return self.backbone(*inputs, **given)
+        with torch.autocast(device.type, self.network_dtype):
+            return self.backbone(*inputs, **given).float()
 
     def _log_score(self, features: Tensor, x: Tensor, level: NoiseLevel) -> Float[Tensor, "N S"]:
         return self.head.log_score(self.backbone.logits(features).to(x.device), x, level, self.graph)

@@ -15,6 +15,7 @@ from ..checkpoints import Found, Loaded, find_checkpoint, load_found, trained_le
 from ..distributed.preemption import Stop
 from ..errors import UserError
 from ..evaluation.facts import SetFacts, facts_of
+from ..model.inference import Inference
 from ..record import Figure, Node, recordable
 from ..record.figures import to_json
 from ..stages import Data, EvalData, Evaluator, Monitor, Sequences
@@ -33,7 +34,7 @@ T_MIN = 1e-3
 
 @recordable
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Run):
+class Evaluate(Inference, Run):
     """Evaluate a checkpoint on validation data. The figures depend on neither batch size nor number of processes."""
 
     checkpoint: str
@@ -96,7 +97,8 @@ class Evaluate(Run):
         facts = world.agree(lambda: {name: facts_of(sequences) for name, sequences in sets.items()})
         workspace.record.data = " ".join(one.sha256 for one in facts.values())
         workspace.open()
-        console.say(f"model    {sum(p.numel() for p in loaded.model.parameters()):,} parameters, fp32")
+        parameters = sum(p.numel() for p in loaded.model.parameters())
+        console.say(f"model    {parameters:,} parameters, {loaded.model.precision}")
         for name, one in facts.items():
             console.say(f"set      {name}: {one}")
         data = EvalData(codec=codec, train=None, valid_sets=sets)
@@ -105,12 +107,14 @@ class Evaluate(Run):
         evaluation = FigureEvaluation(evaluators_by_path(self.evaluator, self.evaluators), subject, context)
         with monitored(context, 0), context.stop.listening():
             figures = evaluation.conclude(0)
-        context.on_main(lambda: self._write(workspace, facts, figures))
+        context.on_main(lambda: self._write(workspace, loaded.model.precision, facts, figures))
         console.say(f"\nDone in {time.monotonic() - started:.0f} s. Written to {workspace.folder}")
         return figures
 
     def _loaded(self, found: Found, device: str) -> Loaded:
-        return load_found(found, ema=self.ema, device=device, tokenizer=self.tokenizer or None)
+        loaded = load_found(found, ema=self.ema, device=device, tokenizer=self.tokenizer or None)
+        self.prepare(loaded.model)
+        return loaded
 
     def _t_min(self, loaded: Loaded) -> float:
         training = loaded.record.run.args.get("training")
@@ -139,11 +143,13 @@ class Evaluate(Run):
         remedy = f"data.tokenizer={stored}" if stored else "set data.tokenizer to that of the checkpoint"
         return codec, validation_sets(codec, sources, f"the checkpoint {self.checkpoint}", remedy)
 
-    def _write(self, workspace: Workspace, facts: Mapping[str, SetFacts], figures: list[Figure]) -> None:
+    def _write(
+        self, workspace: Workspace, precision: str, facts: Mapping[str, SetFacts], figures: list[Figure]
+    ) -> None:
         content = {
             "checkpoint": without_folders(self.checkpoint),
             "weights": "averaged" if self.ema else "raw",
-            "precision": "fp32",
+            "precision": precision,
             "seed": self.seed,
             "processes": workspace.world.size,
             "sets": {name: asdict(one) for name, one in facts.items()},

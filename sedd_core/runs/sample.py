@@ -72,6 +72,7 @@ class Sample(SampleSettings):
             tokenizer=self.tokenizer or None,
             format=self.checkpoint_format,
         )
+        self.prepare(loaded.model)
         tuple(sampler_suits(self.sampler, loaded.graph))
         length, templates = sample_length(self, loaded), prompts_of(self)
         return loaded, length, templates, fixed_tokens(self, loaded, templates, length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..model.inference import Inference
 from ..sampling.conditioning import FixedTokenNoise
 from ..sampling.grid import Grid
 from ..stages import Sampler
@@ -13,7 +14,7 @@ from .run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleSettings(Run):
+class SampleSettings(Inference, Run):
     """Checkpoint, number and form of samples, and how they are drawn."""
 
     checkpoint: str

@@ -56,12 +56,20 @@ def in_blocks(
     cond = None if cond is None else cond.to(device)
     for index, part in enumerate(slice(start, start + size) for start in range(0, length, size)):
         own = FixedTokens(*(value[:, part] for value in known)) if known else None
-        given, block_draws = ScoreModel(_Given(backbone, past), model.graph, model.head), draws.part(f"block {index}")
-        block = run(given, x[:, part], block_draws, own, lambda block, x=x, part=part: on_step(_put(x, part, block)))
+        given = ScoreModel(_Given(backbone, past), model.graph, model.head)
+        given.network_dtype = model.network_dtype
+        block = run(given, x[:, part], draws.part(f"block {index}"), own, _shown(on_step, x, part))
         x = _put(x, part, block)
         if part.stop < length:
             past = backbone.remember(block.to(device), cond, past)
     return x
+
+
+def _shown(
+    on_step: Callable[[Int64[Tensor, "B L"]], None], x: Int64[Tensor, "B L"], part: slice
+) -> Callable[[Int64[Tensor, "B l"]], None]:
+    """Shows the states of a block in its place in x."""
+    return lambda block: on_step(_put(x, part, block))
 
 
 def _put(x: Int64[Tensor, "B L"], part: slice, block: Int64[Tensor, "B l"]) -> Int64[Tensor, "B L"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from .. import console
@@ -64,7 +65,12 @@ class FigureEvaluation(Evaluation):
     def _figures_of(self, evaluator: Evaluator, context: EvaluatorContext) -> list[Figure]:
         figures = list(evaluator.evaluate(self.subject.model, self.subject.noise, self.subject.data, context))
         check_distinct(figures)
-        return figures
+        return [self._with_precision(figure) for figure in figures]
+
+    def _with_precision(self, figure: Figure) -> Figure:
+        """The figure, with the precision of the network in its protocol."""
+        precision = self.subject.model.precision
+        return replace(figure, protocol=f"{figure.protocol}, {precision}" if figure.protocol else precision)
 
     def _log(self, figures: Sequence[Figure], step: int) -> list[str]:
         """Write each set's figures to the log and the monitor. Returns the lines of the log."""

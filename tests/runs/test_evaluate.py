@@ -72,6 +72,16 @@ def test_what_was_measured_is_written(tmp_path: Path) -> None:
     assert (written["precision"], written["weights"], written["checkpoint"]) == ("fp32", "averaged", "run")
 
 
+def test_the_precision_is_part_of_each_figure(tmp_path: Path) -> None:
+    run(EVALUATE, "--checkpoint=run", *BOUND, "precision=bf16", f"--run_folder={tmp_path}/rounded")
+    assert results(tmp_path / "rounded", "evaluation.json")["precision"] == "bf16 network, fp32 head"
+    for figure, exact in zip(results(tmp_path / "rounded"), results(Path("run")), strict=True):
+        assert figure["protocol"].endswith(", bf16 network, fp32 head")
+        assert exact["protocol"].endswith(", fp32")
+        assert figure["value"] != exact["value"]
+        assert figure["value"] == pytest.approx(exact["value"], rel=0.02)
+
+
 def test_other_data_with_the_tokenizer_of_the_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("the hat sat on the dog, and the cat ate the mat.\n" * 60)
     tokenizer = Path("run/checkpoints/step_000000003/tokenizer.json").resolve()
