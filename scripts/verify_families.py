@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from sedd_core import UserError
 from sedd_core.checkpoints import Loaded, load_checkpoint, trained_length
 from sedd_core.console import say, table
-from sedd_core.evaluation.bound import estimate
+from sedd_core.evaluation import text_sizes
+from sedd_core.evaluation.bound import Estimation, Piece, estimate
 from sedd_core.record import Record
 from sedd_core.stages import Batch
 
@@ -123,14 +123,13 @@ def _bound(loaded: Loaded, text: Path, sequences: int) -> str:
     count = min(sequences, len(tokens) // length)
     if count < 2:
         return f"the text has {len(tokens):,} tokens, fewer than two sequences of {length:,}"
-    batches = ((torch.tensor([row]), Batch(tokens[row * length :][None, :length])) for row in range(count))
+    rows = torch.arange(count).split(1)
+    pieces = (Piece(row, row, Batch(tokens[int(row) * length :][None, :length])) for row in rows)
     codec = loaded.codec
 
-    def characters(batch: Batch) -> Tensor:
-        return torch.tensor([codec.characters(row) for row in batch.tokens.tolist()])
-
     with torch.no_grad():
-        found = estimate(loaded.model, loaded.noise, batches, characters, seed=0, points=32, t_min=1e-3)
+        settings = Estimation(seed=0, points=32, t_min=1e-3, total=count)
+        found = estimate(loaded.model, loaded.noise, pieces, lambda batch: text_sizes(codec, batch), settings)
     nats, error = found.per(found.tokens)
     return f"{math.exp(nats):.2f} (nats per token {nats:.4f} ± {error:.4f}, {count} sequences)"
 

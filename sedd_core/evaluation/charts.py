@@ -27,16 +27,24 @@ def charts(figures: Sequence[Figure]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for figure in figures:
-        group = "valid" if figure.set is None else f"valid_{figure.set}"
-        prefix = f"{group}/" if figure.name == BOUND else f"{group}/{figure.name}_"
-        name = (prefix + chart_unit(figure).replace("/", "_per_").replace(" ", "_")).rstrip("_")
+        prefix, name = _prefix(figure), chart_name(figure)
         found[name] = figure.value
         if figure.standard_error is not None:
             found[f"{name}_error"] = figure.standard_error
         if chart_unit(figure) == "nats/token":
-            found[f"{prefix}perplexity"] = float(torch.tensor(figure.value).exp())
-            found[f"{prefix}bits_per_token"] = figure.value / LN2
+            found.setdefault(f"{prefix}perplexity", float(torch.tensor(figure.value).exp()))
+            found.setdefault(f"{prefix}bits_per_token", figure.value / LN2)
     return found
+
+
+def _prefix(figure: Figure) -> str:
+    group = "valid" if figure.set is None else f"valid_{figure.set}"
+    return f"{group}/" if figure.name == BOUND else f"{group}/{figure.name}_"
+
+
+def chart_name(figure: Figure) -> str:
+    """The name of a figure's own chart."""
+    return (_prefix(figure) + chart_unit(figure).replace("/", "_per_").replace(" ", "_")).rstrip("_")
 
 
 def check_distinct(figures: Sequence[Figure]) -> None:
@@ -51,10 +59,10 @@ def check_distinct(figures: Sequence[Figure]) -> None:
         for number in (figure.value, 0.0 if figure.standard_error is None else figure.standard_error):
             if not isinstance(number, float | int):
                 raise TypeError(f"{figure.title} is a {type(number).__name__}, not a float")
-        names = set(charts([figure]))
-        if names & taken:
+        name = chart_name(figure)
+        if name in taken:
             raise ValueError(f"it returns two figures {figure.title} of {figure.set}: give them different names")
-        taken |= names
+        taken.add(name)
 
 
 def numbered(figures: Sequence[Figure], others: Sequence[Figure]) -> list[Figure]:
@@ -71,7 +79,7 @@ def numbered(figures: Sequence[Figure], others: Sequence[Figure]) -> list[Figure
             number += 1
             candidate = replace(figure, name=f"{figure.name}_{number}")
         named.append(candidate)
-        taken |= set(charts([candidate]))
+        taken.add(chart_name(candidate))
     return named
 
 

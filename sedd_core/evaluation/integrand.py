@@ -79,63 +79,14 @@ def log_denoised(
     loss_mask: Bool[Tensor, "B L"],
     cond: Tensor | None = None,
     documents: Int64[Tensor, "B L"] | None = None,
+    clean: Bool[Tensor, "B L"] | None = None,
 ) -> Float64[Tensor, " B"]:
     """log p(x0 | x) [B] of the final denoising, in nats per sequence; positions that cannot move add 0."""
-    positions, probs = denoising_distribution(
-        x, level, score_function(model, cond=cond, documents=documents), model.graph
-    )
+    score_fn = score_function(model, clean, cond, documents)
+    positions, probs = denoising_distribution(x, level, score_fn, model.graph)
     log_p = probs.gather(-1, x0[positions][:, None])[:, 0].double().log()
     log_p = torch.zeros(x.shape, dtype=torch.float64, device=x.device).masked_scatter(positions, log_p)
     return log_p.where(loss_mask, 0.0).sum(-1)
-
-
-def by_mask_count(
-    graph: Graph,
-    noise: Noise,
-    x0: Int64[Tensor, "B L"],
-    ends: Float64[Tensor, "2"],
-    draws: Draws,
-    points: int,
-) -> Iterator[Point]:
-    """Points for absorb: draw the number k of masks (stratified), then their positions, then the noise given k.
-
-    With lambda = 1 - exp(-sigma) and L positions, the integral is sum_k 1/k E[sum_masks expm1(sigma) entropy],
-    k masks being uniform among all k and lambda ~ Beta(k, L - k + 1). The k-th smallest of L uniform numbers
-    has that distribution, and the positions of the k smallest are the masks.
-    """
-    length = x0.shape[1]
-    low, high = ends
-    for index in range(points):
-        point_draws = draws.at(index)
-        uniform = point_draws.uniform("count", 1)[:, 0]
-        count = 1 + (length * (index + uniform) / points).long().clamp(max=length - 1)
-        thresholds = point_draws.uniform("places", length)
-        threshold = thresholds.sort(-1).values.gather(-1, count[:, None] - 1)
-        x = torch.where(thresholds <= threshold, graph.prior(point_draws, length), x0)
-        sigma = -torch.log1p(-threshold[:, 0])
-        clamped = sigma.clamp(low, high)
-        weight = length / count * torch.expm1(clamped)
-        yield Point(
-            x, noise.at_sigma(clamped), weight * (clamped == sigma), weight * (sigma < low), weight * (sigma > high)
-        )
-
-
-def by_noise(
-    graph: Graph,
-    noise: Noise,
-    x0: Int64[Tensor, "B L"],
-    ends: Float64[Tensor, "2"],
-    draws: Draws,
-    points: int,
-) -> Iterator[Point]:
-    """Points for any graph: log sigma uniform in each of `points` equal parts; d sigma = sigma d log sigma."""
-    low, high = ends.log()
-    zero = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
-    for index in range(points):
-        point_draws = draws.at(index)
-        sigma = torch.exp(low + (high - low) * (index + point_draws.uniform("level", 1)[:, 0]) / points)
-        level = noise.at_sigma(sigma)
-        yield Point(graph.perturb(x0, level, point_draws), level, sigma * (high - low), zero, zero)
 
 
 def beyond(

@@ -26,6 +26,8 @@ class Figure:
     """Number of these sequences; None if the figure is not measured on sequences."""
     protocol: str | None = None
     """Description of the measurement, such as "16 noise levels per sequence"; None if there is nothing to add."""
+    draws_error: float | None = None
+    """Part of the standard error that is due to random draws, on these sequences; None if unknown."""
 
     @property
     def title(self) -> str:
@@ -51,7 +53,12 @@ def finite(value: float | None) -> float | None:
 def to_json(figures: Sequence[Figure]) -> str:
     """Figures as a JSON list of objects; null for values that are unknown or not finite."""
     objects = [
-        {**asdict(figure), "value": finite(figure.value), "standard_error": finite(figure.standard_error)}
+        {
+            **asdict(figure),
+            "value": finite(figure.value),
+            "standard_error": finite(figure.standard_error),
+            "draws_error": finite(figure.draws_error),
+        }
         for figure in figures
     ]
     return json.dumps(objects, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -14,7 +14,7 @@ from ..build.build import bind
 from ..build.workspace import Workspace
 from ..distributed.preemption import Stop
 from ..errors import Stopped
-from ..evaluation.report import characters
+from ..evaluation.report import text_sizes
 from ..model import memory, slower_loss
 from ..model.score import ScoreModel, move_process_to
 from ..record import Figure, Node, Record, recordable
@@ -173,7 +173,7 @@ class Train(TrainingParts):
 def _tokens_per_character(codec: Codec, sequences: Sequences) -> float:
     """Mean tokens per character of 256 sequences across a split, without padding; 0 if there are no characters."""
     batch = sequences.batch(sequences.spread(256))
-    in_all = int(characters(codec, batch).sum())
+    in_all = int(text_sizes(codec, batch)[0].sum())
     return int(batch.full_text_mask().sum()) / in_all if in_all else 0.0
 
 

@@ -83,7 +83,7 @@ def test_the_bound_of_exact_scores_is_the_entropy(padding: Padding, entropy: flo
     means = result.nats.view(copies, -1).mean(-1) / batch.full_text_mask().double().sum(-1).mean()
     error = means.std() / math.sqrt(copies)
     assert error < 0.005 * entropy
-    assert abs(means.mean() - entropy) < 5 * error
+    assert abs(means.mean() - entropy) < 5 * error + 1e-6  # with lengths given, no draw differs: float32 is left
     assert result.per(result.tokens)[0] == pytest.approx(means.mean().item())
 
 

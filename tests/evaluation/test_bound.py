@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -20,35 +19,10 @@ from sedd_core.maths.draws import Draws
 from sedd_core.maths.numerics import student_t
 from sedd_core.model.score import ScoreModel
 from sedd_core.stages import Batch, Noise
-from tests.support.bounds import T_MIN, exact_uniform, gauss_legendre
+from tests.support.bounds import T_MIN, exact_absorb, exact_uniform
 from tests.support.planted import Plant, check_found
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "models"
-
-
-@torch.no_grad()
-def exact_absorb(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
-    """Diffusion, reconstruction and prior terms of one sequence: all masks, quadrature in log sigma."""
-    low, high = noise(torch.tensor([T_MIN, 1.0])).sigma.tolist()
-    masks = torch.tensor(list(product([False, True], repeat=len(x0))))
-    x = torch.where(masks, model.graph.mask, x0)
-    count = masks.sum(-1)
-
-    def integrate(bounds: tuple[float, float]) -> float:
-        total = 0.0
-        for log_sigma, weight in gauss_legendre(80, math.log(bounds[0]), math.log(bounds[1])):
-            sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
-            held = sigma.clamp(low, high)
-            level = noise.at_sigma(held)
-            entropy = model.score_entropy(x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
-            law = torch.exp(-sigma * (len(x0) - count)) * (-torch.expm1(-sigma)) ** count
-            # c^ = expm1(sigma) s is what is held beyond the ends, and score entropy goes with c^ / expm1(sigma)
-            total += (
-                weight * math.exp(log_sigma) * (law * entropy * torch.expm1(held) / torch.expm1(sigma)).sum().item()
-            )
-        return total
-
-    return torch.tensor([integrate(ends) for ends in [(low, high), (1e-12, low), (high, 60.0)]])
 
 
 def estimated(model: ScoreModel, noise: Noise, x0: Tensor, seed: int, points: int) -> tuple[Tensor, Tensor]:
@@ -116,7 +90,7 @@ def test_the_standard_error_is_that_of_a_ratio() -> None:
 @pytest.fixture(autouse=True)
 def _student(monkeypatch: pytest.MonkeyPatch) -> None:
     """The factor of intervals of the same number of sequences is computed once: thousands are made."""
-    monkeypatch.setattr("sedd_core.evaluation.bound.student_t", cache(student_t))
+    monkeypatch.setattr("sedd_core.evaluation.result.student_t", cache(student_t))
 
 
 @pytest.mark.parametrize(("count", "two_errors"), [(2, 0.705), (4, 0.861), (8, 0.914), (16, 0.936), (64, 0.950)])
@@ -163,19 +137,19 @@ def test_what_does_not_count_is_given(name: str, seed: int) -> None:
 
 PLANTS: dict[str, Plant] = {
     "standard error x 2": (
-        "sedd_core.evaluation.bound:Bound.per",
+        "sedd_core.evaluation.result:Bound.per",
         "math.sqrt(len(values))",
         "2 * math.sqrt(len(values))",
         lambda seed: test_the_standard_error_is_that_of_a_ratio(),
     ),
     "standard error of nats alone": (
-        "sedd_core.evaluation.bound:Bound.per",
+        "sedd_core.evaluation.result:Bound.per",
         "(values - ratio * units)",
         "values",
         lambda seed: test_the_standard_error_is_that_of_a_ratio(),
     ),
     "an interval of two standard errors": (
-        "sedd_core.evaluation.bound:Bound.interval",
+        "sedd_core.evaluation.result:Bound.interval",
         "student_t(level, len(units) - 1)",
         "2",
         lambda seed: test_the_standard_error_is_that_of_a_ratio(),

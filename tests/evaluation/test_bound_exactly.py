@@ -95,11 +95,19 @@ def test_every_term_of_a_token_under_uniform() -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_is_in_no_term(name: str, seed: int) -> None:
-    """What counts and what does not add up to the whole, term by term, in the same draws."""
+    """What counts and what does not add up to the whole, term by term, in the same draws.
+
+    Of absorb the number of masks is drawn among the positions that count: there each draw is their -log p.
+    """
     x0, draws = torch.tensor([[3, 1, 0, 4]]).expand(50, -1), Draws(seed, torch.arange(50))
     counts = torch.tensor([True, False, True, False]).expand(50, -1)
     batches = Batch(x0, counts), Batch(x0, ~counts), Batch(x0)
     some, rest, whole = (terms(MODELS[name](), NOISE, b, draws, points=2, t_min=1e-3) for b in batches)
+    if name == "absorb":
+        same = Batch(torch.full_like(x0, 3), counts)
+        parts = terms(absorb(), NOISE, same, draws, points=2, t_min=1e-3)
+        torch.testing.assert_close(sum(parts), (-2 * PROBABILITIES[3].log()).expand(50), rtol=1e-6, atol=0)
+        return
     for part, other, both in zip(some, rest, whole, strict=True):
         assert part.sum() > 0
         torch.testing.assert_close(part + other, both, rtol=1e-9, atol=1e-12)
@@ -165,42 +173,42 @@ PLANTS: dict[str, Plant] = {
     ),
     "padding in the diffusion term": (
         "sedd_core.evaluation.bound:terms",
-        "graph.reachable(x, point.level) & loss_mask",
+        "graph.reachable(x, point.level) & scored",
         "graph.reachable(x, point.level)",
         padding,
     ),
     "absorb's bound x 1.002": (
-        "sedd_core.evaluation.integrand:by_mask_count",
+        "sedd_core.evaluation.estimators:by_mask_count",
         "weight = length",
         "weight = 1.002 * length",
         lambda seed: test_absorb_with_independent_tokens_is_exact_in_every_draw(1, seed),
     ),
     "others' bound x 1.002": (
-        "sedd_core.evaluation.integrand:by_noise",
+        "sedd_core.evaluation.estimators:by_noise",
         "sigma * (high - low)",
         "1.002 * sigma * (high - low)",
         lambda seed: test_every_term_of_a_token_under_uniform(),
     ),
     "strata of masks without jitter": (
-        "sedd_core.evaluation.integrand:by_mask_count",
+        "sedd_core.evaluation.estimators:by_mask_count",
         "(index + uniform)",
         "(index + 0.5 + 0 * uniform)",
         lambda seed: test_masks_and_their_noise_follow_their_laws(seed),
     ),
     "strata of log sigma without jitter": (
-        "sedd_core.evaluation.integrand:by_noise",
-        'point_draws.uniform("level", 1)[:, 0]',
-        '0.5 + 0 * point_draws.uniform("level", 1)[:, 0]',
+        "sedd_core.evaluation.estimators:by_noise",
+        "(index + integral.uniform(index))",
+        "(index + 0.5 + 0 * integral.uniform(index))",
         test_log_sigma_is_uniform_in_each_stratum,
     ),
     "no clamp at sigma_max": (
-        "sedd_core.evaluation.integrand:by_mask_count",
+        "sedd_core.evaluation.estimators:by_mask_count",
         "sigma.clamp(low, high)",
         "sigma.clamp(min=low)",
         lambda seed: test_the_network_sees_no_noise_beyond_the_ends("absorb", seed),
     ),
     "no clamp at sigma_min": (
-        "sedd_core.evaluation.integrand:by_mask_count",
+        "sedd_core.evaluation.estimators:by_mask_count",
         "sigma.clamp(low, high)",
         "sigma.clamp(max=high)",
         lambda seed: test_the_network_sees_no_noise_beyond_the_ends("absorb", seed),

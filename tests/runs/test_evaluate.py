@@ -15,7 +15,8 @@ from tests.support.golden_figures import GOLDEN
 from tests.support.runs import ROOT, TINY, run, write_text
 
 EVALUATE = f"--fdl_config={ROOT / 'experiments' / 'evaluate.py'}"
-BOUND = ("evaluator.sequences=8", "evaluator.points=2")
+UNITS = "evaluator.units=('nats/token', 'bits/character')"
+BOUND = ("evaluator.sequences=8", "evaluator.points=2", "evaluator.repeats=1", UNITS)
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,22 @@ def test_the_figures_are_those_of_training(tmp_path: Path) -> None:
     assert "bound" in (tmp_path / "one" / "validation.txt").read_text()
     run(EVALUATE, "--checkpoint=run", *BOUND, "ema=false", f"--run_folder={tmp_path}/raw")
     assert results(tmp_path / "raw") != results(Path("run"))
+
+
+def test_every_unit_with_the_errors_over_draws_and_documents_apart(tmp_path: Path) -> None:
+    """By default 4 repeats of 4 points; the units agree with each other."""
+    run(EVALUATE, "--checkpoint=run", "evaluator.sequences=6", f"--run_folder={tmp_path}/one")
+    figures = {figure["unit"]: figure for figure in results(tmp_path / "one")}
+    nats = figures["nats/token"]["value"]
+    ln2 = np.log(2)
+    expected = {"nats/token": nats, "bits/token": nats / ln2, "bits/character": nats / ln2, "bits/byte": nats / ln2}
+    expected |= {"nats/sequence": 16 * nats, "perplexity": np.exp(nats)}  # 16 characters of one byte each
+    assert {unit: figure["value"] for unit, figure in figures.items()} == pytest.approx(expected)
+    assert {figure["name"] for figure in figures.values()} == {"bound"}
+    assert all(figure["draws_error"] > 0 for figure in figures.values())
+    report = (tmp_path / "one" / "validation.txt").read_text()
+    assert "error over draws\t" in report
+    assert "one repeat has a standard deviation of" in report
 
 
 def test_the_batch_size_changes_nothing(tmp_path: Path) -> None:

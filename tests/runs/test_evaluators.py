@@ -217,7 +217,9 @@ REPEATED = {
             "evaluator.references=false",
             "evaluators=(bound,)",
         ],
-        "evaluators[0] repeats evaluator, evaluator_bound(sequences=256, points=16, batch_size=32, references=False).",
+        "evaluators[0] repeats evaluator, evaluator_bound(sequences=256, points=16, repeats=1, estimator='auto', batch=0, "
+        "pooling='tokens', left_out=(), t_min=None, t_max=1.0, scored='loss', given_noise='same', "
+        "units=('nats/token', 'bits/character'), batch_size=32, references=False).",
     ),
 }
 

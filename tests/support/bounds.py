@@ -47,6 +47,31 @@ def exact_uniform(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
     return torch.tensor([diffusion, reconstruction, prior])
 
 
+@torch.no_grad()
+def exact_absorb(model: ScoreModel, noise: Noise, x0: Tensor) -> Tensor:
+    """Diffusion, reconstruction and prior terms of one sequence: all masks, quadrature in log sigma."""
+    low, high = noise(torch.tensor([T_MIN, 1.0])).sigma.tolist()
+    masks = torch.tensor(list(product([False, True], repeat=len(x0))))
+    x = torch.where(masks, model.graph.mask, x0)
+    count = masks.sum(-1)
+
+    def integrate(bounds: tuple[float, float]) -> float:
+        total = 0.0
+        for log_sigma, weight in gauss_legendre(80, math.log(bounds[0]), math.log(bounds[1])):
+            sigma = torch.full((len(x),), math.exp(log_sigma), dtype=torch.float64)
+            held = sigma.clamp(low, high)
+            level = noise.at_sigma(held)
+            entropy = model.score_entropy(x, x0.expand_as(x), level, model.graph.reachable(x, level), None)
+            law = torch.exp(-sigma * (len(x0) - count)) * (-torch.expm1(-sigma)) ** count
+            # c^ = expm1(sigma) s is what is held beyond the ends, and score entropy goes with c^ / expm1(sigma)
+            total += (
+                weight * math.exp(log_sigma) * (law * entropy * torch.expm1(held) / torch.expm1(sigma)).sum().item()
+            )
+        return total
+
+    return torch.tensor([integrate(ends) for ends in [(low, high), (1e-12, low), (high, 60.0)]])
+
+
 def held_tail(oracle: Oracle, sigma_end: float, nodes: int) -> Tensor:
     """The expected score entropy [N0] of exact scores held at sigma_end, integrated from there to infinity.
 
