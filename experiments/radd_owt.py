@@ -5,9 +5,10 @@
 
 The network of absorb_small without time input and with a normalized output, 400k updates of 512 sequences of 1024
 GPT-2 tokens, as the published models (their code's default: 1M). Expected cost: that of absorb_small.
-The loss is that of t-DCE without its term n log expm1(sigma), which does not depend on the network; lambda-DCE is the
-same integral in the masked fraction. What differs: their network has no adaptive layers but norms with a bias, and
-computes in float16 with a loss scale.
+The loss is the published lambda-DCE, the whole bound (hub: radd-lambda-dce). That of the other published model (hub:
+radd-t-dce) is objective=score_entropy, but for its term n log expm1(sigma), which does not depend on the network;
+objective.form=k has exact numbers of masks, with the same expectation and less variance.
+What differs: their network has no adaptive layers but norms with a bias, and computes in float16 with a loss scale.
 """
 
 import fiddle as fdl
@@ -23,6 +24,7 @@ def config() -> fdl.Config[Train]:
     """Config of absorb_small with RADD's head and dropout, and without time input."""
     run = absorb_small()
     run.head = stage("head_mean")  # log-softmax over the tokens
+    run.objective = stage("objective_dce", form="lambda")
     run.model = small(dropout=0.02)  # configs/model/small_radd.yaml
     run.model.reads = "nothing"
     run.samples.steps = 1024  # sampling.steps

@@ -104,7 +104,7 @@ class ScoreModel(nn.Module, ScoreNetwork):
         positions: Bool[Tensor, "B L"],
         cond: Tensor | None = None,
         documents: Int64[Tensor, "B L"] | None = None,
-        weight: Float64[Tensor, " B"] | None = None,
+        weight: Float64[Tensor, "..."] | None = None,
     ) -> Float64[Tensor, " B"]:
         """See `ScoreNetwork.score_entropy`."""
         rows = positions.flatten().nonzero()[:, 0]  # the one wait for the device

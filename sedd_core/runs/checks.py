@@ -85,6 +85,15 @@ def sampler_suits(sampler: Sampler, graph: Graph) -> Iterator[str]:
     yield from ()
 
 
+def objective_suits(objective: Objective, graph: Graph) -> Iterator[str]:
+    """Reject an objective that needs a property that the graph does not have."""
+    reason = objective.incompatibility(graph)
+    if reason:
+        name = name_of(type(objective)) or type(objective).__name__
+        raise UserError(f"{name} does not suit {name_of(type(graph))}: {reason}. Set another objective.")
+    yield from ()
+
+
 def network_keeps_documents_separate(data: Data, model: partial[Backbone]) -> Iterator[str]:
     """Reject a network that cannot keep the documents of a sequence separate, where the data asks for it."""
     if data.documents == "separate" and isinstance(model.func, type):
@@ -100,6 +109,7 @@ def batch_divides(training: Training, processes: int) -> Iterator[str]:
 
 CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     sampler_suits,
+    objective_suits,
     network_keeps_documents_separate,
     batch_divides,
     process_is_fixed,
@@ -111,7 +121,7 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
 )
 """Checks; their parameters are any of data, model, graph, noise, head, objective, sampler, optimizer, training,
 processes, by name."""
-WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, prior_is_reached))
+WITHOUT_VALUES = tuple(check for check in CHECKS if check not in (sampler_suits, objective_suits, prior_is_reached))
 """Checks that do not read values of the graph's tensors, for graphs on the meta device."""
 
 

@@ -83,7 +83,7 @@ class ScoreNetwork(Protocol):
         positions: Bool[Tensor, "B L"],
         cond: Tensor | None = None,
         documents: Int64[Tensor, "B L"] | None = None,
-        weight: Float64[Tensor, " B"] | None = None,
+        weight: Float64[Tensor, "..."] | None = None,
     ) -> Float64[Tensor, " B"]:
         """Compute the score entropy [B] of each sequence, summed over `positions`, in nats per unit of sigma.
 
@@ -98,6 +98,6 @@ class ScoreNetwork(Protocol):
             positions: Positions [B, L] to sum over.
             cond: Conditions [B, ...] for the network; None without.
             documents: Document [B, L] of each position; None: each row is one document.
-            weight: Factor of each sequence; None: 1.
+            weight: Factor of each sequence [B], or position [B, L]; None: 1.
         """
         ...

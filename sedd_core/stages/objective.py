@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
+import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from ..maths.draws import Draws
 from .data import Batch, restore_given
+from .graph import Graph
 from .network import ScoreNetwork
 from .noise import Noise, NoiseLevel
 
@@ -17,15 +18,15 @@ from .noise import Noise, NoiseLevel
 class Objective(ABC):
     """Abstract loss of clean sequences. An objective holds no model, and draws all it needs from `draws`.
 
-    A subclass states how its expectation relates to the likelihood bound: `leaves_out` and `bound_factor`.
+    A subclass states how its expectation relates to the likelihood bound: `leaves_out`, `bound_factor`, `noise_range`.
     """
 
-    leaves_out: ClassVar[str] = ""
+    leaves_out: str = ""
     """What the expectation leaves out of the likelihood bound, or weighs otherwise, as a phrase; "": nothing."""
 
     @abstractmethod
     def bound_factor(self, t_min: float) -> float | None:
-        """The expectation of the loss divided by the bound's integral over times in [t_min, 1].
+        """The expectation of the loss divided by the bound's integral over `noise_range`.
 
         Args:
             t_min: Smallest diffusion time.
@@ -33,6 +34,23 @@ class Objective(ABC):
         Returns:
             The factor, the same for every model; None if the expectation is not a multiple of that integral.
         """
+
+    def noise_range(self, noise: Noise, t_min: float) -> tuple[float, float]:
+        """The total noise between which the bound's integral is estimated: that of times in [t_min, 1].
+
+        An objective of other noise levels overrides it. Over (0, inf) the integral is the whole bound where the prior
+        term is 0 or infinite; see `Noise.at_sigma` for levels beyond the schedule.
+
+        Args:
+            noise: Noise schedule.
+            t_min: Smallest diffusion time.
+        """
+        low, high = noise(torch.tensor([t_min, 1.0], dtype=torch.float64)).sigma.tolist()
+        return low, high
+
+    def incompatibility(self, graph: Graph) -> str | None:
+        """The reason why the objective does not support a graph, as a clause; None if it does."""
+        return None
 
     def times(self, draws: Draws, t_min: float) -> Float64[Tensor, " B"] | None:
         """The diffusion times [B] at which `losses` noises the sequences; None if a loss is not of one time.

@@ -18,6 +18,8 @@ from .distributions import random_joint
 from .oracle import Oracle, log_nodes
 
 LENGTH, NODES, GROUPS, PER_GROUP, WIDTH = 2, 32, 32, 256, 4
+SMALLEST_SIGMA, LARGEST_SIGMA = 1e-9, 40.0
+"""Ends of the quadrature of an objective whose integral is over all noise."""
 MOST_ERRORS = 6.0
 """Largest distance of an estimate from its expectation, in standard errors over GROUPS groups."""
 
@@ -113,13 +115,13 @@ def check_objective(objective: Objective, graph: Graph, head: Head, noise: Noise
     if factor is None:
         assert objective.leaves_out, "an objective that is not the bound says in leaves_out how it differs"
         return
-    mask = torch.tensor([True, False])
+    mask, ends = torch.tensor([True, False]), objective.noise_range(noise, t_min)
     for loss_mask in (None, mask):
-        expected = _enumerated(model, noise, t_min, _bound_integrand, loss_mask)
+        expected = _enumerated(model, noise, ends, _bound_integrand, loss_mask)
         expected = Numbers(factor * expected.loss, factor * expected.gradient)
         if isinstance(objective, DenoisingObjective):
             integrand = objective.integrand
-            exact = _enumerated(model, noise, t_min, integrand, loss_mask)
+            exact = _enumerated(model, noise, ends, integrand, loss_mask)
             exact = Numbers(exact.loss / (1 - t_min), exact.gradient / (1 - t_min))
             close(exact.loss, expected.loss, f"E[integrand] against {factor:.6g} times the bound's integral", 1e-6)
             scale = expected.gradient.norm()
@@ -166,14 +168,19 @@ Integrand = Callable[[ScoreModel, Int64[Tensor, "B L"], NoiseLevel, Batch], Floa
 
 
 def _enumerated(
-    model: ScoreModel, noise: Noise, t_min: float, integrand: Integrand, loss_mask: Bool[Tensor, " L"] | None
+    model: ScoreModel,
+    noise: Noise,
+    ends: tuple[float, float],
+    integrand: Integrand,
+    loss_mask: Bool[Tensor, " L"] | None,
 ) -> Numbers:
-    """The integral over t in [t_min, 1] of E[integrand], averaged over all clean sequences, and its gradient."""
+    """The integral over sigma between `ends` of E[integrand] / rate, averaged over all clean sequences, and its
+    gradient."""
     graph = model.graph
     oracle = Oracle(graph, noise, random_joint(graph.vocab_size, LENGTH, seed=1))
-    ends = noise(torch.tensor([t_min, 1.0], dtype=torch.float64)).sigma.tolist()
+    low, high = max(ends[0], SMALLEST_SIGMA), min(ends[1], LARGEST_SIGMA)
     total = torch.zeros((), dtype=torch.float64)
-    for sigma, weight in log_nodes(NODES, *ends):
+    for sigma, weight in log_nodes(NODES if (low, high) == ends else 3 * NODES, low, high):
         probs = _noised(oracle, sigma, loss_mask)
         first, second = (probs > 0).nonzero(as_tuple=True)
         x, x0 = oracle.states[second], oracle.clean[first]
