@@ -17,14 +17,26 @@ from torch.utils._pytree import tree_leaves
 from ..distributed.sharding import blocks
 from ..errors import UserError
 from ..maths.linear_entropy import workspace
+from ..maths.rounding import Storage
 from ..stages import Backbone, Graph, Head, NoiseLevel
 from .score import ScoreModel
 
 GIB = 2**30
 RESERVED = GIB
 """Bytes reserved for the CUDA context, library workspaces and fragmentation."""
-COPIES = 5
+COPIES = 5.0
 """Float32 copies of the weights: weights, gradients, two moments of AdamW, moving average."""
+
+
+def copies(moments: Storage, average: Storage) -> float:
+    """Float32 copies of the weights on a device: weights, gradients, two moments of AdamW, and the moving average.
+
+    Args:
+        moments: How the moments are kept.
+        average: How the average is kept.
+    """
+    share = {("fp32", "same"): 1.0, ("bf16", "same"): 0.5}
+    return 2 + 2 * share.get(moments, 0.0) + share.get(average, 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,7 @@ def estimate(
     processes: int = 1,
     sharded: bool = False,
     share: float = 1.0,
+    copies: float = COPIES,
 ) -> Estimate:
     """Estimate the memory of training from passes over one and over two sequences of fake tensors.
 
@@ -79,6 +92,7 @@ def estimate(
         sharded: Whether the processes divide weights, gradients, moments and average. Then two blocks, and what is
             outside of blocks, are counted whole with their gradients; the copy in bfloat16 is more than is gathered.
         share: Share of positions in the loss, from 0 to 1; 1 is the worst case.
+        copies: Float32 copies of the weights that are kept.
 
     Raises:
         Exception: The network reads the values of its tensors; the type depends on the network.
@@ -92,8 +106,8 @@ def estimate(
             parameter.grad = torch.zeros_like(parameter)  # allocated now, so that a pass does not count it
         one, two = (peak_bytes(model, length, sequences, share, bf16) for sequences in (1, 2))
     graph.zero_grad()  # the graph has real tensors
-    kept = size * COPIES // processes + gathered if sharded else size * (COPIES + (processes > 1))
-    return Estimate(kept, 2 * one - two, two - one)
+    kept = size * copies // processes + gathered if sharded else size * (copies + (processes > 1))
+    return Estimate(int(kept), 2 * one - two, two - one)
 
 
 def bytes_of(module: nn.Module) -> int:

@@ -132,6 +132,7 @@ def estimate(run: TrainingParts, vocab_size: int) -> memory.Estimate:
         bf16=_in_bf16(run.training.precision),
         processes=run.started_processes(),
         sharded=run.training.shards(run.started_processes()),
+        copies=memory.copies(run.optimizer.storage, run.training.ema_storage),
     )
 
 

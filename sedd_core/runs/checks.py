@@ -69,6 +69,16 @@ def warm_up_ends(optimizer: Optimizer, training: Training) -> Iterator[str]:
         yield f"the warm-up of {optimizer.warmup} steps is longer than the run of {training.steps} (optimizer.warmup)"
 
 
+def moments_can_be_divided(optimizer: Optimizer, training: Training) -> Iterator[str]:
+    """Reject moments that are divided over processes and kept in another form too."""
+    if training.parallel == "fsdp" and not optimizer.storage.plain:
+        raise UserError(
+            "training.parallel=fsdp divides the moments: leave optimizer.moments_dtype and optimizer.moments_device at "
+            "their defaults, or set training.parallel=ddp."
+        )
+    yield from ()
+
+
 def profile_is_reached(training: Training) -> Iterator[str]:
     """Warn about a profile beyond the last step, whose trace would be incomplete."""
     if training.profile and training.profile[1] > training.steps:
@@ -117,6 +127,7 @@ CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
     head_suits,
     loss_is_bound,
     warm_up_ends,
+    moments_can_be_divided,
     profile_is_reached,
 )
 """Checks; their parameters are any of data, model, graph, noise, head, objective, sampler, optimizer, training,

@@ -23,7 +23,7 @@ from ..text.codec import Codec
 from ..text.hub import without_folders
 from ..training.context import RunContext
 from ..training.evaluation import Subject
-from ..training.settings import check_at_least, check_seed, require
+from ..training.limits import check_at_least, check_seed, require
 from ..training.validation import FigureEvaluation
 from .run import Run
 from .sets import evaluators_by_path, fail_safe_monitors, monitored, validation_sets

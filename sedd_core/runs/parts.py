@@ -7,15 +7,8 @@ from functools import partial
 
 from ..distributed.rank import process_rank
 from ..stages import Backbone, Data, Evaluator, Graph, Head, Monitor, Noise, Objective, Sampler
-from ..training.settings import (
-    Checkpoints,
-    Optimizer,
-    Samples,
-    Training,
-    check_at_least,
-    check_seed,
-    require,
-)
+from ..training.limits import check_at_least, check_seed, require
+from ..training.settings import Checkpoints, Optimizer, Samples, Training
 from .run import Run
 
 STAND_IN = 64

@@ -8,7 +8,7 @@ from ..model.inference import Inference
 from ..sampling.conditioning import FixedTokenNoise
 from ..sampling.grid import Grid
 from ..stages import Sampler
-from ..training.settings import check_at_least, check_seed, require
+from ..training.limits import check_at_least, check_seed, require
 from .output import Format
 from .run import Run
 

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from ..console import say
+from ..maths.rounding import Storage
 from ..model.memory import GIB, explained
 from . import saving
 from .batches import draws_of
+from .compact_adamw import CompactAdamW
 from .evaluation import Evaluations
 from .loop import Loop
 from .trainer import Trainer
@@ -80,7 +82,8 @@ def update_memory(trainer: Trainer) -> Iterator[list[Tensor]]:
     """
     moments = []
     if isinstance(trainer.optimizer, torch.optim.AdamW) and not trainer.optimizer.state:
-        moments = [torch.zeros_like(parameter) for parameter in trainer.parameters for _ in range(2)]
+        storage = trainer.optimizer.storage if isinstance(trainer.optimizer, CompactAdamW) else Storage()
+        moments = [storage.put(torch.zeros_like(parameter)) for parameter in trainer.parameters for _ in range(2)]
     if len(trainer.microbatches) > 1:
         for parameter in trainer.parameters:
             parameter.grad = torch.zeros_like(parameter)

@@ -4,52 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from ..maths.rounding import Storage
 from ..record import open_recordable, recordable
-from ..record.limits import LARGEST_SEED
+from .compact_adamw import CompactAdamW
+from .limits import check_at_least, require
 
 LARGEST_FLOAT32 = torch.finfo(torch.float32).max
-
-
-def require(condition: bool, message: str) -> None:
-    """Check a setting.
-
-    Args:
-        condition: Whether the setting is valid.
-        message: Message of the error.
-
-    Raises:
-        ValueError: The condition is False.
-    """
-    if not condition:
-        raise ValueError(message)
-
-
-def check_seed(seed: int) -> None:
-    """Check a random seed.
-
-    Raises:
-        ValueError: The seed is outside the range that torch supports.
-    """
-    require(0 <= seed < LARGEST_SEED, f"seed must lie between 0 and 2^63 - 1, not {seed}")
-
-
-def check_at_least(least: int, **values: int | None) -> None:
-    """Check that settings are not too small.
-
-    Args:
-        least: Smallest valid value.
-        values: Settings by name; None passes.
-
-    Raises:
-        ValueError: A setting is smaller.
-    """
-    for name, value in values.items():
-        require(value is None or value >= least, f"{name} must be at least {least}, not {value}")
 
 
 @open_recordable
@@ -74,6 +39,10 @@ class Optimizer:
     """Number of warm-up steps, over which the learning rate rises linearly from 0 to lr."""
     schedule: Literal["constant", "cosine", "linear"] = "constant"
     """Learning-rate schedule after the warm-up: constant (as published), or cosine or linear decay to 0."""
+    moments_dtype: Literal["fp32", "bf16"] = "fp32"
+    """Dtype in which AdamW's moments are kept: fp32, or bf16, rounded at random, so that small changes add up."""
+    moments_device: Literal["same", "cpu"] = "same"
+    """Device on which AdamW's moments are kept: that of the weights, or the CPU."""
     clip: float = 1.0
     """Maximum gradient norm; larger gradients are scaled down to it."""
 
@@ -95,14 +64,21 @@ class Optimizer:
         Args:
             parameters: Parameters to train, all on one device.
         """
-        return torch.optim.AdamW(
-            parameters,
+        settings: dict[str, Any] = dict(
             lr=self.lr,
             betas=(self.beta1, self.beta2),
             eps=self.eps,
             weight_decay=self.weight_decay,
             fused=parameters[0].device.type in ("cpu", "cuda") or None,
         )
+        if self.storage.plain:
+            return torch.optim.AdamW(parameters, **settings)
+        return CompactAdamW(parameters, self.storage, **settings)
+
+    @property
+    def storage(self) -> Storage:
+        """How the moments are kept."""
+        return Storage(self.moments_dtype, self.moments_device)
 
     def factor(self, step: int, steps: int) -> float:
         """Compute the factor by which lr is multiplied.
@@ -135,6 +111,10 @@ class Training:
     """Smallest diffusion time of training and validation."""
     ema_decay: float = 0.9999
     """Largest decay of the exponential moving average of the weights."""
+    ema_dtype: Literal["fp32", "bf16"] = "fp32"
+    """Dtype in which the average is kept: fp32, or bf16, rounded at random, so that small changes add up."""
+    ema_device: Literal["same", "cpu"] = "same"
+    """Device on which the average is kept: that of the weights, or the CPU."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the network: bf16 (autocast, with float32 sums), fp32, or auto: bf16 on a GPU of compute capability
     8.0 or above, fp32 elsewhere."""
@@ -166,9 +146,18 @@ class Training:
         require(self.times in ("stratified", "iid"), f"times must be 'stratified' or 'iid', not '{self.times}'")
         require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}")
+        require(
+            self.parallel == "ddp" or (self.ema_dtype, self.ema_device) == ("fp32", "same"),
+            "parallel=fsdp divides the average: leave ema_dtype and ema_device at their defaults, or set parallel=ddp",
+        )
         check_at_least(0, eval_every=self.eval_every)
         valid = self.profile is None or 1 <= self.profile[0] <= self.profile[1]
         require(valid, f"profile must be the first and the last step of a trace, such as (10, 12), not {self.profile}")
+
+    @property
+    def ema_storage(self) -> Storage:
+        """How the average is kept."""
+        return Storage(self.ema_dtype, self.ema_device)
 
     def shards(self, processes: int) -> bool:
         """Whether the weights are divided over the processes.

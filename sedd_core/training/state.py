@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .compact_adamw import CompactAdamW
+
 MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
@@ -46,7 +48,7 @@ def check_optimizer_state(state: Any, optimizer: torch.optim.Optimizer) -> None:
         raise ValueError("it has no state or no parameter groups")
     if not same_structure(state["param_groups"], own["param_groups"]):
         raise ValueError("its parameter groups differ")
-    if type(optimizer) is not torch.optim.AdamW:
+    if type(optimizer) not in (torch.optim.AdamW, CompactAdamW):
         return
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     for index, parameter in enumerate(parameters):

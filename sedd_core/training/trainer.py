@@ -96,7 +96,7 @@ class Trainer:
         self.optimizer = optimizer.make(self.parameters)
         self.factor = lambda step: optimizer.factor(step, training.steps)
         self.schedule = LambdaLR(self.optimizer, self.factor)
-        self.ema = EMA(self.parameters, training.ema_decay)
+        self.ema = EMA(self.parameters, training.ema_decay, training.ema_storage, seed)
         self.shuffled = ShuffledIndices(len(data), seed)
         self.microbatches = microbatches(training, self.world)
         self._fetch = self._read
