@@ -11,7 +11,9 @@ import torch
 
 from benchmarks.__main__ import case_names, main
 from benchmarks.cases import published
+from benchmarks.chart import main as chart_of
 from benchmarks.timing import interleaved, peak_bytes, summary
+from tests.support.runs import ROOT
 
 NEEDS_PROCESSES = ("head_memory", "startup")
 
@@ -91,3 +93,14 @@ def test_peak_memory_counts_what_was_freed() -> None:
     size = 2**27
     peak = peak_bytes(lambda: torch.ones(size // 4).sum(), torch.device("cpu"))
     assert 0.9 * size < peak < 1.3 * size
+
+
+def test_a_chart_of_a_results_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (newest,) = (ROOT / "benchmarks" / "results").glob("2026-11-27t17-02*.json")
+    target = tmp_path / "chart.svg"
+    assert chart_of([str(newest), str(target)]) == 0
+    assert "train_step  absorb fp32" in target.read_text()
+    assert target.read_text() == (ROOT / "docs" / "performance.svg").read_text()
+    (tmp_path / "bad.json").write_text('{"results": {}}')
+    assert chart_of([str(tmp_path / "bad.json"), str(target)]) == 1
+    assert "is not a results file of python -m benchmarks" in capsys.readouterr().err
