@@ -2,6 +2,10 @@
 
     python launch.py --fdl_config=experiments/evaluate.py --checkpoint=runs/quickstart/TIME
 
+Under a named protocol (docs/evaluation.md), on a set of it:
+
+    python -m sedd_core evaluate CHECKPOINT --protocol=duo --set=lambada --file=lambada_test.jsonl.gz
+
 Other data than in training, with the checkpoint's tokenizer: data=text data.paths=... data.tokenizer=...
 Expected cost: sequences x points x repeats network passes; about a minute on a CPU for the quickstart's model.
 """

@@ -12,6 +12,7 @@ from .console import complain, say
 from .errors import UserError, machine_failures_explained
 
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
+       python -m sedd_core evaluate CHECKPOINT --protocol=NAME [--set=NAME] [--file=FILE] [settings]
        python -m sedd_core plugins [--check] [--json]
        python -m sedd_core doctor
        python -m sedd_core inspect CHECKPOINT [FORMAT]
@@ -43,6 +44,14 @@ def _run(command: str, rest: list[str]) -> int:
 
         sys.path.append(os.getcwd())  # experiments in the current folder can import each other
         return launch([f"{sys.argv[0]} launch", *rest])
+    if command == "evaluate":
+        from .distributed.rank import end_with_launcher
+
+        end_with_launcher()
+        from .cli.evaluate import main as evaluate
+
+        sys.path.append(os.getcwd())
+        return evaluate(rest)
     if command == "plugins" and set(rest) <= {"--check", "--json"}:
         from .cli.doctor import list_plugins
 

@@ -4,6 +4,8 @@ from .bound import Estimation, Piece, estimate, terms
 from .estimators import ESTIMATORS, TERMS, Method, check_name
 from .integrand import masks_only
 from .ngrams import ngram_bits_per_character
+from .protocol import Protocol, Published, protocol_names, read_protocol
+from .protocol_report import report_protocol
 from .report import DEFAULT_UNITS, UNITS, bound_figures, report_bound, report_references, text_sizes
 from .result import Bound, Terms, merge
 
@@ -16,6 +18,8 @@ __all__ = [
     "Estimation",
     "Method",
     "Piece",
+    "Protocol",
+    "Published",
     "Terms",
     "bound_figures",
     "check_name",
@@ -23,7 +27,10 @@ __all__ = [
     "masks_only",
     "merge",
     "ngram_bits_per_character",
+    "protocol_names",
+    "read_protocol",
     "report_bound",
+    "report_protocol",
     "report_references",
     "terms",
     "text_sizes",

@@ -24,7 +24,9 @@ from sedd_core.evaluation import (
     check_name,
     estimate,
     merge,
+    read_protocol,
     report_bound,
+    report_protocol,
     report_references,
     terms,
     text_sizes,
@@ -53,6 +55,7 @@ class LikelihoodBound(Evaluator):
         units: Units of the figures: nats/token, bits/character, bits/byte, bits/token, nats/sequence, perplexity.
         batch_size: Sequences per network call; changes no figure.
         references: Whether the bits per character of character n-grams are printed for comparison.
+        protocol: Protocol that these settings are from: a name, or a .toml file; its published figures are printed.
 
     Source: Lou et al., Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution (arXiv
         2310.16834), theorem 3.6.
@@ -75,6 +78,7 @@ class LikelihoodBound(Evaluator):
         units: tuple[str, ...] = DEFAULT_UNITS,
         batch_size: int = 32,
         references: bool = False,
+        protocol: str = "",
     ) -> None:
         if sequences < 2 and sequences != 0:
             raise ValueError(f"sequences must be 0 (all) or at least 2 (for a standard error), not {sequences}")
@@ -96,19 +100,24 @@ class LikelihoodBound(Evaluator):
         )
         self.sequences, self.t_min, self.units = sequences, t_min, units
         self.batch_size, self.references = batch_size, references
+        self.protocol = read_protocol(protocol) if protocol else None
 
     def evaluate(self, model: ScoreNetwork, noise: Noise, data: EvalData, context: EvalContext) -> list[Figure]:
         """Estimate the bounds; at the end of the run, also report their terms, and the references."""
         times = torch.tensor([self._t_min(context), self.method.t_max], dtype=torch.float64, device=context.device)
         ends = noise(times).sigma.tolist()
         description = self.settings.describe(model.graph)
-        protocol = f"{description}, sigma from {ends[0]:.3g} to {ends[1]:.3g}"
+        named = f"{self.protocol.title}: " if self.protocol else ""
+        protocol = f"{named}{description}, sigma from {ends[0]:.3g} to {ends[1]:.3g}"
         figures: list[Figure] = []
         for name, sequences in data.valid_sets.items():
             result, given = self._bound(name, sequences, model, noise, data, context), sequences.conditioned_on
-            figures += bound_figures(name, result, given, self.units, protocol)
+            found = bound_figures(name, result, given, self.units, protocol)
+            figures += found
             if context.final:
                 context.report(report_bound(name, result, ends, given, self.method.left_out, description))
+                if self.protocol:
+                    context.report(report_protocol(self.protocol, name, sequences, found))
                 if self.method.estimator == "quadrature":
                     self._report_nodes(self._bound(name, sequences, model, noise, data, context, 2), result, context)
         if context.final and self.references:

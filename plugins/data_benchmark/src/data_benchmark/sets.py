@@ -16,6 +16,8 @@ from .detokenize import lambada, lm1b, papers, ptb, unchanged, wikitext
 
 CONVERTED = "refs/convert/parquet"
 """Branch with the Parquet files that the hub makes of a repository with a loading script."""
+TEXT8, TEXT8_TEST = 100_000_000, 5_000_000
+"""Characters of text8, and of its test part, which is the last."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ BENCHMARKS = {
     "ag_news": Benchmark("fancyzhx/ag_news"),
     "pubmed": Benchmark("armanc/scientific_papers", "pubmed", CONVERTED, field="article", detokenize=papers),
     "arxiv": Benchmark("armanc/scientific_papers", "arxiv", CONVERTED, field="article", detokenize=papers),
-    "text8": Benchmark("afmck/text8", row=lambda line: line),
+    "text8": Benchmark("afmck/text8"),
     "openwebtext": Benchmark("Skylion007/openwebtext", split="train", last=100_000),
 }
 """Evaluation sets by name."""
@@ -80,7 +82,10 @@ def rows_of(name: str, split: str | None, file: str | None) -> Iterator[str]:
     kind = {"jsonl": "json", "json": "json", "parquet": "parquet", "csv": "csv"}.get(ending(path.name))
     if kind is None:
         text = read_text(path, f"the text of {name}")
-        return map(benchmark.row, [text.rstrip("\r\n")] if name == "text8" else text.removesuffix("\n").split("\n"))
+        if name == "text8":
+            text = text.rstrip("\r\n")
+            return iter([text[-TEXT8_TEST:] if len(text) == TEXT8 else text])
+        return map(benchmark.row, text.removesuffix("\n").split("\n"))
     try:
         import datasets
 
