@@ -219,7 +219,7 @@ REPEATED = {
         ],
         "evaluators[0] repeats evaluator, evaluator_bound(sequences=256, points=16, repeats=1, estimator='auto', batch=0, "
         "pooling='tokens', left_out=(), t_min=None, t_max=1.0, scored='loss', given_noise='same', "
-        "units=('nats/token', 'bits/character'), batch_size=32, references=False).",
+        "units=('nats/token', 'bits/character'), batch_size=32, references=False, protocol='').",
     ),
 }
 
