@@ -28,9 +28,9 @@ class BenchmarkData(PackedData):
         name: Set: lambada, wikitext2, wikitext103, ptb, lm1b, ag_news, pubmed, arxiv, text8 or openwebtext.
         file: Local file in place of the hub: plain text with a row per line, .jsonl, .parquet or .csv, also compressed.
         split: Split of the hub's data set; None: the usual one. A local file is taken whole.
-        detokenizer: published (the set's own, with its faults) or none.
-        wrapping: blocks (of joined documents), bos_eos (blocks of length - 2 between two tokens) or document (one
-            document per sequence between two tokens, padded).
+        detokenizer: Detokenizer: published (the set's own, with its faults) or none.
+        wrapping: Form of the sequences: blocks (of joined documents), bos_eos (blocks of length - 2 between two
+            tokens) or document (one document per sequence between two tokens, padded).
         inner_eos: Whether an end-of-text token follows each document inside of blocks (not with wrapping=document).
         group: Documents after which the joining restarts, the remainder being dropped; 0: never.
         crop: Part of a long document that is kept with wrapping=document: start or random.
