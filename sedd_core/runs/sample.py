@@ -126,6 +126,7 @@ class Sample(SampleSettings):
                 fixed_tokens=fixed,
                 fixed_token_noise=self.fixed_token_noise,
                 cond=None if self.cond is None else torch.tensor([self.cond] * total),
+                cache=self.cache,
                 on_step=on_step,
             )
         shares = world.gather((indices, own_tokens, recorder.states(), self.sampler.stats))

@@ -59,6 +59,9 @@ class SampleSettings(Inference, Run):
     """Whether the averaged weights are used."""
     cond: int | tuple[float, ...] | None = None
     """Condition of every sample, for a network that takes one: an int (classes [B]) or floats (vectors [B, n])."""
+    cache: bool = False
+    """Whether sequences whose states did not change keep their features: fewer network calls, the same samples, for
+    networks that are not given the noise level (model.reads=nothing)."""
     ngpus: int | None = None
     """Number of processes that share the samples; None: all GPUs of this machine, or one process on a CPU."""
 

@@ -85,6 +85,10 @@ class _Given(Backbone):
         self.backbone, self.past = backbone, past
 
     @property
+    def reads_noise(self) -> bool:
+        return self.backbone.reads_noise
+
+    @property
     def head(self) -> nn.Linear:
         return self.backbone.head
 

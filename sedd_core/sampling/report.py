@@ -16,11 +16,12 @@ def report_samples(texts: Sequence[str], sampler: Sampler) -> None:
     for index, text in enumerate(texts):
         rule(f"sample {index}")
         say(text)
-    calls, clipped = sampler.stats.calls, sampler.stats.clipped_per_position
+    calls, clipped, reused = sampler.stats.calls, sampler.stats.clipped_per_position, sampler.stats.reused
     rule("")
+    cached = f" ({reused} sequences in them were cached)" if reused else ""
     say(
-        f"{calls} network calls; probability clipped: {clipped:.2g} per drawn position ({type(sampler).__name__})"
-        f"{': the steps are too long, use more steps' if clipped > MUCH_CLIPPED else ''}"
+        f"{calls} network calls{cached}; probability clipped: {clipped:.2g} per drawn position "
+        f"({type(sampler).__name__}){': the steps are too long, use more steps' if clipped > MUCH_CLIPPED else ''}"
     )
 
 

@@ -15,6 +15,7 @@ from ..model.score import ScoreModel
 from ..stages import Noise, NoiseLevel, Sampler
 from ..stages.sampler import FixedTokens, ScoreFunction
 from .blocks import in_blocks
+from .caching import cached
 from .conditioning import FixedTokenNoise, condition_on, score_function
 from .grid import Grid, time_grid
 
@@ -36,6 +37,7 @@ def sample(
     fixed_tokens: FixedTokens | None = None,
     fixed_token_noise: FixedTokenNoise = "same",
     cond: Tensor | None = None,
+    cache: bool = False,
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
 ) -> Int64[Tensor, "n L"]:
     """Draw `count` sequences, on the CPU. The i-th is a function of (seed, i), for any batch size.
@@ -55,6 +57,7 @@ def sample(
         fixed_tokens: Tokens [count, L] that are kept through every step.
         fixed_token_noise: The noise level that the network is given at fixed tokens: "same" as elsewhere, or "none".
         cond: Conditions [count, ...] of the sequences, for the network.
+        cache: Whether the network, which must not read the noise level, is called for changed sequences alone.
         on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result; of
             models that denoise in blocks, as often for each block.
     """
@@ -64,7 +67,7 @@ def sample(
         draws = Draws(seed, indices.to(device))
         known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
         own = None if cond is None else cond[indices]
-        run = partial(_run, sampler, levels, fixed_token_noise, own)
+        run = partial(_run, sampler, levels, fixed_token_noise, own, cache)
         out = in_blocks(run, model, model.graph.prior(draws, length), draws, known, own, on_step)
         done.append(out.cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
@@ -75,6 +78,7 @@ def _run(
     levels: NoiseLevel,
     fixed_token_noise: FixedTokenNoise,
     cond: Tensor | None,
+    cache: bool,
     model: ScoreModel,
     prior: Int64[Tensor, "B L"],
     draws: Draws,
@@ -82,7 +86,7 @@ def _run(
     on_step: Callable[[Int64[Tensor, "B L"]], None],
 ) -> Int64[Tensor, "B L"]:
     """One batch, or one block of it, with the known tokens in place."""
-    score = _score_function(model, known, fixed_token_noise, cond)
+    score = _score_function(cached(model, sampler.stats) if cache else model, known, fixed_token_noise, cond)
     keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
     return keep(sampler.run(keep(prior), levels, score, model.graph, draws, known, lambda x: on_step(keep(x))))
 

@@ -22,6 +22,11 @@ class Backbone(nn.Module, ABC):
     def __init__(self) -> None:
         super().__init__()
 
+    @property
+    def reads_noise(self) -> bool:
+        """Whether features depend on the noise level; if not, a cache may keep those of unchanged states."""
+        return True
+
     @classmethod
     def sizes_of(cls, state: Mapping[str, Tensor]) -> dict[str, int]:
         """Infer sizes of a network, as arguments of the constructor, from its stored tensors.

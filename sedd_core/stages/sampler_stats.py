@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -23,6 +23,8 @@ class SamplerStats:
     """Number of positions drawn."""
     clipped: float = 0.0
     """Clipped probability, summed over positions: the share of each distribution beyond probability one."""
+    reused: int = 0
+    """Number of sequences, summed over network calls, whose features a cache had."""
 
     def add(self, events: Sequence[EventWeights]) -> None:
         """Count the positions of a step and their clipped probability; the one wait for a GPU.
@@ -46,7 +48,7 @@ class SamplerStats:
 
     def __add__(self, other: SamplerStats) -> SamplerStats:
         """The sum of two statistics."""
-        return SamplerStats(self.calls + other.calls, self.positions + other.positions, self.clipped + other.clipped)
+        return SamplerStats(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     @property
     def clipped_per_position(self) -> float:

@@ -119,6 +119,9 @@ def _check_levels(backbone: Backbone, inputs: Inputs) -> None:
     )
     error = _error(each, features)
     assert error <= NEAR, f"levels [B, L] that repeat those [B] must give the same features; they differ by {error:.3g}"
+    if not backbone.reads_noise:
+        error = _error(_features(backbone, (x, level.pick([1, 0, *range(2, len(x))]), cond)), features)
+        assert error == 0, f"reads_noise=False says that levels do not matter, but features differ by {error:.3g}"
     for sigma in (0.0, 1e-4, 20.0, 100.0):
         t = torch.full((len(x),), sigma / 100)
         extreme = _features(backbone, (x, NoiseLevel(t, 100 * t, torch.ones_like(t)), cond))

@@ -105,6 +105,26 @@ def test_a_correction_draws_random_sites_from_their_distributions() -> None:
     assert (share - expected).abs().max() < 5 * 0.5 / count**0.5
 
 
+@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+def test_corrections_are_of_random_sites_that_the_network_does_not_see_after_the_step(graph: str) -> None:
+    """Exact scores at a token are those at the mask; a network has learned the latter alone."""
+    exact, sampler, count = problem(graph), plugin("sampler_gibbs")(corrections=2), 3000
+    seen: list[tuple[float, Tensor, Tensor]] = []
+
+    def score(x: Tensor, level: NoiseLevel, positions: Tensor) -> Tensor:
+        seen.append((level.sigma[0].item(), x, positions))
+        return exact.score_fn()(x, level, positions)
+
+    x, draws = torch.tensor([[0, 1, 2]]).expand(count, -1).clone(), Draws(0, torch.arange(count))
+    x[:, 0] = exact.graph.num_states - 1
+    sampler.step(x, level_of(0.7, count), level_of(0.5, count), score, exact.graph, draws)
+    assert [sigma for sigma, _, _ in seen] == [0.7, 0.5, 0.5]
+    for _, states, sites in seen[1:]:
+        assert ((sites.double().mean(0) - 1 / 3).abs() < 5 * (2 / 9 / count) ** 0.5).all()
+        assert graph == "uniform" or (states[sites] == exact.graph.mask).all()
+    assert (seen[1][2] & seen[2][2]).any(-1).double().mean() < 0.4
+
+
 def test_calls_and_refusals() -> None:
     exact, sampler = problem("absorb"), plugin("sampler_gibbs")(corrections=2, sites=5)
     draws = Draws(0, torch.arange(4))

@@ -132,6 +132,11 @@ class DDiT(BlockBackbone):
         return sizes
 
     @property
+    def reads_noise(self) -> bool:
+        """Whether `reads` names a part of the noise level."""
+        return self.reads != "nothing"
+
+    @property
     def head(self) -> nn.Linear:
         """The linear map from features to S logits."""
         return self.output_layer.linear

@@ -95,6 +95,11 @@ class HFBackbone(Backbone):
         self.register_load_state_dict_pre_hook(_complete)
 
     @property
+    def reads_noise(self) -> bool:
+        """Whether `reads` names a part of the noise level."""
+        return self.reads != "nothing"
+
+    @property
     def head(self) -> nn.Linear:
         """The linear map from features to S logits; of tied weights, one that shares the embeddings of the states."""
         if self.lm_head is not None:
