@@ -16,11 +16,14 @@ from .meaning import first_sentence, meanings
 from .settings import Sizes, annotation, is_stage, may_be_none, stage_of_items, values_of
 from .tags import tagged
 
+WIDEST = 100
+"""Number of characters above which a value, such as a model's config as JSON, does not widen the column of values."""
+
 
 def resolved(config: fdl.Buildable[Any]) -> str:
     """Every value, defaults included, one per line: `path = value  # origin`."""
     lines = list(_lines(config, ""))
-    width = max(len(left) for left, _ in lines)
+    width = max((len(left) for left, _ in lines if len(left) <= WIDEST), default=0)
     return "\n".join(f"{left:<{width}}  # {origin}" for left, origin in lines)
 
 

@@ -16,7 +16,7 @@ from sedd_core.cli import settings
 from sedd_core.cli.config import node_of, stage
 from sedd_core.cli.experiment import load_experiment, named_sizes
 from sedd_core.cli.main import main
-from sedd_core.cli.show import resolved, settable, with_history
+from sedd_core.cli.show import WIDEST, resolved, settable, with_history
 from sedd_core.cli.tags import add_tags
 from sedd_core.cli.values import parse_value
 from sedd_core.record import Node
@@ -326,3 +326,12 @@ def test_old_names_of_settings_are_accepted_with_a_warning(
         monkeypatch.setenv(name, number)
     settings.apply(config, f"{old}={value}")
     assert capsys.readouterr().err == "", "process 0 has printed it"
+
+
+def test_a_very_long_value_does_not_move_the_origins_of_the_others() -> None:
+    config = quickstart()
+    config.init_from = "x" * 500
+    lines = resolved(config).splitlines()
+    columns = [line.index("  # ") for line in lines if "x" * 500 not in line]
+    assert len(lines) == len(columns) + 1
+    assert max(columns) == min(columns) <= WIDEST
