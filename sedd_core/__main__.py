@@ -14,6 +14,7 @@ from .errors import UserError, machine_failures_explained
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core evaluate CHECKPOINT --protocol=NAME [--set=NAME] [--file=FILE] [settings]
        python -m sedd_core plugins [--check] [--json]
+       python -m sedd_core check PLUGIN [argument=value ...] [STAGE=PLUGIN ...] [CHECKPOINT ...]
        python -m sedd_core doctor
        python -m sedd_core inspect CHECKPOINT [FORMAT]
        python -m sedd_core export CHECKPOINT FOLDER [FORMAT [TOKENIZER]]"""
@@ -56,6 +57,10 @@ def _run(command: str, rest: list[str]) -> int:
         from .cli.doctor import list_plugins
 
         return list_plugins("--check" in rest, "--json" in rest)
+    if command == "check":
+        from .cli.check import main as check
+
+        return check(rest)
     if command == "doctor" and not rest:
         from .cli.doctor import doctor
 
