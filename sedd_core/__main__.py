@@ -13,6 +13,7 @@ from .errors import UserError, machine_failures_explained
 
 USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core evaluate CHECKPOINT --protocol=NAME [--set=NAME] [--file=FILE] [settings]
+       python -m sedd_core arena CHECKPOINT... --protocols=A,B [--folder=FOLDER] [--set=NAME] [settings]
        python -m sedd_core plugins [--check] [--json]
        python -m sedd_core check PLUGIN [argument=value ...] [STAGE=PLUGIN ...] [CHECKPOINT ...]
        python -m sedd_core doctor
@@ -45,14 +46,14 @@ def _run(command: str, rest: list[str]) -> int:
 
         sys.path.append(os.getcwd())  # experiments in the current folder can import each other
         return launch([f"{sys.argv[0]} launch", *rest])
-    if command == "evaluate":
+    if command in ("evaluate", "arena"):
         from .distributed.rank import end_with_launcher
 
         end_with_launcher()
-        from .cli.evaluate import main as evaluate
+        from importlib import import_module
 
         sys.path.append(os.getcwd())
-        return evaluate(rest)
+        return import_module(f"sedd_core.cli.{command}").main(rest)
     if command == "plugins" and set(rest) <= {"--check", "--json"}:
         from .cli.doctor import list_plugins
 

@@ -236,7 +236,7 @@ def estimate(
         ]
         sums.index_add_(2, numbers.cpu(), torch.stack(found))
         parts.append(Terms(*torch.stack(found).mean(0)))
-        counts.append((batch.full_text_mask().sum(-1).cpu(), *sizes(batch), numbers.cpu()))
+        counts.append((batch.full_text_mask().sum(-1).cpu(), *sizes(batch), numbers.cpu(), order.cpu()))
     merged = Terms(*(torch.cat(term) for term in zip(*parts, strict=True)))
-    tokens, characters, sized, numbers = (torch.cat(part) for part in zip(*counts, strict=True))
-    return Bound(merged, tokens, characters, sized, numbers, sums, settings.pooling)
+    tokens, characters, sized, numbers, places = (torch.cat(part) for part in zip(*counts, strict=True))
+    return Bound(merged, tokens, characters, sized, numbers, sums, places, settings.pooling)

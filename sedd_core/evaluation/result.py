@@ -41,6 +41,8 @@ class Bound:
     """Batch of each sequence, where a protocol's estimator is stated over batches; None: one batch."""
     by_repeat: Float64[Tensor, "R 3 M"] | None = None
     """Sums of the terms over the sequences of each of M batches, of each of R repeats."""
+    order: Int64[Tensor, " B"] | None = None
+    """Position of each sequence in the set."""
     pooling: Pooling = "tokens"
     """Ratio that is reported: of sums over all sequences ("tokens"), or the mean of the batches' ratios."""
 
@@ -96,6 +98,11 @@ class Bound:
         nats, error = self.per(self.characters)
         return nats / LN2, error / LN2
 
+    def by_sequence(self) -> dict[str, list[float] | list[int]]:
+        """Nats and number of tokens of each sequence, in the order of the set, for paired differences of models."""
+        order = torch.arange(len(self.nats)) if self.order is None else self.order.argsort()
+        return {"nats": self.nats[order].tolist(), "tokens": self.tokens[order].tolist()}
+
     def _totals(self, units: Int64[Tensor, " B"]) -> Float64[Tensor, " M"]:
         """Number of units in each batch."""
         batches = torch.zeros_like(units) if self.batches is None else self.batches
@@ -129,5 +136,6 @@ def merge(bounds: Sequence[Bound]) -> Bound:
         joined([one.bytes for one in bounds]),
         joined([one.batches for one in bounds]),
         repeats,
+        joined([one.order for one in bounds]),
         first.pooling,
     )

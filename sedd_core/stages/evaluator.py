@@ -81,6 +81,10 @@ class EvalContext(Protocol):
         """Append text to the run's validation.txt; ignored except in the final evaluation."""
         ...
 
+    def save(self, name: str, text: str) -> None:
+        """Write a file into the run's folder, called in every process; ignored except in the final evaluation."""
+        ...
+
 
 class Evaluator(ABC):
     """Abstract evaluation of a model, during training and at its end; the framework logs the figures.

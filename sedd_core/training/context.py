@@ -146,6 +146,11 @@ class EvaluatorContext:
         if self.final:
             self.reports.append(text)
 
+    def save(self, name: str, text: str) -> None:
+        """See `EvalContext.save`."""
+        if self.final:
+            self.run.on_main(lambda: self.run.workspace.write_side_file(name, text))
+
     @contextmanager
     def guarded(self) -> Iterator[None]:
         """Within: any error of the evaluator is a UserError that names it. Without gradients."""

@@ -125,17 +125,20 @@ def test_a_rehearsal_that_fails_is_seen() -> None:
         check_evaluator(Failing(), plugin("graph_uniform")(vocab_size=3), plugin("noise_geometric")())
 
 
-def test_the_draws_of_the_bound_are_addressed_by_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("field", "estimator"), [("indices", "exact_k"), ("order", "low_discrepancy")])
+def test_the_draws_of_the_bound_are_addressed_by_sequence(
+    field: str, estimator: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A planted fault in evaluator_bound itself: indices within the share in place of indices within the set."""
     import evaluator_bound
 
     original = evaluator_bound.estimate
 
-    def local(model: Any, noise: Any, batches: Any, characters: Any, **settings: Any) -> Any:
-        renumbered = ((torch.arange(len(indices)), batch) for indices, batch in batches)
-        return original(model, noise, renumbered, characters, **settings)
+    def local(model: Any, noise: Any, pieces: Any, sizes: Any, settings: Any) -> Any:
+        renumbered = (piece._replace(**{field: torch.arange(len(piece.indices))}) for piece in pieces)
+        return original(model, noise, renumbered, sizes, settings)
 
     monkeypatch.setattr(evaluator_bound, "estimate", local)
-    evaluator = plugin("evaluator_bound")(sequences=8, points=2, batch_size=8)
+    evaluator = plugin("evaluator_bound")(sequences=8, points=2, batch_size=8, estimator=estimator)
     with pytest.raises(AssertionError, match="two processes must give the figures of one"):
         check_evaluator(evaluator, plugin("graph_absorb")(vocab_size=3), plugin("noise_loglinear")())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -116,6 +117,7 @@ class LikelihoodBound(Evaluator):
             figures += found
             if context.final:
                 context.report(report_bound(name, result, ends, given, self.method.left_out, description))
+                context.save(f"nats_{name.replace('/', '_')}.json", json.dumps(result.by_sequence()))
                 if self.protocol:
                     context.report(report_protocol(self.protocol, name, sequences, found))
                 if self.method.estimator == "quadrature":
