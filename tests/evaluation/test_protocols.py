@@ -75,7 +75,7 @@ def test_published_figures_stand_beside_ours() -> None:
     text = report_protocol(read_protocol("mdlm_paper"), "lambada", sequences, figures)
     assert "protocol mdlm_paper 1: MDLM's zero-shot perplexity" in text
     assert "published precision: bf16 autocast in the blocks" in text
-    assert "unverified: the protocol states no hash of this set" in text
+    assert "NOT the set of lambada_test.jsonl, computed here" in text
     assert "this run\tperplexity\t60.5000 ± 0.5000\t" in text
     assert "MDLM\tperplexity\t47.52\tas published, github.com/kuleshov-group/mdlm issue 29" in text
     assert "unverified settings of the protocol: data.group" in text
@@ -84,6 +84,7 @@ def test_published_figures_stand_beside_ours() -> None:
 def test_a_set_is_compared_with_the_protocols(tmp_path: Path) -> None:
     sequences = PackedSequences(torch.arange(60), 6)
     known = facts_of(sequences).sha256
+    assert "unverified: the protocol states no hash" in report_protocol(read_protocol("default"), "abc", sequences, [])
     for sha256, words in ((known, "as in a test"), ("0" * 64, "NOT the set of a test (60 tokens)")):
         own = tmp_path / "own.toml"
         table = f'\n[sets.abc]\ntokens = 60\nsha256 = "{sha256}"\nsource = "a test"\n'
