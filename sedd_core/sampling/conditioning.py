@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from ..stages import FixedTokens, Graph, LazyScores, NoiseLevel, ScoreFunction, ScoreNetwork
+from ..errors import UserError
+from ..stages import ConditionalScoreFunction, FixedTokens, Graph, LazyScores, NoiseLevel, ScoreFunction, ScoreNetwork
 from ..stages.scores import lazy_scores
 
 FixedTokenNoise = Literal["same", "none"]
@@ -34,6 +35,14 @@ class ModelScore:
     def lazy(self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"]) -> LazyScores:
         """See `LazyScoreFunction`."""
         return self.model.lazy(x, self._level(x, level), positions, self.cond, self.documents)
+
+    def unconditional(self) -> ModelScore:
+        """See `ConditionalScoreFunction`."""
+        if self.cond is None:
+            raise UserError(
+                "Guidance needs a condition of the samples: set cond, or choose a sampler without guidance."
+            )
+        return replace(self, cond=None)
 
     def _level(self, x: Int64[Tensor, "B L"], level: NoiseLevel) -> NoiseLevel:
         if self.clean is None:
@@ -80,6 +89,11 @@ class _Conditioned:
 
     def lazy(self, x: Int64[Tensor, "B L"], level: NoiseLevel, positions: Bool[Tensor, "B L"]) -> LazyScores:
         return lazy_scores(self.score_fn, self.fixed_tokens.apply(x), level, positions & ~self.fixed_tokens.positions)
+
+    def unconditional(self) -> ScoreFunction:
+        if not isinstance(self.score_fn, ConditionalScoreFunction):
+            raise UserError("Guidance needs scores with and without a condition; these are of one kind alone.")
+        return replace(self, score_fn=self.score_fn.unconditional())
 
 
 def condition_on(score_fn: ScoreFunction, fixed_tokens: FixedTokens) -> ScoreFunction:

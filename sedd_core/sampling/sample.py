@@ -38,6 +38,7 @@ def sample(
     fixed_token_noise: FixedTokenNoise = "same",
     cond: Tensor | None = None,
     cache: bool = False,
+    guide: Callable[[ScoreFunction], ScoreFunction] = lambda score_fn: score_fn,
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
 ) -> Int64[Tensor, "n L"]:
     """Draw `count` sequences, on the CPU. The i-th is a function of (seed, i), for any batch size.
@@ -57,9 +58,9 @@ def sample(
         fixed_tokens: Tokens [count, L] that are kept through every step.
         fixed_token_noise: The noise level that the network is given at fixed tokens: "same" as elsewhere, or "none".
         cond: Conditions [count, ...] of the sequences, for the network.
-        cache: Whether the network, which must not read the noise level, is called for changed sequences alone.
-        on_step: Called with each batch steps + 2 times: its first state, the state after each step, and the result; of
-            models that denoise in blocks, as often for each block.
+        cache: Whether the network is called for changed sequences alone: see `caching.cached`.
+        guide: Wrapper of the model's score function, such as `guidance.ClassifierGuidance`; fixed tokens are outside.
+        on_step: Called with each batch steps + 2 times per block: first state, state after each step, result.
     """
     device, done = float64_device(next(model.parameters()).device), list[Tensor]()
     levels = noise(time_grid(steps, t_min, grid, noise, device))
@@ -67,9 +68,8 @@ def sample(
         draws = Draws(seed, indices.to(device))
         known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
         own = None if cond is None else cond[indices]
-        run = partial(_run, sampler, levels, fixed_token_noise, own, cache)
-        out = in_blocks(run, model, model.graph.prior(draws, length), draws, known, own, on_step)
-        done.append(out.cpu())
+        run = partial(_run, sampler, levels, fixed_token_noise, own, cache, guide)
+        done.append(in_blocks(run, model, model.graph.prior(draws, length), draws, known, own, on_step).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
 
 
@@ -79,6 +79,7 @@ def _run(
     fixed_token_noise: FixedTokenNoise,
     cond: Tensor | None,
     cache: bool,
+    guide: Callable[[ScoreFunction], ScoreFunction],
     model: ScoreModel,
     prior: Int64[Tensor, "B L"],
     draws: Draws,
@@ -86,7 +87,7 @@ def _run(
     on_step: Callable[[Int64[Tensor, "B L"]], None],
 ) -> Int64[Tensor, "B L"]:
     """One batch, or one block of it, with the known tokens in place."""
-    score = _score_function(cached(model, sampler.stats) if cache else model, known, fixed_token_noise, cond)
+    score = _score_function(cached(model, sampler.stats) if cache else model, known, fixed_token_noise, cond, guide)
     keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
     return keep(sampler.run(keep(prior), levels, score, model.graph, draws, known, lambda x: on_step(keep(x))))
 
@@ -96,10 +97,11 @@ def _score_function(
     known: FixedTokens | None,
     fixed_token_noise: FixedTokenNoise,
     cond: Tensor | None,
+    guide: Callable[[ScoreFunction], ScoreFunction],
 ) -> ScoreFunction:
     """The model, conditioned on the known tokens of a batch."""
     cond = None if cond is None else cond.to(float64_device(next(model.parameters()).device))
     if known is None:
-        return score_function(model, cond=cond)
+        return guide(score_function(model, cond=cond))
     clean = known.positions if fixed_token_noise == "none" else None
-    return condition_on(score_function(model, clean, cond), known)
+    return condition_on(guide(score_function(model, clean, cond)), known)

@@ -14,13 +14,14 @@ from .noise import Noise, NoiseLevel
 from .objective import DenoisingObjective, Objective
 from .sampler import FixedTokens, Sampler
 from .sampler_stats import SamplerStats
-from .scores import LazyScores, ScoreFunction
+from .scores import ConditionalScoreFunction, LazyScores, ScoreFunction
 from .step import EventWeights, Step, StepWeights
 
 __all__ = [
     "Backbone",
     "Batch",
     "BlockBackbone",
+    "ConditionalScoreFunction",
     "Data",
     "DenoisingObjective",
     "DocumentBackbone",

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -26,6 +26,21 @@ class Backbone(nn.Module, ABC):
     def reads_noise(self) -> bool:
         """Whether features depend on the noise level; if not, a cache may keep those of unchanged states."""
         return True
+
+    def without_cond(self, cond: Tensor, dropped: Bool[Tensor, " B"]) -> Tensor:
+        """Conditions [B, ...] of which some are replaced by that of no condition.
+
+        Args:
+            cond: Conditions [B, ...]; see `forward`.
+            dropped: Sequences [B] that lose theirs.
+
+        Raises:
+            UserError: The network has no such condition.
+        """
+        raise UserError(
+            f"{type(self).__name__} has no condition that stands for none: set training.label_dropout=0, or choose a "
+            "model that has one (model_ddit with num_classes)."
+        )
 
     @classmethod
     def sizes_of(cls, state: Mapping[str, Tensor]) -> dict[str, int]:

@@ -60,6 +60,19 @@ class LazyScoreFunction(ScoreFunction, Protocol):
         ...
 
 
+@runtime_checkable
+class ConditionalScoreFunction(ScoreFunction, Protocol):
+    """A score function under a condition, which is also known without it: what classifier-free guidance needs."""
+
+    def unconditional(self) -> ScoreFunction:
+        """The score function without the condition.
+
+        Raises:
+            UserError: There is no condition, or the network needs one.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class _AtOnce:
     """Log-scores of a function that computes those of all positions at once, when the first are needed."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..distributed.world import World
 from ..errors import UserError
 from ..maths.draws import Draws, permutation
+from ..stages import Backbone, Batch
 from .settings import Training
 
 TIME_BINS = 10
@@ -127,3 +128,21 @@ class ShuffledIndices:
             inside = positions // self.size == epoch
             indices[inside] = order[positions[inside] % self.size]
         return indices
+
+
+def drop_labels(batch: Batch, draws: Draws, share: float, backbone: Backbone) -> Batch:
+    """The batch with the condition of each sequence replaced, with some probability, by that of none.
+
+    Args:
+        batch: Sequences with conditions.
+        draws: Random numbers of these sequences at this step.
+        share: Probability.
+        backbone: Network, which knows what stands for no condition.
+
+    Raises:
+        UserError: The sequences, or the network, have no conditions.
+    """
+    if batch.cond is None:
+        raise UserError(f"training.label_dropout={share} needs data with conditions: set 0, or choose such data.")
+    dropped = draws.uniform("label dropout", 1)[:, 0] < share
+    return batch._replace(cond=backbone.without_cond(batch.cond, dropped))

@@ -107,6 +107,8 @@ class Training:
     """Largest number of sequences per process in one forward and backward pass, which sets accum (None: accum)."""
     times: Literal["stratified", "iid"] = "stratified"
     """Diffusion times of a batch: one in each of batch_size equal parts of (t_min, 1), or iid (as published)."""
+    label_dropout: float = 0.0
+    """Probability that a sequence is trained without its condition, for classifier-free guidance in sampling."""
     t_min: float = 1e-3
     """Smallest diffusion time of training and validation."""
     ema_decay: float = 0.9999
@@ -145,6 +147,7 @@ class Training:
         require(self.parallel in ("ddp", "fsdp"), f"parallel must be 'ddp' or 'fsdp', not '{self.parallel}'")
         require(self.times in ("stratified", "iid"), f"times must be 'stratified' or 'iid', not '{self.times}'")
         require(0 < self.t_min < 1, f"t_min must lie between 0 and 1, not {self.t_min}")
+        require(0 <= self.label_dropout < 1, f"label_dropout must lie in [0, 1), not {self.label_dropout}")
         require(0 <= self.ema_decay < 1, f"ema_decay must lie in [0, 1), not {self.ema_decay}")
         require(
             self.parallel == "ddp" or (self.ema_dtype, self.ema_device) == ("fp32", "same"),

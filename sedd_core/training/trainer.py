@@ -22,7 +22,7 @@ from ..maths.numerics import float64_device, runs_in_bf16, to_float64
 from ..model.ema import EMA
 from ..model.score import ScoreModel
 from ..stages import Batch, Noise, Objective, Sequences
-from .batches import TIME_BINS, ShuffledIndices, draws_of, loss_by_time_bin, microbatches
+from .batches import TIME_BINS, ShuffledIndices, draws_of, drop_labels, loss_by_time_bin, microbatches
 from .loss import check_process_is_fixed
 from .parallel import ParallelModel
 from .prefetch import Prefetch
@@ -143,6 +143,8 @@ class Trainer:
             draws: Random numbers of these sequences at this step.
             t_min: Smallest diffusion time.
         """
+        if self.training.label_dropout:
+            batch = drop_labels(batch, draws, self.training.label_dropout, self.model.backbone)
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bf16):
             return self.loss(batch, draws, t_min)
 

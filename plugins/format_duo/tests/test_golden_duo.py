@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,3 +122,23 @@ def test_the_weights_of_udlms_sampler() -> None:
     for x, t, truth in zip(golden["xt"], golden["t"], golden["probs_ddpm_f64"], strict=True):
         levels = [model.noise(time).at(x[:, 0]) for time in (t, t - golden["dt"])]
         close(plugin("sampler_ancestral")().step_distribution(x, *levels, model, model.graph), truth, 3e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.5])
+def test_classifier_free_guidance(gamma: float) -> None:
+    """Posteriors of UDLM's guided steps."""
+    golden, model = arrays(UDLM / "golden.npz"), Exact(UDLM)
+
+    def score_of(cond: Tensor | None) -> Any:
+        def score(x: Tensor, level: NoiseLevel, positions: Tensor) -> Tensor:
+            return model.head.log_score(model.logits(x, level, cond), x, level.at(x), model.graph)[positions]
+
+        return score
+
+    given = score_of(golden["cond"])
+    given.unconditional = lambda: score_of(None)
+    truths = golden[f"probs_cfg_{gamma}_f64"]
+    for x, t, truth in zip(golden["xt"], golden["t"], truths, strict=True):
+        levels = [model.noise(time).at(x[:, 0]) for time in (t, t - golden["dt"])]
+        law = plugin("sampler_guided")(gamma=gamma).step_distribution(x, *levels, given, model.graph)
+        close(law, truth, 3e-6)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -135,6 +135,12 @@ class DDiT(BlockBackbone):
     def reads_noise(self) -> bool:
         """Whether `reads` names a part of the noise level."""
         return self.reads != "nothing"
+
+    def without_cond(self, cond: Tensor, dropped: Bool[Tensor, " B"]) -> Tensor:
+        """The label of no class where it is dropped. UserError if the network takes no classes."""
+        if self.cond_map is None:
+            return super().without_cond(cond, dropped)
+        return cond.masked_fill(dropped, self.cond_map.num_classes)
 
     @property
     def head(self) -> nn.Linear:
