@@ -16,6 +16,7 @@ USAGE = """usage: python -m sedd_core launch [flags of launch.py]
        python -m sedd_core arena CHECKPOINT... --protocols=A,B [--folder=FOLDER] [--set=NAME] [settings]
        python -m sedd_core plugins [--check] [--json]
        python -m sedd_core check PLUGIN [argument=value ...] [STAGE=PLUGIN ...] [CHECKPOINT ...]
+       python -m sedd_core new STAGE VARIANT [--in=FOLDER] [--from=FILE.py]
        python -m sedd_core doctor
        python -m sedd_core inspect CHECKPOINT [FORMAT]
        python -m sedd_core export CHECKPOINT FOLDER [FORMAT [TOKENIZER]]"""
@@ -62,6 +63,10 @@ def _run(command: str, rest: list[str]) -> int:
         from .cli.check import main as check
 
         return check(rest)
+    if command == "new":
+        from .cli.new import main as new
+
+        return new(rest)
     if command == "doctor" and not rest:
         from .cli.doctor import doctor
 
