@@ -44,7 +44,7 @@ def test_a_protocol_on_its_set(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["run", "--protocol=duo", *SET, "evaluator.repeats=2", f"--run_folder={tmp_path}/one"]) == 0
     figures = figures_of(tmp_path / "one")
     assert figures["perplexity"]["protocol"].startswith(
-        "duo 1: 1 noise levels per sequence x 2 repeats (low_discrepancy"
+        "duo 1 (changed: repeats=2, batch=4): 1 noise levels per sequence x 2 repeats (low"
     )
     assert "without reconstruction and prior" in figures["perplexity"]["protocol"]
     assert figures["perplexity"]["set"] == "ag_news"

@@ -81,6 +81,7 @@ class LikelihoodBound(Evaluator):
         references: bool = False,
         protocol: str = "",
     ) -> None:
+        given = dict(locals())
         if sequences < 2 and sequences != 0:
             raise ValueError(f"sequences must be 0 (all) or at least 2 (for a standard error), not {sequences}")
         if batch_size < 1:
@@ -102,13 +103,17 @@ class LikelihoodBound(Evaluator):
         self.sequences, self.t_min, self.units = sequences, t_min, units
         self.batch_size, self.references = batch_size, references
         self.protocol = read_protocol(protocol) if protocol else None
+        stated = {} if self.protocol is None else self.protocol.evaluator
+        stated = {key: tuple(value) if isinstance(value, list) else value for key, value in stated.items()}
+        self.changed = [f"{key}={given[key]}" for key, value in stated.items() if given.get(key, value) != value]
 
     def evaluate(self, model: ScoreNetwork, noise: Noise, data: EvalData, context: EvalContext) -> list[Figure]:
         """Estimate the bounds; at the end of the run, also report their terms, and the references."""
         times = torch.tensor([self._t_min(context), self.method.t_max], dtype=torch.float64, device=context.device)
         ends = noise(times).sigma.tolist()
         description = self.settings.describe(model.graph)
-        named = f"{self.protocol.title}: " if self.protocol else ""
+        changed = f" (changed: {', '.join(self.changed)})" if self.changed else ""
+        named = f"{self.protocol.title}{changed}: " if self.protocol else ""
         protocol = f"{named}{description}, sigma from {ends[0]:.3g} to {ends[1]:.3g}"
         figures: list[Figure] = []
         for name, sequences in data.valid_sets.items():
