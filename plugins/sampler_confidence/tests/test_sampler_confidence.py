@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from sedd_core import UserError, plugin
 from sedd_core.maths import Draws
 from sedd_core.stages import FixedTokens, Graph, NoiseLevel, Sampler, ScoreFunction
+from sedd_core.testing import Oracle, random_joint, total_variation
 from tests.support.families import arrays
 
 GOLDEN = Path(__file__).parent / "golden" / "fixed_logits.npz"
@@ -103,3 +105,48 @@ def test_a_sample_is_a_function_of_its_index_and_other_processes_are_refused() -
     assert len(run(torch.arange(64)).unique(dim=0)) > 32
     assert sampler.incompatibility(plugin("graph_uniform")(vocab_size=5))
     assert sampler.incompatibility(graph) is None
+
+
+def distance(steps: int, **settings: Any) -> float:
+    """Total variation between samples under exact scores and the data's distribution, three tokens of three states."""
+    count, graph, noise = 30_000, plugin("graph_absorb")(vocab_size=3), plugin("noise_loglinear")()
+    exact = Oracle(graph, noise, random_joint(3, 3, seed=1, concentration=0.4))
+    draws, levels = Draws(0, torch.arange(count)), noise(torch.linspace(1, 1e-5, steps + 1, dtype=torch.float64))
+    sampler = plugin("sampler_confidence")(temperature=1.0, **settings)
+    out = sampler.run(graph.prior(draws, 3), levels, exact.score_fn(), graph, draws)
+    counts = torch.bincount((out * torch.tensor([9, 3, 1])).sum(-1), minlength=27).double()
+    return total_variation(counts / count, exact.p0)
+
+
+@pytest.mark.parametrize("sureness", ["maximum", "margin", "entropy"])
+def test_orders_by_distributions_are_exact_one_token_at_a_time(sureness: str) -> None:
+    assert distance(3, sureness=sureness) < 0.025  # sampling error: .012 on average
+
+
+def test_the_order_by_drawn_tokens_and_tokens_drawn_together_are_biased() -> None:
+    """More so, the larger the entropy that is drawn together."""
+    assert distance(3, sureness="drawn") > 0.05
+    together = distance(1, sureness="entropy")
+    assert together > 0.1
+    assert distance(3, sureness="entropy", entropy_bound=0.0) < 0.025
+    assert (
+        distance(3, sureness="entropy", entropy_bound=10.0)
+        == together
+        == distance(3, sureness="maximum", threshold=0.0)
+    )
+
+
+def test_numbers_of_tokens_by_threshold_and_entropy_bound() -> None:
+    probs = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2], [0.5, 0.5]]).double()
+    logits, entropies = probs.log()[None], -(probs * probs.log()).sum(-1)
+
+    def first(**settings: Any) -> list[bool]:
+        return (states_of(plugin("sampler_confidence")(**settings), logits, 4)[1][0] < 2).tolist()
+
+    assert first(sureness="maximum", threshold=0.7) == [True, False, True, False]
+    assert first(sureness="margin", threshold=0.7) == [True, False, False, False]
+    bound = (entropies[0] + entropies[2]).item()
+    assert first(sureness="entropy", entropy_bound=bound + 1e-3) == [True, True, True, False]
+    assert first(sureness="entropy", entropy_bound=bound - 1e-3) == [True, False, True, False]
+    with pytest.raises(ValueError, match="needs sureness='entropy', not 'drawn'"):
+        plugin("sampler_confidence")(entropy_bound=1.0)
