@@ -8,9 +8,10 @@ from .registry.hookspecs import hookimpl
 if TYPE_CHECKING:
     from .checkpoints.load import load_model
     from .registry.plugins import plugin
+    from .runs.loaded import load
 
 __version__ = "0.2.0"
-__all__ = ["UserError", "hookimpl", "load_model", "plugin"]
+__all__ = ["UserError", "hookimpl", "load", "load_model", "plugin"]
 
 
 def __getattr__(name: str) -> object:  # deferred: --help does not need torch, which these import
@@ -18,6 +19,10 @@ def __getattr__(name: str) -> object:  # deferred: --help does not need torch, w
         from .checkpoints.load import load_model
 
         return load_model
+    if name == "load":
+        from .runs.loaded import load
+
+        return load
     if name == "plugin":
         from .registry.plugins import plugin
 
