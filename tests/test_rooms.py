@@ -40,6 +40,7 @@ PUBLIC = (
     "files",
     "tensors",
     "families",
+    "sampling",
     "console",
     "testing",
 )

@@ -39,6 +39,7 @@ def sample(
     cond: Tensor | None = None,
     cache: bool = False,
     guide: Callable[[ScoreFunction], ScoreFunction] = lambda score_fn: score_fn,
+    documents: Int64[Tensor, "count L"] | None = None,
     on_step: Callable[[Int64[Tensor, "B L"]], None] = lambda x: None,
 ) -> Int64[Tensor, "n L"]:
     """Draw `count` sequences, on the CPU. The i-th is a function of (seed, i), for any batch size.
@@ -60,6 +61,7 @@ def sample(
         cond: Conditions [count, ...] of the sequences, for the network.
         cache: Whether the network is called for changed sequences alone: see `caching.cached`.
         guide: Wrapper of the model's score function, such as `guidance.ClassifierGuidance`; fixed tokens are outside.
+        documents: Document [count, L] of each position, for networks that keep them separate; None: one per sequence.
         on_step: Called with each batch steps + 2 times per block: first state, state after each step, result.
     """
     device, done = float64_device(next(model.parameters()).device), list[Tensor]()
@@ -68,7 +70,8 @@ def sample(
         draws = Draws(seed, indices.to(device))
         known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
         own = None if cond is None else cond[indices]
-        run = partial(_run, sampler, levels, fixed_token_noise, own, cache, guide)
+        apart = None if documents is None else documents[indices].to(device)
+        run = partial(_run, sampler, levels, fixed_token_noise, own, apart, cache, guide)
         done.append(in_blocks(run, model, model.graph.prior(draws, length), draws, known, own, on_step).cpu())
     return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
 
@@ -78,6 +81,7 @@ def _run(
     levels: NoiseLevel,
     fixed_token_noise: FixedTokenNoise,
     cond: Tensor | None,
+    documents: Int64[Tensor, "B L"] | None,
     cache: bool,
     guide: Callable[[ScoreFunction], ScoreFunction],
     model: ScoreModel,
@@ -87,7 +91,8 @@ def _run(
     on_step: Callable[[Int64[Tensor, "B L"]], None],
 ) -> Int64[Tensor, "B L"]:
     """One batch, or one block of it, with the known tokens in place."""
-    score = _score_function(cached(model, sampler.stats) if cache else model, known, fixed_token_noise, cond, guide)
+    called = cached(model, sampler.stats) if cache else model
+    score = _score_function(called, known, fixed_token_noise, cond, documents, guide)
     keep = known.apply if known else lambda x: x  # outside of what a sampler overrides
     return keep(sampler.run(keep(prior), levels, score, model.graph, draws, known, lambda x: on_step(keep(x))))
 
@@ -97,11 +102,12 @@ def _score_function(
     known: FixedTokens | None,
     fixed_token_noise: FixedTokenNoise,
     cond: Tensor | None,
+    documents: Int64[Tensor, "B L"] | None,
     guide: Callable[[ScoreFunction], ScoreFunction],
 ) -> ScoreFunction:
     """The model, conditioned on the known tokens of a batch."""
     cond = None if cond is None else cond.to(float64_device(next(model.parameters()).device))
     if known is None:
-        return guide(score_function(model, cond=cond))
+        return guide(score_function(model, cond=cond, documents=documents))
     clean = known.positions if fixed_token_noise == "none" else None
-    return condition_on(guide(score_function(model, clean, cond)), known)
+    return condition_on(guide(score_function(model, clean, cond, documents)), known)
