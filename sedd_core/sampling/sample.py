@@ -54,26 +54,37 @@ def sample(
         t_min: Time at which the last step ends.
         seed: Random seed.
         batch_size: Sequences per network call.
-        which: Indices of the sequences to draw, such as a process's share; None: all.
+        which: Indices of the sequences to draw; None: all.
         grid: Where in time the steps lie: see `grid.time_grid`.
         fixed_tokens: Tokens [count, L] that are kept through every step.
         fixed_token_noise: The noise level that the network is given at fixed tokens: "same" as elsewhere, or "none".
-        cond: Conditions [count, ...] of the sequences, for the network.
+        cond: Conditions [count, ...] for the network.
         cache: Whether the network is called for changed sequences alone: see `caching.cached`.
         guide: Wrapper of the model's score function, such as `guidance.ClassifierGuidance`; fixed tokens are outside.
         documents: Document [count, L] of each position, for networks that keep them separate; None: one per sequence.
         on_step: Called with each batch steps + 2 times per block: first state, state after each step, result.
     """
-    device, done = float64_device(next(model.parameters()).device), list[Tensor]()
+    device, done = float64_device(next(model.parameters()).device), [torch.empty(0, length, dtype=torch.int64)]
     levels = noise(time_grid(steps, t_min, grid, noise, device))
     for indices in (torch.arange(count) if which is None else which).split(batch_size):
-        draws = Draws(seed, indices.to(device))
-        known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
-        own = None if cond is None else cond[indices]
-        apart = None if documents is None else documents[indices].to(device)
+        draws, known, own, apart = _of_batch(seed, indices, device, fixed_tokens, cond, documents)
         run = partial(_run, sampler, levels, fixed_token_noise, own, apart, cache, guide)
         done.append(in_blocks(run, model, model.graph.prior(draws, length), draws, known, own, on_step).cpu())
-    return torch.cat(done) if done else torch.empty(0, length, dtype=torch.int64)
+    return torch.cat(done)
+
+
+def _of_batch(
+    seed: int,
+    indices: Int64[Tensor, " B"],
+    device: torch.device,
+    fixed_tokens: FixedTokens | None,
+    cond: Tensor | None,
+    documents: Int64[Tensor, "count L"] | None,
+) -> tuple[Draws, FixedTokens | None, Tensor | None, Tensor | None]:
+    """Draws of the sequences with these indices, and what is given of them."""
+    known = None if fixed_tokens is None else FixedTokens(*(part[indices].to(device) for part in fixed_tokens))
+    apart = None if documents is None else documents[indices].to(device)
+    return Draws(seed, indices.to(device)), known, None if cond is None else cond[indices], apart
 
 
 def _run(

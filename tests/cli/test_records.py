@@ -33,8 +33,10 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_config_is_its_node_and_back(name: str) -> None:
     config = load_config(str(ROOT / "experiments" / f"{name}.py"))
-    if name in ("sample", "evaluate"):
+    if name in ("sample", "evaluate", "generative"):
         apply(config, "checkpoint=x")
+    if name == "generative":
+        apply(config, "evaluator.judge=y")
     assert node_of(config_of(node_of(config))) == node_of(config)
 
 

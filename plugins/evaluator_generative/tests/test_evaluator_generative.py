@@ -91,6 +91,12 @@ def test_the_bootstrap_error_of_a_mean_is_the_known_one() -> None:
     assert high - low == pytest.approx(2 * 1.96 * exact, rel=0.2)
 
 
+def test_an_interval_holds_its_figure_where_resamples_are_biased() -> None:
+    texts = [Text(i, [3 * i, 3 * i + 1, 3 * i + 2], scores([1.0] * 3), None) for i in range(20)]
+    for figure, (low, high) in figures_of(texts, ("sedd", "mdlm", "gidd"), 0):
+        assert low - 1e-9 <= figure.value <= high + 1e-9
+
+
 def test_repeating_samples_are_flagged() -> None:
     real = [Text(i, [0, 1, 2, 3, i % 4], scores([1.0] * 4), None) for i in range(4)]
     made = [Text(i, [0, 0, 0, 0, i % 4], scores([0.1] * 4), None) for i in range(4)]

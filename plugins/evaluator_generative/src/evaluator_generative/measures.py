@@ -63,6 +63,8 @@ def bootstrap(
 ) -> tuple[float, float, float]:
     """Standard error and the ends of the 95 % interval of a statistic, by resampling sequences.
 
+    The interval is moved by the bias of the resamples, which have sequences twice: distinct n-grams are fewer in them.
+
     Args:
         rows: Statistics of each sequence.
         statistic: The figure of a set of sequences.
@@ -70,8 +72,8 @@ def bootstrap(
     """
     uniform = Draws(seed, torch.arange(RESAMPLES)).uniform("bootstrap", len(rows))
     values = torch.tensor([statistic(rows[chosen]) for chosen in (uniform * len(rows)).long()], dtype=torch.float64)
-    low, high = values.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return values.std().item(), low, high
+    ends = values.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)) - values.mean() + statistic(rows)
+    return values.std().item(), *ends.tolist()
 
 
 def entropy(tokens: Sequence[int]) -> float:
