@@ -42,7 +42,7 @@ def assert_close(one: str, other: str) -> None:
         assert torch.allclose(value, weights(other)[name], atol=2e-4), name
 
 
-@pytest.mark.parametrize("accum", [2, 4])
+@pytest.mark.parametrize("accum", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_accumulation_changes_nothing(accum: int) -> None:
     run(*EXACT, "--run_folder=one")
     run(*EXACT, "--run_folder=other", f"training.accum={accum}")

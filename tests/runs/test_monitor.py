@@ -113,7 +113,10 @@ def test_a_monitor_need_not_flush() -> None:
     Plain().flush()
 
 
-@pytest.mark.parametrize(("place", "call"), [("in a step", 8), ("in evaluation", 1), ("before the rename", 3)])
+@pytest.mark.parametrize(
+    ("place", "call"),
+    [("in a step", 8), pytest.param("in evaluation", 1, marks=pytest.mark.slow), ("before the rename", 3)],
+)
 def test_a_killed_run_leaves_the_charts_of_one_that_was_not(place: str, call: int, tmp_path: Path) -> None:
     write_text(tmp_path)
     short = [*TINY, "checkpoints.every=4"]

@@ -44,7 +44,9 @@ def copied(name: str, *settings: str) -> None:
     shutil.copytree(made, name, symlinks=True)
 
 
-@pytest.mark.parametrize(("place", "call"), [("in a step", 8), ("in a save", 5), ("in evaluation", 1)])
+@pytest.mark.parametrize(
+    ("place", "call"), [("in a step", 8), ("in a save", 5), pytest.param("in evaluation", 1, marks=pytest.mark.slow)]
+)
 def test_a_killed_run_goes_on_as_if_nothing_had_been(place: str, call: int) -> None:
     """SIGKILL, at the call-th time that the run is there; with dropout."""
     apart(place, str(call), *TINY, "--run_folder=killed", code=-signal.SIGKILL, program=("-c", KILLER))

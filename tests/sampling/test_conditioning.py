@@ -56,6 +56,7 @@ def test_absorb_tends_to_the_conditional_law_whatever_is_given(sampler: str, whe
         assert error[2] < 0.01
 
 
+@pytest.mark.slow
 def test_absorb_conditioned_in_longer_sequences() -> None:
     exact, sampler = oracle("absorb", 1, vocab=3, length=4), plugin("sampler_analytic")()
     for where in itertools.product([False, True], repeat=4):

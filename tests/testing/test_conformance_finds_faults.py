@@ -74,7 +74,9 @@ def test_a_wrong_sampler_is_detected(graph: str, fault: Callable[[], Sampler]) -
 
 
 @pytest.mark.parametrize("sampler", [Analytic, Euler])
-@pytest.mark.parametrize(("graph", "noise"), [("absorb", "geometric"), ("uniform", "loglinear")])
+@pytest.mark.parametrize(
+    ("graph", "noise"), [("absorb", "geometric"), pytest.param("uniform", "loglinear", marks=pytest.mark.slow)]
+)
 def test_correct_samplers_pass_under_the_other_schedule(graph: str, sampler: Callable[[], Sampler], noise: str) -> None:
     """Under their own (`PAIRS`), the tests of the samplers' plugins check them."""
     check_sampler(sampler(), plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{noise}")())
@@ -104,7 +106,7 @@ class SameName(Twice):
     parts = ("half", "half")
 
 
-@pytest.mark.parametrize("graph", PAIRS)
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_draws_that_are_used_twice_are_detected(graph: str, seed: int) -> None:
     """The samples are off by .2 in total variation, of which sampling error explains .05.
 
@@ -166,7 +168,7 @@ class Plain(Sampler):
         return self.inner.step(x, level, level_next, score_fn, graph, draws, state)
 
 
-@pytest.mark.parametrize("graph", PAIRS)
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_samplers_of_any_kind_are_checked(graph: str) -> None:
     process, noise = plugin(f"graph_{graph}")(vocab_size=3), plugin(f"noise_{PAIRS[graph]}")()
     check_sampler(Plain(), process, noise)

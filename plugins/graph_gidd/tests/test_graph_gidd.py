@@ -18,7 +18,9 @@ def test_conformance(vocab_size: int, p_uniform: float) -> None:
     check_graph(plugin("graph_gidd")(vocab_size=vocab_size, p_uniform=p_uniform))
 
 
-@pytest.mark.parametrize(("sampler", "noise"), [("analytic", "gidd"), ("euler", "geometric")])
+@pytest.mark.parametrize(
+    ("sampler", "noise"), [("analytic", "gidd"), pytest.param("euler", "geometric", marks=pytest.mark.slow)]
+)
 def test_samplers(sampler: str, noise: str) -> None:
     """Euler's order is below 1 on noise_gidd, whose rate is infinite at t = 0."""
     check_sampler(plugin(f"sampler_{sampler}")(), plugin("graph_gidd")(vocab_size=3), plugin(f"noise_{noise}")())
@@ -44,7 +46,7 @@ def test_the_share_of_rates_into_tokens() -> None:
     torch.testing.assert_close(ratio, torch.tensor([0.333, 0.111, 0.037]).double(), rtol=2e-3, atol=0)
 
 
-@pytest.mark.parametrize("seed_of_joint", [1, 2])
+@pytest.mark.parametrize("seed_of_joint", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_bound_of_exact_scores_is_the_likelihood(seed_of_joint: int) -> None:
     oracle = Oracle(plugin("graph_gidd")(vocab_size=3), plugin("noise_gidd")(), random_joint(3, 2, seed_of_joint))
     exact = sum(oracle.bound((1e-5, 20.0), 200))

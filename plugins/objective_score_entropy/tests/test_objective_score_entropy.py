@@ -21,15 +21,18 @@ def process(name: str) -> tuple[Graph, str]:
     return plugin(f"graph_{name}")(vocab_size=3), "noise_geometric" if name == "uniform" else "noise_loglinear"
 
 
-@pytest.mark.parametrize("head", ["score", "mean"])
-@pytest.mark.parametrize("graph", ["absorb", "uniform", "gidd"])
+@pytest.mark.parametrize("head", ["score", pytest.param("mean", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.slow), "gidd"])
 def test_conformance(graph: str, head: str) -> None:
     forward, noise = process(graph)
     check_objective(ScoreEntropy(), forward, plugin(f"head_{head}")(), plugin(noise)())
 
 
-@pytest.mark.parametrize("weight", ["uniform", "clipped", "dynamic"])
-@pytest.mark.parametrize("graph", ["absorb", "gidd"])
+@pytest.mark.parametrize(
+    "weight",
+    [pytest.param("uniform", marks=pytest.mark.slow), pytest.param("clipped", marks=pytest.mark.slow), "dynamic"],
+)
+@pytest.mark.parametrize("graph", [pytest.param("absorb", marks=pytest.mark.slow), "gidd"])
 def test_conformance_of_other_weights(graph: str, weight: Weight) -> None:
     forward, noise = process(graph)
     objective = ScoreEntropy(weight=weight)

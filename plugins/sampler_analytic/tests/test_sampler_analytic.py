@@ -8,7 +8,9 @@ from sedd_core.stages import NoiseLevel, Step
 from sedd_core.testing import check_sampler
 
 
-@pytest.mark.parametrize(("graph", "noise"), [("absorb", "loglinear"), ("uniform", "geometric")])
+@pytest.mark.parametrize(
+    ("graph", "noise"), [("absorb", "loglinear"), pytest.param("uniform", "geometric", marks=pytest.mark.slow)]
+)
 def test_conformance(graph: str, noise: str) -> None:
     process = plugin(f"graph_{graph}")(vocab_size=4)
     check_sampler(plugin("sampler_analytic")(), process, plugin(f"noise_{noise}")())

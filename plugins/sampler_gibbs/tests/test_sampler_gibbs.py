@@ -43,7 +43,7 @@ def site_kernels(exact: Oracle, laws: Tensor) -> list[Tensor]:
     return [torch.einsum("xa,xb,xc->xabc", *step.unbind(1)).flatten(1) for step in steps]
 
 
-@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_conformance(graph: str) -> None:
     check_sampler(plugin("sampler_gibbs")(), plugin(f"graph_{graph}")(vocab_size=4), plugin(f"noise_{NOISES[graph]}")())
 

@@ -35,12 +35,15 @@ def of_alpha(alpha: Tensor) -> NoiseLevel:
     return NoiseLevel.of_sigma(-alpha.log())
 
 
-@pytest.mark.parametrize(("graph", "mode", "strength"), [("absorb", "cap", 0.02), ("uniform", "kappa", 0.95)])
+@pytest.mark.parametrize(
+    ("graph", "mode", "strength"),
+    [("absorb", "cap", 0.02), pytest.param("uniform", "kappa", 0.95, marks=pytest.mark.slow)],
+)
 def test_conformance(graph: str, mode: str, strength: float) -> None:
     check_sampler(psi(mode, strength), plugin(f"graph_{graph}")(vocab_size=4), plugin(f"noise_{NOISES[graph]}")())
 
 
-@pytest.mark.parametrize("joint", [0, 1])
+@pytest.mark.parametrize("joint", [0, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("graph", "mode", "strength", "slope"),
     [("absorb", "kappa", 1.0, 1.0), ("uniform", "kappa", 1.0, 1.0), ("absorb", "cap", 0.2, 0.5)],

@@ -9,7 +9,11 @@ from sedd_core import plugin
 from sedd_core.stages import NoiseLevel, Step
 from sedd_core.testing import Oracle, check_sampler, random_joint, total_variation
 
-PAIRS = [("absorb", "loglinear"), ("uniform", "geometric"), ("hybrid", "geometric")]
+PAIRS = [
+    ("absorb", "loglinear"),
+    pytest.param("uniform", "geometric", marks=pytest.mark.slow),
+    pytest.param("hybrid", "geometric", marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize(("graph", "noise"), PAIRS)
