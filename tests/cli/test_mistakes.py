@@ -185,7 +185,7 @@ COMMANDS = {
     "a swap with a bracket left open": (
         [QUICKSTART, "noise=geometric(sigma_max=10"],
         [
-            "(geometric, gidd, linear, loglinear, polynomial)",
+            "(cosine, geometric, gidd, linear, loglinear, polynomial)",
             "geometric",
             "loglinear",
             "name(argument=value, ...) in quotes",

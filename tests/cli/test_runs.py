@@ -66,7 +66,7 @@ def test_a_run_leaves_its_folder(text: Path, capsys: pytest.CaptureFixture[str])
     (events,) = (name for name in names if name.startswith("tensorboard/events"))
     assert (folder / "checkpoints" / "newest").resolve().name == "step_000000004"
     assert names == {
-        *("config.json", "config.txt", "log.txt", "metrics.jsonl", "validation.txt", "results.json"),
+        *("config.json", "config.txt", "log.txt", "metrics.jsonl", "validation.txt", "results.json", "nats_text.json"),
         *("run.lock", events),
         *(f"samples/step_000000004/sample_{index}.txt" for index in (0, 1)),
         *(f"{step}/{file}" for step in steps for file in files),

@@ -268,10 +268,10 @@ def test_unwise_combinations_are_warned_of(
 
 def test_a_stage_that_may_be_left_out() -> None:
     config = quickstart()
-    assert "monitor = monitor_tensorboard   (one of tensorboard, None)" in settable(config)
+    assert "monitor = monitor_tensorboard   (one of csv, tensorboard, None)" in settable(config)
     settings.apply(config, "monitor=None")
     assert node_of(config).args["monitor"] is None
-    assert "monitor = None   (one of tensorboard, None)" in settable(config)
+    assert "monitor = None   (one of csv, tensorboard, None)" in settable(config)
     settings.apply(config, "monitor=tensorboard")
     assert node_of(config).args["monitor"] == Node("plugin", "monitor_tensorboard")
 

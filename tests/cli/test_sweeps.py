@@ -99,7 +99,8 @@ def test_a_sweep_runs_each_and_compares_them(text: Path, capsys: pytest.CaptureF
     assert bounds == sorted(bounds)
     for row in rows[1:]:
         label = row.split()[0]
-        nats = (Path("sweep") / label / "validation.txt").read_text().splitlines()[-2].split("\t")[1]
+        report = (Path("sweep") / label / "validation.txt").read_text().splitlines()
+        nats = next(line for line in report if line.startswith("bound\t")).split("\t")[1]
         assert nats in row
         graph = Record.read(Path("sweep") / label / "config.json").node("graph")
         assert graph.name == f"graph_{label[6:].split(',')[0]}"

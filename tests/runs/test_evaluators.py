@@ -266,10 +266,10 @@ def test_data_too(capsys: pytest.CaptureFixture[str]) -> None:
 MISTAKES = {
     "evaluators=(bound": ["evaluators takes variants of the stage evaluator, not '(bound'", "in quotes"],
     "evaluators=(bond,)": ["There is no plugin 'evaluator_bond'. Did you mean 'evaluator_bound'?"],
-    "evaluators=(3,)": ["evaluator takes the name of a variant (bound), not '3'"],
+    "evaluators=(3,)": ["evaluator takes the name of a variant (bound, generative), not '3'"],
     "evaluators=(bound(points=x),)": ["evaluator=bound.points takes int, not 'x'"],
     "evaluators=(bound(point=1),)": ["evaluator=bound has no argument 'point'. Did you mean 'points'?"],
-    "evaluators=None": ["evaluator takes the name of a variant (bound), not 'None'"],
+    "evaluators=None": ["evaluator takes the name of a variant (bound, generative), not 'None'"],
 }
 
 
@@ -284,9 +284,9 @@ def test_mistakes_in_a_tuple_of_variants(setting: str, capsys: pytest.CaptureFix
 def test_help_lists_the_variants_of_a_tuple(capsys: pytest.CaptureFixture[str]) -> None:
     run(TINY[0], "evaluators=(bound(points=4),)", "--fdl_help")
     out = capsys.readouterr().out
-    assert "evaluators = (evaluator_bound,)   (tuple of bound)\n    Further evaluations, made after the first." in out
+    assert "evaluators = (evaluator_bound,)   (tuple of bound, generative)\n    Further evaluations, made after the first." in out
     assert "evaluators[0].points = 4   (int; default 16)\n    Number of noise levels drawn per sequence." in out
-    assert "monitors = ()   (tuple of tensorboard)" in out
+    assert "monitors = ()   (tuple of csv, tensorboard)" in out
 
 
 def test_names_of_stages_in_an_experiment() -> None:
