@@ -15,6 +15,7 @@ EXPERIMENT = f'--fdl_config={ROOT / "experiments" / "adapt_ar.py"}:twin(base="ca
 QUICK = ("evaluator.sequences=4", "evaluator.points=2", "samples.count=1", "samples.steps=4", "training.batch_size=4")
 
 
+@pytest.mark.slow
 def test_the_twin_starts_from_the_causal_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one update of a tiny rate, the weights are the causal model's, and those of the mask their mean."""
     monkeypatch.chdir(tmp_path)

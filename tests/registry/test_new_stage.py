@@ -77,11 +77,13 @@ def test_a_stage_is_a_line_and_a_contract(copy: Path) -> None:
     assert python(copy, "-c", USE).strip() == "bouncebounce {'color': 'blue', 'size': 5} Ball"
 
 
+@pytest.mark.slow
 def test_plugins_of_a_new_stage_are_checked_against_its_contract(copy: Path) -> None:
     (copy / "toy_ball.py").write_text(PLUGIN.format(method="roll"))
     assert "Ball lacks the methods play" in python(copy, "-m", "sedd_core", "plugins", "--check", code=1)
 
 
+@pytest.mark.slow
 def test_a_new_stage_without_plugins_is_missed(copy: Path) -> None:
     shutil.rmtree(copy / "sedd_toy_ball-0.1.dist-info")
     assert "toy" in python(copy, "-c", "from sedd_core import plugin; plugin('toy_ball')", code=1)

@@ -284,7 +284,10 @@ def test_mistakes_in_a_tuple_of_variants(setting: str, capsys: pytest.CaptureFix
 def test_help_lists_the_variants_of_a_tuple(capsys: pytest.CaptureFixture[str]) -> None:
     run(TINY[0], "evaluators=(bound(points=4),)", "--fdl_help")
     out = capsys.readouterr().out
-    assert "evaluators = (evaluator_bound,)   (tuple of bound, generative)\n    Further evaluations, made after the first." in out
+    assert (
+        "evaluators = (evaluator_bound,)   (tuple of bound, generative)\n    Further evaluations, made after the first."
+        in out
+    )
     assert "evaluators[0].points = 4   (int; default 16)\n    Number of noise levels drawn per sequence." in out
     assert "monitors = ()   (tuple of csv, tensorboard)" in out
 

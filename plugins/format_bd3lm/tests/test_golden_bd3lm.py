@@ -70,7 +70,7 @@ def test_samples_are_distributed_as_the_authors_say() -> None:
     golden, model = arrays(TINY / "exact.npz"), loaded(TINY)
     probs = (-golden["exact_nll_random_order_per_block"].sum(-1)).exp()
     assert probs.sum().item() == pytest.approx(1, abs=1e-9)
-    count = 8000
+    count = 3000
     x = sample(
         model, load_model(TINY)[2], plugin("sampler_first_hitting")(),
         count=count, length=4, steps=4, t_min=1e-5, seed=1, batch_size=count,

@@ -123,6 +123,7 @@ def test_orders_by_distributions_are_exact_one_token_at_a_time(sureness: str) ->
     assert distance(3, sureness=sureness) < 0.025  # sampling error: .012 on average
 
 
+@pytest.mark.slow
 def test_the_order_by_drawn_tokens_and_tokens_drawn_together_are_biased() -> None:
     """More so, the larger the entropy that is drawn together."""
     assert distance(3, sureness="drawn") > 0.05

@@ -97,7 +97,7 @@ def test_the_rate_form_is_the_step_of_guided_scores(graph: str) -> None:
     torch.testing.assert_close(law, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("graph", ["absorb", "uniform"])
+@pytest.mark.parametrize("graph", ["absorb", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_draws_follow_the_distribution_and_runs_end_in_tokens(graph: str) -> None:
     given, without = pair(graph, 2)
     scores, sampler, count = Both(given.score_fn(), without.score_fn()), plugin("sampler_guided")(), 20_000
